@@ -1,0 +1,88 @@
+# Everything a contributor runs. It needs make, bash, Python 3.11+ and pip; nothing else.
+
+SHELL := bash
+PYTHON ?= python3
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# More arguments for the tools: make demo DEMO_ARGS=--json, make bench BENCH_ARGS=--quick
+DEMO_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+LOCK_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+# An environment knows its own absolute path, so a moved checkout builds a new one.
+ifneq ($(shell cat "$(STAMP)" 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check format bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## Create .venv with locked packages (nothing to do when it is current)
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "error: no '$(PYTHON)' found. Install Python 3.11 or newer, or name it: make PYTHON=python3.12 install" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or newer is needed and '$(PYTHON)' is older. Name another: make PYTHON=python3.12 install" >&2; exit 1; }
+	@echo "Installing locked packages into $(VENV) (a first time downloads about 300 MB and takes some minutes)"
+	@[ "$$(cat "$@" 2>/dev/null)" = "$(CURDIR)" ] || "$(PYTHON)" -m venv --clear $(VENV)
+	@# The lock is complete, so pip need not resolve; byte code is compiled when first imported.
+	@set -o pipefail; $(BIN)/python -m pip install --require-hashes --no-deps --no-compile --progress-bar off \
+	  -r requirements/dev.txt \
+	  | awk '/ MB\)$$/ { sub(/^ +/, ""); print "  " $$1 " " $$2 " " $$3 " " $$4; fflush() } \
+	         /^Installing/ { print "  unpacking " NF - 3 " packages"; fflush() }'
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@echo "$(CURDIR)" > $@
+	@echo "Ready: $(BIN)/nba --help"
+
+demo: install ## Learn, compare and explain a small bank's next best actions
+	@$(BIN)/nba demo $(DEMO_ARGS)
+
+test: install ## Run the tests, without the slow ones
+	$(BIN)/pytest -m "not slow" $(TEST_ARGS)
+
+test-slow: install ## Run only the slow tests
+	$(BIN)/pytest -m slow $(TEST_ARGS) || [ $$? -eq 5 ] # 5: no slow test exists
+
+check: install ## Lint, format, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_architecture.py
+
+format: install ## Repair what ruff can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Run every benchmark; BENCH_ARGS=--quick for a short look
+	@set -e; for path in experiments/benchmarks/*.py; do \
+	  name=$$(basename "$$path" .py); \
+	  case "$$name" in _*) continue ;; esac; \
+	  echo "== $$name" >&2; \
+	  $(BIN)/python -m "experiments.benchmarks.$$name" --json $(BENCH_ARGS); \
+	done
+
+# Maintainers only, and the one target that needs uv. The other two locks follow dev.txt.
+LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+  --no-annotate --python-version 3.11 $(LOCK_ARGS) pyproject.toml
+
+lock: ## Lock the requirements again (needs uv; LOCK_ARGS=--upgrade for newer versions)
+	$(LOCK) --extra serve --extra train --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
+	$(LOCK) --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
+	@! grep -nE '://|index-url|find-links|==[^ ]*\+' requirements/*.txt || { \
+	  echo "error: a lock names a host or a local version; look at uv's configuration" >&2; exit 1; }
+
+clean: ## Remove the environment, caches and everything generated
+	rm -rf $(VENV) build dist mlruns mlflow.db .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

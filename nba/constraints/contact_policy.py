@@ -1,0 +1,63 @@
+"""How often a customer may be contacted, and how long a product rests after it was offered."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import BoolArray, FloatArray, IntArray
+from nba.catalogue import Catalogue
+from nba.context import ContextBatch
+from nba.errors import InvalidConfig
+
+
+class ContactLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most `contacts` in any `days` days, on one channel or, without a channel, over all."""
+
+    contacts: int
+    days: int
+    channel: str | None = None
+
+
+class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Sliding-window contact limits and the rest of a product after an offer."""
+
+    limits: tuple[ContactLimit, ...] = ()
+    product_rest_days: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for index, limit in enumerate(self.limits):
+            if limit.contacts < 0 or limit.days < 1:
+                rule = f"needs contacts >= 0 and days >= 1, got {limit.contacts} and {limit.days}"
+                raise InvalidConfig("contact policy", f"limits[{index}]", rule)
+
+    @cached_property
+    def windows_days(self) -> tuple[int, ...]:
+        """(W,) the distinct windows, shortest first: the columns of `ContextBatch.contact_counts`."""
+        return tuple(sorted({limit.days for limit in self.limits}))
+
+    def allows(self, contexts: ContextBatch, catalogue: Catalogue) -> BoolArray:
+        """(B, A) actions that break no limit if they are taken now."""
+        n_channels = len(catalogue.channels)
+        open_channels = np.ones((contexts.n_contexts, n_channels), dtype=np.bool_)
+        for limit in self.limits:
+            counts = contexts.contact_counts[:, self.windows_days.index(limit.days)]
+            if limit.channel is None:
+                open_channels &= counts[:, n_channels:] < limit.contacts
+            else:
+                channel = catalogue.level("channel", limit.channel)
+                open_channels[:, channel] &= counts[:, channel] < limit.contacts
+        rested = contexts.offer_age_days >= self.product_rest_days
+        return open_channels[:, catalogue.channel_of] & rested[:, catalogue.product_of]
+
+    def counts(self, channels: IntArray, ages_days: FloatArray, n_channels: int) -> IntArray:
+        """(W, C + 1) contacts of one customer in each window, from channels (n,) and ages (n,)."""
+        counts = np.zeros((len(self.windows_days), n_channels + 1), dtype=np.int64)
+        for row, days in enumerate(self.windows_days):
+            recent = channels[ages_days < days]
+            counts[row, :n_channels] = np.bincount(recent, minlength=n_channels)
+            counts[row, n_channels] = recent.size
+        return counts

@@ -1,0 +1,89 @@
+"""Rules that remove actions before anything is drawn: one struct per rule, one mask per call."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import BoolArray
+from nba.catalogue import Catalogue, Combination
+from nba.context import ContextBatch
+from nba.features import FeatureSchema
+
+
+class Consent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="consent"):
+    """Only channels that the customer agreed to; no recorded consent means no contact."""
+
+    def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
+        """(B, A) actions the rule leaves."""
+        return contexts.consents[:, catalogue.channel_of]
+
+
+class NotOwned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="not_owned"):
+    """Nothing that the customer holds already, unless it can be bought again."""
+
+    def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
+        """(B, A) actions the rule leaves."""
+        once = np.array([not product.repeatable for product in catalogue.products])
+        return ~(contexts.owned & once)[:, catalogue.product_of]
+
+
+class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="suitability"):
+    """No product riskier than the customer's risk class (attribute `attribute`, 1 to 5)."""
+
+    attribute: str = "risk_class"
+
+    def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
+        """(B, A) actions the rule leaves."""
+        risk = np.array([product.risk_class for product in catalogue.products])
+        bearable = contexts.attributes[self.attribute][:, None] >= risk
+        return bearable[:, catalogue.product_of]
+
+
+class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="requires"):
+    """A channel that needs a flag of the customer, such as an installed app."""
+
+    channel: str
+    flag: str
+
+    def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
+        """(B, A) actions the rule leaves."""
+        concerned = catalogue.matching(Combination(channel=self.channel))
+        has_flag = contexts.attributes[self.flag] > 0
+        return has_flag[:, None] | ~concerned[None, :]
+
+
+class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="near"):
+    """A timing that applies only when a day counted by an attribute is at most `within_days` off."""
+
+    timing: str
+    attribute: str
+    within_days: float
+
+    def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
+        """(B, A) actions the rule leaves."""
+        concerned = catalogue.matching(Combination(timing=self.timing))
+        is_near = contexts.attributes[self.attribute] <= self.within_days
+        return is_near[:, None] | ~concerned[None, :]
+
+
+class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="house_channels"):
+    """Business as usual: one fixed channel per segment and one fixed timing for everybody."""
+
+    channels: dict[str, str]  # segment -> channel
+    timing: str
+    otherwise: str  # channel of segments not named and of customers without one
+
+    def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
+        """(B, A) actions the rule leaves."""
+        house = [self.channels.get(segment, self.otherwise) for segment in (*schema.segments, "")]
+        levels = np.array([catalogue.level("channel", name) for name in house])
+        # Segment code -1 (missing) reads the last entry, which is the channel for everybody else.
+        channel = levels[contexts.attributes[schema.segment].astype(np.int64)]
+        on_time = catalogue.timing_of == catalogue.level("timing", self.timing)
+        return (catalogue.channel_of[None, :] == channel[:, None]) & on_time[None, :]
+
+
+Rule: TypeAlias = Consent | NotOwned | Suitability | Requires | Near | HouseChannels

@@ -1,0 +1,59 @@
+"""A decision: the ranked actions, and the exact probability with which each was chosen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from nba.arrays import BoolArray, FloatArray, IntArray
+
+
+class RankedAction(Struct, frozen=True, kw_only=True):
+    """One entry of the ranked list.
+
+    `propensity` is the probability that this action was chosen for this rank, given the eligible
+    actions and the ranks above it; at rank 1 that is the propensity of the decision.
+    `expected_value` is the mean utility in account currency: value of the expected reward, minus
+    cost, shadow prices and fatigue price.
+    """
+
+    action_id: str
+    channel: str | None
+    timing: str | None
+    product: str | None
+    rank: int
+    propensity: float
+    expected_value: float
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """One decision as it is logged; `features` are what learning from it needs, `removed` counts actions by rule."""
+
+    decision_id: str
+    customer_id: str
+    at: datetime
+    policy: str
+    policy_version: int
+    posterior_seq: int
+    actions: tuple[RankedAction, ...]
+    no_contact_propensity: float
+    n_eligible: int
+    eligible_digest: str
+    distribution_digest: str
+    features: tuple[float, ...]
+    removed: dict[str, int]
+
+
+class DecisionBatch(NamedTuple):
+    """Decisions as columns; L is the length of the ranked list, unused ranks hold action -1."""
+
+    actions: IntArray  # (B,) the executed action, rank 1
+    propensities: FloatArray  # (B,)
+    ranked: IntArray  # (B, L)
+    ranked_propensities: FloatArray  # (B, L)
+    distribution: FloatArray  # (B, A) action distribution of rank 1
+    expected_values: FloatArray  # (B, A) mean utilities, -inf where not eligible
+    eligible: BoolArray  # (B, A)
+    removed_by: IntArray  # (B, A) index of the first rule that removed the action, -1 if none

@@ -1,0 +1,167 @@
+"""Feature schema: declared columns, their encoders and scaling; records to columns to a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from math import isfinite
+from typing import TypeAlias
+
+import numpy as np
+from msgspec import Struct, structs
+
+from nba.arrays import AnyArray, FloatArray, IntArray, TimeArray, check_shape
+from nba.context import AttributeValue
+from nba.errors import BadContext, InvalidConfig
+
+RESERVED = ("consents", "owned")
+_CLIP = 4.0  # standard deviations; an outlier must not dominate a linear score
+
+
+class Numeric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="numeric"):
+    """A number, standardised by `mean` and `scale`; a missing one counts as the mean."""
+
+    name: str
+    mean: float = 0.0
+    scale: float = 1.0
+    in_model: bool = True
+
+    def raw(self, value: AttributeValue) -> float:
+        """Check one attribute value."""
+        if value is None:
+            return self.mean
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise BadContext(f"/{self.name}", f"must be a finite number, got {value!r}")
+        return float(value)
+
+    def encode(self, raw: AnyArray) -> FloatArray:
+        """(B,) to (B, 1)."""
+        return np.clip((raw[:, None] - self.mean) / self.scale, -_CLIP, _CLIP)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the encoded columns."""
+        return (self.name,)
+
+
+class Flag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="flag"):
+    """True or false; a missing one counts as false."""
+
+    name: str
+    in_model: bool = True
+
+    def raw(self, value: AttributeValue) -> float:
+        """Check one attribute value."""
+        if value is not None and not isinstance(value, bool):
+            raise BadContext(f"/{self.name}", f"must be true or false, got {value!r}")
+        return float(bool(value))
+
+    def encode(self, raw: AnyArray) -> FloatArray:
+        """(B,) to (B, 1)."""
+        return raw[:, None].astype(np.float64)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the encoded columns."""
+        return (self.name,)
+
+
+class Category(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="category"):
+    """One of some levels, one-hot over all of them; a missing one is all zeros."""
+
+    name: str
+    levels: tuple[str, ...]
+    in_model: bool = True
+
+    def raw(self, value: AttributeValue) -> float:
+        """Check one attribute value; the raw column holds the level's index, -1 if missing."""
+        if value is None:
+            return -1.0
+        if not isinstance(value, str) or value not in self.levels:
+            raise BadContext(f"/{self.name}", f"must be one of {', '.join(self.levels)}; got {value!r}")
+        return float(self.levels.index(value))
+
+    def encode(self, raw: AnyArray) -> FloatArray:
+        """(B,) level indices to (B, n levels)."""
+        return (raw[:, None] == np.arange(len(self.levels))).astype(np.float64)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the encoded columns."""
+        return tuple(f"{self.name}={level}" for level in self.levels)
+
+
+Column: TypeAlias = Numeric | Flag | Category
+
+
+class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """The columns a model sees: intercept, declared attributes, fatigue (short, long) and weekend.
+
+    `segment` names the category by which segment-level models count.
+    """
+
+    columns: tuple[Column, ...]
+    segment: str
+
+    def __post_init__(self) -> None:
+        """Check that names are unique and that the segment is a category of the model."""
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names) or set(names) & set(RESERVED):
+            raise InvalidConfig("schema", "columns", f"names must be unique and not one of {RESERVED}: {names}")
+        for index, column in enumerate(self.columns):
+            if isinstance(column, Numeric) and not 0 < column.scale < np.inf:
+                raise InvalidConfig("schema", f"columns[{index}].scale", "must be finite and > 0")
+        if not any(isinstance(c, Category) and c.in_model and c.name == self.segment for c in self.columns):
+            raise InvalidConfig("schema", "segment", f"{self.segment!r} must be a category column of the model")
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """(K,) names of the matrix columns."""
+        declared = [label for column in self.columns if column.in_model for label in column.labels]
+        return ("intercept", *declared, "fatigue_short", "fatigue_long", "weekend")
+
+    @property
+    def n_columns(self) -> int:
+        """K, the width of the feature matrix."""
+        return len(self.labels)
+
+    @cached_property
+    def segment_columns(self) -> IntArray:
+        """(S,) matrix columns that hold the segment's one-hot code."""
+        prefix = f"{self.segment}="
+        return np.array([i for i, label in enumerate(self.labels) if label.startswith(prefix)])
+
+    @cached_property
+    def segments(self) -> tuple[str, ...]:
+        """(S,) names of the segments."""
+        return tuple(self.labels[i].split("=", 1)[1] for i in self.segment_columns)
+
+    def parse(self, records: Sequence[Mapping[str, AttributeValue]]) -> dict[str, FloatArray]:
+        """Attribute records to raw columns (B,); an undeclared name or a wrong type is a BadContext."""
+        known = {column.name for column in self.columns} | set(RESERVED)
+        for record in records:
+            for name in record.keys() - known:
+                raise BadContext(f"/{name}", f"is not declared; the schema knows {', '.join(sorted(known))}")
+        return {
+            column.name: np.array([column.raw(record.get(column.name)) for record in records], dtype=np.float64)
+            for column in self.columns
+        }
+
+    def matrix(self, columns: Mapping[str, AnyArray], fatigue: FloatArray, at: TimeArray) -> FloatArray:
+        """Raw columns (B,), fatigue (B, C, 2) and times (B,) to the feature matrix (B, K)."""
+        n_contexts = at.shape[0]
+        check_shape(fatigue, (n_contexts, None, 2), "fatigue")
+        # 1970-01-01 was a Thursday: Saturday and Sunday are days 2 and 3 of that week.
+        weekend = np.isin(at.astype("datetime64[D]").astype(np.int64) % 7, (2, 3))
+        blocks = [np.ones((n_contexts, 1))]
+        blocks += [column.encode(columns[column.name]) for column in self.columns if column.in_model]
+        blocks += [np.log1p(fatigue.sum(axis=1)), weekend[:, None].astype(np.float64)]
+        return np.concatenate(blocks, axis=1)
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Pickle the fields only, not the cached labels."""
+        return _schema, structs.astuple(self)
+
+
+def _schema(columns: tuple[Column, ...], segment: str) -> FeatureSchema:
+    return FeatureSchema(columns=columns, segment=segment)

@@ -1,0 +1,99 @@
+"""Beliefs about rewards: every member of the union passes the same conformance checks.
+
+A model is the configuration of a prior; a posterior is what it becomes by adding evidence. To bring
+a new one, write a model and a posterior with the methods of `PosteriorLike` and add both here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, Self, TypeAlias
+
+import numpy as np
+
+from nba.arrays import AnyArray, Float32Array, FloatArray
+from nba.feedback import RoundBatch
+from nba.posteriors.disjoint import DisjointLinear, DisjointModel
+from nba.posteriors.factored import FactoredLinear, FactoredModel
+from nba.posteriors.segment_rates import SegmentRates, SegmentRatesModel
+
+Model: TypeAlias = FactoredModel | DisjointModel | SegmentRatesModel
+Posterior: TypeAlias = FactoredLinear | DisjointLinear | SegmentRates
+
+# What learning changes; everything else follows from the model's prior.
+STATE_FIELDS: dict[type, tuple[str, ...]] = {
+    FactoredLinear: ("precision", "shift"),
+    DisjointLinear: ("precision", "shift"),
+    SegmentRates: ("conversions", "exposure"),
+}
+
+
+class Spread(Protocol):
+    """Something that knows the standard deviation of every score."""
+
+    def stddev(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A)."""
+        ...
+
+
+class PosteriorLike(Protocol):
+    """What every posterior can do; `draws` and `evidence` are of the posterior's own types."""
+
+    def mean(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A) expected reward."""
+        ...
+
+    def stddev(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A) standard deviation of the expected reward."""
+        ...
+
+    def covariance(self) -> Spread:
+        """The uncertainty, prepared once for many calls of `stddev`."""
+        ...
+
+    def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> Any:
+        """M draws of the parameters."""
+        ...
+
+    def mean_draw(self) -> Any:
+        """The mean as a single draw."""
+        ...
+
+    def scores(self, draws: Any, features: FloatArray) -> Float32Array:
+        """(M, B, A) expected reward under each draw."""
+        ...
+
+    def evidence(self, rounds: RoundBatch) -> Any:
+        """Additive sufficient statistics of rounds."""
+        ...
+
+    def absorb(self, evidence: Any) -> Self:
+        """The posterior after evidence."""
+        ...
+
+    def fold(self, rounds: RoundBatch) -> Self:
+        """The posterior after rounds, row by row."""
+        ...
+
+    def decayed(self, elapsed_days: float) -> Self:
+        """The posterior after forgetting."""
+        ...
+
+
+def state_of(posterior: Posterior) -> dict[str, AnyArray]:
+    """The arrays that learning changed; with the model's prior they give the posterior back."""
+    return {name: getattr(posterior, name) for name in STATE_FIELDS[type(posterior)]}
+
+
+__all__ = [
+    "DisjointLinear",
+    "DisjointModel",
+    "FactoredLinear",
+    "FactoredModel",
+    "Model",
+    "Posterior",
+    "PosteriorLike",
+    "SegmentRates",
+    "SegmentRatesModel",
+    "Spread",
+    "state_of",
+]

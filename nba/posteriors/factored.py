@@ -1,0 +1,228 @@
+"""One Bayesian linear model over the factors channel, timing, product and their pairs.
+
+Methods A1-A4. The expected reward of a contact is the product's forecast rate times a linear lift,
+so one channel or timing effect serves products whose rates differ a hundredfold. With the forecast
+as offset and variance proportional to the mean (quasi-Poisson, identity link), a row adds
+
+    precision += exposure * forecast * r r'        shift += reward * r
+
+where r holds the features scaled by the row's uplift and organic shares. Nothing depends on the
+current mean, therefore evidence simply adds, in any cut of the log.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct, structs
+
+from nba.arrays import BoolArray, Float32Array, FloatArray, check_shape
+from nba.catalogue import Catalogue
+from nba.features import FeatureSchema
+from nba.feedback import RoundBatch
+from nba.posteriors.layout import Layout
+from nba.posteriors.uncertainty import FactoredCovariance
+
+
+class FactoredDraws(NamedTuple):
+    """M draws of the contact parameters, laid out for scoring."""
+
+    main: Float32Array  # (K, M F) the main blocks, F = C + T + P
+    spread: Float32Array  # (F, A) which blocks each action adds up, times its product's forecast rate
+    tables: Float32Array  # (M, A) the three pair tables, added up, times the forecast rate
+
+    @property
+    def n_draws(self) -> int:
+        """M, the number of draws."""
+        return int(self.tables.shape[0])
+
+
+class FactoredEvidence(NamedTuple):
+    """Additive sufficient statistics of rounds."""
+
+    gram: FloatArray  # (Q, Q)
+    moment: FloatArray  # (Q,)
+
+    def __add__(self, other: object) -> FactoredEvidence:
+        """Evidence of both sets of rounds."""
+        assert isinstance(other, FactoredEvidence)
+        return FactoredEvidence(self.gram + other.gram, self.moment + other.moment)
+
+
+class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_linear"):
+    """Posterior of the factored model in information form: precision (Q, Q) and shift (Q,)."""
+
+    layout: Layout
+    forecast: FloatArray  # (P,)
+    prior_precision: FloatArray  # (Q,) its diagonal
+    prior_shift: FloatArray  # (Q,)
+    precision: FloatArray  # (Q, Q)
+    shift: FloatArray  # (Q,)
+    half_life_days: float | None = None
+
+    def parameters(self) -> FloatArray:
+        """(Q,) posterior mean of the parameters."""
+        from scipy.linalg import cho_solve
+
+        mean: FloatArray = cho_solve((self._cholesky(), True), self.shift, check_finite=False)
+        return mean
+
+    def mean(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A): expected uplift of each action over no-contact, 0 for no-contact."""
+        scores = self.scores(self._draws_of(self.parameters()[None, :]), features)
+        return scores[0].astype(np.float64)
+
+    def stddev(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A): posterior standard deviation of `mean`, exact, from all block covariances."""
+        return self.covariance().stddev(features)
+
+    def covariance(self) -> FactoredCovariance:
+        """The posterior covariance of the contact parameters, laid out for `stddev`."""
+        from scipy.linalg import cho_solve
+
+        size = self.layout.organic_start
+        identity = np.eye(self.layout.n_parameters, size)
+        columns = cho_solve((self._cholesky(), True), identity, overwrite_b=True, check_finite=False)
+        return FactoredCovariance.of(self.layout, columns[:size], self.forecast)
+
+    def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> FactoredDraws:
+        """M independent draws of the parameters: mean + scale * L^-T z (methods A3)."""
+        from scipy.linalg import cho_solve, solve_triangular
+
+        factor = self._cholesky()
+        mean = cho_solve((factor, True), self.shift, check_finite=False)
+        noise = rng.standard_normal((self.layout.n_parameters, n_draws))
+        spread = solve_triangular(factor, noise, lower=True, trans="T", check_finite=False)
+        return self._draws_of(mean[None, :] + scale * spread.T)
+
+    def mean_draw(self) -> FactoredDraws:
+        """The posterior mean as a single draw (M = 1)."""
+        return self._draws_of(self.parameters()[None, :])
+
+    def scores(self, draws: FactoredDraws, features: FloatArray) -> Float32Array:
+        """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
+        check_shape(features, (None, self.layout.n_columns), "features")
+        n_contexts, n_draws = features.shape[0], draws.n_draws
+        main = (features.astype(np.float32) @ draws.main).reshape(n_contexts * n_draws, -1)
+        # One product with a 0/1 table beats broadcasting over (C, T, P): NumPy is slow on inner axes of 20.
+        scores: Float32Array = (main @ draws.spread).reshape(n_contexts, n_draws, -1)
+        scores += draws.tables
+        return scores.transpose(1, 0, 2)
+
+    def evidence(self, rounds: RoundBatch) -> FactoredEvidence:
+        """Sufficient statistics of rounds, group by group of equal action and product."""
+        size = self.layout.n_parameters
+        gram, moment = np.zeros((size, size)), np.zeros(size)
+        order = np.lexsort((rounds.products, rounds.actions))
+        keys = np.stack([rounds.actions[order], rounds.products[order]], axis=1)
+        starts = np.flatnonzero(np.r_[True, (np.diff(keys, axis=0) != 0).any(axis=1)]) if len(order) else []
+        for rows in np.split(order, starts[1:]) if len(order) else []:
+            self._add(RoundBatch(*(column[rows] for column in rounds)), gram, moment)
+        return FactoredEvidence(gram, moment)
+
+    def absorb(self, evidence: FactoredEvidence) -> FactoredLinear:
+        """The posterior after some evidence."""
+        return structs.replace(
+            self, precision=self.precision + evidence.gram, shift=self.shift + evidence.moment
+        )
+
+    def fold(self, rounds: RoundBatch) -> FactoredLinear:
+        """The posterior after rounds, added one row at a time in order.
+
+        Slower than `absorb(evidence(rounds))`, but the bits do not depend on how a log was cut into
+        batches, which is what restarts and replays of the service rely on.
+        """
+        precision, shift = self.precision.copy(), self.shift.copy()
+        for row in range(rounds.n_rows):
+            self._add(RoundBatch(*(column[row : row + 1] for column in rounds)), precision, shift)
+        return structs.replace(self, precision=precision, shift=shift)
+
+    def decayed(self, elapsed_days: float) -> FactoredLinear:
+        """Forget towards the prior with the model's half-life (methods A7); no half-life, no change."""
+        if self.half_life_days is None or elapsed_days == 0:
+            return self
+        keep = float(np.exp2(-elapsed_days / self.half_life_days))
+        precision = self.precision * keep
+        precision[np.diag_indices_from(precision)] += (1 - keep) * self.prior_precision
+        return structs.replace(self, precision=precision, shift=keep * self.shift + (1 - keep) * self.prior_shift)
+
+    def _add(self, rounds: RoundBatch, precision: FloatArray, shift: FloatArray) -> None:
+        """Add rounds that share action and product to the statistics, in place."""
+        action, product = int(rounds.actions[0]), int(rounds.products[0])
+        where = self.layout.parameters_of(action, product)
+        design = self.layout.design(rounds.features, rounds.uplift_share, rounds.organic_share, action > 0)
+        weight = rounds.exposure * self.forecast[product]
+        if weight.any():
+            precision[np.ix_(where, where)] += (design * weight[:, None]).T @ design
+        if rounds.rewards.any():
+            shift[where] += design.T @ rounds.rewards
+
+    def _cholesky(self) -> FloatArray:
+        from scipy.linalg import cholesky
+
+        factor: FloatArray = cholesky(self.precision, lower=True, check_finite=False)
+        return factor
+
+    def _draws_of(self, theta: FloatArray) -> FactoredDraws:
+        """Lay parameter vectors (M, Q) out for scoring."""
+        layout, n_draws = self.layout, theta.shape[0]
+        main = theta[:, : layout.pair_start].reshape(n_draws * layout.n_factors, layout.n_columns)
+        pairs = theta[:, layout.pair_start : layout.organic_start]
+        actions = np.arange(layout.blocks_of.shape[0])
+        forecast = self.forecast[layout.product_of]
+        spread = np.zeros((layout.n_factors, 1 + actions.size), dtype=np.float32)
+        for blocks in layout.blocks_of.T:
+            spread[blocks, 1 + actions] = forecast
+        tables = np.zeros((n_draws, 1 + actions.size), dtype=np.float32)
+        tables[:, 1:] = pairs[:, layout.pairs_of].sum(axis=2) * forecast
+        return FactoredDraws(np.ascontiguousarray(main.T, dtype=np.float32), spread, tables)
+
+
+class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="factored"):
+    """Prior of the factored model, in lifts relative to each product's forecast rate (methods A8).
+
+    The contact blocks are wider than the organic ones, otherwise shrinkage pulls uplift to zero
+    (methods A2).
+    """
+
+    lift_mean: float = 0.5
+    level_sd: float = 0.5
+    slope_sd: float = 0.2
+    pair_sd: float = 0.3
+    organic_mean: float = 0.2
+    organic_level_sd: float = 0.2
+    organic_slope_sd: float = 0.08
+    half_life_days: float | None = None
+
+    def prior(self, catalogue: Catalogue, schema: FeatureSchema) -> FactoredLinear:
+        """The posterior before any round."""
+        layout = Layout.of(catalogue, schema.n_columns)
+        mean, sd = np.zeros(layout.n_parameters), np.full(layout.n_parameters, self.slope_sd)
+        sd[layout.pair_start : layout.organic_start] = self.pair_sd
+        sd[layout.organic_start :] = self.organic_slope_sd
+        is_intercept = self._intercepts(layout)
+        contact, organic = is_intercept[: layout.pair_start], is_intercept[layout.organic_start :]
+        sd[: layout.pair_start][contact] = self.level_sd
+        sd[layout.organic_start :][organic] = self.organic_level_sd
+        mean[layout.organic_start :][organic] = self.organic_mean
+        first_product = (layout.n_channels + layout.n_timings) * layout.n_columns
+        mean[first_product : layout.pair_start][contact[first_product:]] = self.lift_mean
+        precision = 1.0 / sd**2
+        return FactoredLinear(
+            layout=layout,
+            forecast=catalogue.forecast_rates,
+            prior_precision=precision,
+            prior_shift=precision * mean,
+            precision=np.diag(precision),
+            shift=precision * mean,
+            half_life_days=self.half_life_days,
+        )
+
+    @staticmethod
+    def _intercepts(layout: Layout) -> BoolArray:
+        """(Q,) parameters that multiply the constant feature."""
+        hit = np.zeros(layout.n_parameters, dtype=np.bool_)
+        hit[: layout.pair_start : layout.n_columns] = True
+        hit[layout.organic_start :: layout.n_columns] = True
+        return hit

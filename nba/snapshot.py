@@ -1,0 +1,185 @@
+"""A snapshot: a strategy with its posterior at one point of the log, ready to decide and to learn."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec import Struct, structs
+
+from nba.arbitration import utilities
+from nba.arrays import BoolArray, FloatArray, IntArray, StrArray
+from nba.catalogue import NO_ACTION
+from nba.context import Context, ContextBatch
+from nba.decision import Decision, DecisionBatch, RankedAction
+from nba.feedback import RoundBatch
+from nba.posteriors import Posterior
+from nba.propensity import choose, probability_of
+from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
+from nba.strategy import Strategy
+
+# Contexts are scored in tiles of this many rows, short ones padded, because the bits of a matrix
+# product depend on its shape: a decision then replays to the same bytes alone or in any batch.
+TILE = 8
+
+
+class Frozen(NamedTuple):
+    """What a snapshot fixes at publication: the policy's draws and the mean for expected values."""
+
+    draws: Any
+    mean_draw: Any
+
+
+class Belief(NamedTuple):
+    """What a snapshot thinks of some contexts."""
+
+    distribution: FloatArray  # (B, A)
+    expected_values: FloatArray  # (B, A) mean utilities, -inf where not eligible
+
+
+class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
+    """A pure function from (context, decision id) to a decision with its exact propensity.
+
+    `version` counts published policies, `posterior_seq` is the position in the log up to which the
+    posterior has learnt; together with the strategy's seed it fixes the draws.
+    """
+
+    strategy: Strategy
+    posterior: Posterior
+    prices: FloatArray  # (J,) shadow prices
+    version: int = 0
+    posterior_seq: int = 0
+
+    @staticmethod
+    def start(strategy: Strategy) -> Snapshot:
+        """A strategy before any round, with no resource scarce."""
+        posterior = strategy.model.prior(strategy.catalogue, strategy.schema)
+        prices = np.zeros(strategy.catalogue.resource_use.shape[1])
+        return Snapshot(strategy=strategy, posterior=posterior, prices=prices)
+
+    @cached_property
+    def frozen(self) -> Frozen:
+        """The draws: a pure function of (posterior, strategy seed, posterior_seq)."""
+        rng = draw_generator(self.strategy.seed, self.posterior_seq)
+        return Frozen(self.strategy.policy.freeze(self.posterior, rng), self.posterior.mean_draw())
+
+    def action_distribution(self, contexts: ContextBatch, requested: BoolArray | None = None) -> FloatArray:
+        """(B, A) probabilities of the eligible actions; requested (B, A) narrows them further."""
+        return self._believe(contexts, self.strategy.eligible(contexts, requested).mask).distribution
+
+    def decide(
+        self,
+        contexts: ContextBatch,
+        decision_ids: StrArray,
+        limit: int = 1,
+        requested: BoolArray | None = None,
+    ) -> DecisionBatch:
+        """Decide for all contexts; the uniform of rank r is keyed by (decision id, r).
+
+        Ranks are drawn one after the other from the actions still eligible, each with the same
+        distribution function, so that every rank's propensity is exact given the ranks above it.
+        A list ends where no-contact is drawn.
+        """
+        eligibility = self.strategy.eligible(contexts, requested)
+        keys, open_actions = decision_keys(list(decision_ids)), eligibility.mask.copy()
+        first = belief = self._believe(contexts, open_actions)
+        ranked = np.full((contexts.n_contexts, limit), -1, dtype=np.int64)
+        shares = np.zeros((contexts.n_contexts, limit))
+        alive = np.arange(contexts.n_contexts)
+        for rank in range(limit):
+            if rank > 0:
+                belief = self._believe(contexts.take(alive), open_actions[alive])
+            uniforms = keyed_uniforms(self.strategy.seed, Purpose.DECISION, keys[alive], block=rank)
+            actions = choose(belief.distribution, uniforms)
+            ranked[alive, rank] = actions
+            shares[alive, rank] = probability_of(belief.distribution, actions)
+            open_actions[alive, actions] = False
+            alive = alive[actions != NO_ACTION]
+            if alive.size == 0:
+                break
+        return DecisionBatch(
+            actions=ranked[:, 0],
+            propensities=shares[:, 0],
+            ranked=ranked,
+            ranked_propensities=shares,
+            distribution=first.distribution,
+            expected_values=first.expected_values,
+            eligible=eligibility.mask,
+            removed_by=eligibility.removed_by,
+        )
+
+    def decide_one(
+        self, context: Context, decision_id: str, limit: int = 1, requested: BoolArray | None = None
+    ) -> Decision:
+        """Decide for one customer: a batch of one, as a record. requested is (1, A)."""
+        contexts = self.strategy.encode([context])
+        batch = self.decide(contexts, np.array([decision_id], dtype=object), limit, requested)
+        counts = np.bincount(batch.removed_by[0] + 1, minlength=1 + len(self.strategy.rule_names))[1:]
+        return Decision(
+            decision_id=decision_id,
+            customer_id=context.customer_id,
+            at=context.at,
+            policy=self.strategy.name,
+            policy_version=self.version,
+            posterior_seq=self.posterior_seq,
+            actions=tuple(self._ranked(batch, rank) for rank in np.flatnonzero(batch.ranked[0] >= 0)),
+            no_contact_propensity=float(batch.distribution[0, NO_ACTION]),
+            n_eligible=int(batch.eligible[0].sum()),
+            eligible_digest=sha256(np.packbits(batch.eligible[0]).tobytes()).hexdigest(),
+            distribution_digest=sha256(batch.distribution[0].tobytes()).hexdigest(),
+            features=tuple(contexts.features[0].tolist()),
+            removed={n: int(c) for n, c in zip(self.strategy.rule_names, counts, strict=True) if c},
+        )
+
+    def learn(self, rounds: RoundBatch, seq: int) -> Snapshot:
+        """The next snapshot: the posterior after some rounds, at position `seq` of the log."""
+        return self.at(self.posterior.absorb(self.posterior.evidence(rounds)), seq)  # type: ignore[arg-type]
+
+    def at(self, posterior: Posterior, seq: int) -> Snapshot:
+        """This snapshot with another posterior, learnt up to position `seq` of the log."""
+        return structs.replace(self, posterior=posterior, posterior_seq=seq)
+
+    def _believe(self, contexts: ContextBatch, eligible: BoolArray) -> Belief:
+        """Distribution and expected values, tile by tile; contexts that only no-contact is left for cost nothing."""
+        distribution = np.zeros(eligible.shape)
+        distribution[:, NO_ACTION] = 1.0
+        expected = np.where(np.arange(eligible.shape[1]) == NO_ACTION, 0.0, np.full(eligible.shape, -np.inf))
+        open_rows = np.flatnonzero(eligible[:, 1:].any(axis=1))
+        for start in range(0, open_rows.size, TILE):
+            rows = open_rows[start : start + TILE]
+            padded = np.resize(rows, TILE)
+            tile = self._tile(contexts.features[padded], contexts.fatigue[padded], eligible[padded])
+            distribution[rows] = tile.distribution[: rows.size]
+            expected[rows] = tile.expected_values[: rows.size]
+        return Belief(distribution, expected)
+
+    def _tile(self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray) -> Belief:
+        """Belief about TILE contexts: scores to utilities to distribution."""
+        strategy, catalogue = self.strategy, self.strategy.catalogue
+        charges = strategy.arbitration.charges(catalogue, self.prices, fatigue)
+        scores = strategy.policy.scores(self.posterior, self.frozen.draws, features)
+        money = utilities(scores, self._values, charges)
+        base = strategy.policy.base_distribution(money, eligible)
+        mean = utilities(self.posterior.scores(self.frozen.mean_draw, features), self._values, charges)[0]
+        return Belief(
+            strategy.floor.mix(base, eligible, catalogue.costs), np.where(eligible, mean, -np.inf)
+        )
+
+    @cached_property
+    def _values(self) -> FloatArray:
+        return self.strategy.arbitration.values(self.strategy.catalogue)
+
+    def _ranked(self, batch: DecisionBatch, rank: IntArray) -> RankedAction:
+        action = int(batch.ranked[0, rank])
+        parts = self.strategy.catalogue.action_ids[action].split("/") if action else [None] * 3
+        return RankedAction(
+            action_id=self.strategy.catalogue.action_ids[action],
+            channel=parts[0],
+            timing=parts[1],
+            product=parts[2],
+            rank=int(rank) + 1,
+            propensity=float(batch.ranked_propensities[0, rank]),
+            expected_value=float(batch.expected_values[0, action]),
+        )

@@ -1,0 +1,138 @@
+"""Everything a person decides about contacts: catalogue, rules, arbitration, model, policy and floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arbitration import Arbitration
+from nba.arrays import BoolArray, FloatArray, IntArray
+from nba.catalogue import NO_ACTION, Catalogue
+from nba.constraints import ContactPolicy, Rule
+from nba.context import Context, ContextBatch
+from nba.errors import BadContext, UnknownAction
+from nba.fatigue import FatigueKernel
+from nba.features import FeatureSchema
+from nba.policies import Policy
+from nba.posteriors import Model
+from nba.propensity import Floor
+
+_DAY_SECONDS = 86_400.0
+
+
+class Eligibility(NamedTuple):
+    """What is left after all rules, and which rule removed the rest."""
+
+    mask: BoolArray  # (B, A), no-contact always
+    removed_by: IntArray  # (B, A) index into `Strategy.rule_names`, -1 where nothing removed the action
+
+
+class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """One way to run customer contact; decoded from TOML, holds no data."""
+
+    name: str
+    catalogue: Catalogue
+    schema: FeatureSchema
+    model: Model
+    policy: Policy
+    rules: tuple[Rule, ...] = ()
+    contact_policy: ContactPolicy = ContactPolicy()
+    arbitration: Arbitration = Arbitration()
+    floor: Floor = Floor()
+    fatigue: FatigueKernel = FatigueKernel()
+    seed: int = 0
+
+    @cached_property
+    def rule_names(self) -> tuple[str, ...]:
+        """What can remove an action, in the order in which it is asked."""
+        named = [f"{rule.__struct_config__.tag}" for rule in self.rules]
+        return ("catalogue", "request", *named, "contact_policy")
+
+    @property
+    def lookback_days(self) -> float:
+        """How far back contacts matter: limits, product rest, and fatigue down to a thousandth."""
+        windows = self.contact_policy.windows_days
+        longest_fatigue = 10.0 * max(self.fatigue.short_half_life_days, self.fatigue.long_half_life_days)
+        return max(longest_fatigue, self.contact_policy.product_rest_days, *windows, 0)
+
+    def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
+        """Apply catalogue, request (B, A), rules and contact policy, in that order; the first to remove counts."""
+        shape = (contexts.n_contexts, self.catalogue.n_actions)
+        everything = np.ones(shape, dtype=np.bool_)
+        masks = [
+            np.broadcast_to(self.catalogue.allowed, shape),
+            everything if requested is None else requested,
+            *(rule.allows(contexts, self.catalogue, self.schema) for rule in self.rules),
+            self.contact_policy.allows(contexts, self.catalogue),
+        ]
+        removed_by = np.full(shape, -1, dtype=np.int64)
+        for number, mask in enumerate(masks):
+            removed_by[(removed_by < 0) & ~mask] = number
+        # Staying silent breaks no rule, so that no context is ever without an action.
+        removed_by[:, NO_ACTION] = -1
+        return Eligibility(removed_by < 0, removed_by)
+
+    def encode(self, contexts: Sequence[Context]) -> ContextBatch:
+        """Records to columns; a wrong attribute is a BadContext with its JSON pointer."""
+        at = np.array([_utc(context) for context in contexts], dtype="datetime64[s]")
+        columns = self.schema.parse([context.attributes for context in contexts])
+        history = [self._history(context) for context in contexts]
+        fatigue, counts, ages = (np.array(part) for part in zip(*history, strict=True))
+        return ContextBatch(
+            customer_ids=np.array([context.customer_id for context in contexts], dtype=object),
+            at=at,
+            features=self.schema.matrix(columns, fatigue, at),
+            attributes=columns,
+            consents=np.array([self._consents(context) for context in contexts]),
+            fatigue=fatigue,
+            contact_counts=counts,
+            owned=np.array([self._named(context, "owned", "product") for context in contexts]),
+            offer_age_days=ages,
+        )
+
+    def _consents(self, context: Context) -> BoolArray:
+        consents = self._named(context, "consents", "channel")
+        for name in context.opted_out:
+            consents[self.catalogue.level("channel", name)] = False
+        return consents
+
+    def _named(self, context: Context, attribute: str, factor: str) -> BoolArray:
+        """(levels,) which channels or products a list attribute names."""
+        names = context.attributes.get(attribute)
+        table = self.catalogue.channels if factor == "channel" else self.catalogue.products
+        hit = np.zeros(len(table), dtype=np.bool_)
+        if names is None:
+            return hit
+        if not isinstance(names, list):
+            raise BadContext(f"/{attribute}", f"must be a list of {factor} names, got {names!r}")
+        for number, name in enumerate(names):
+            try:
+                hit[self.catalogue.level(factor, name)] = True
+            except UnknownAction as error:
+                raise BadContext(f"/{attribute}/{number}", str(error)) from None
+        return hit
+
+    def _history(self, context: Context) -> tuple[FloatArray, IntArray, FloatArray]:
+        """Fatigue (C, 2), contact counts (W, C + 1) and offer ages (P,) from one customer's contacts."""
+        level, n_channels = self.catalogue.level, len(self.catalogue.channels)
+        channels = np.array([level("channel", contact.channel) for contact in context.contacts], dtype=np.int64)
+        products = np.array([level("product", contact.product) for contact in context.contacts], dtype=np.int64)
+        ages = np.array([(context.at - contact.at).total_seconds() for contact in context.contacts]) / _DAY_SECONDS
+        offer_ages = np.full(len(self.catalogue.products), np.inf)
+        np.minimum.at(offer_ages, products, ages)
+        counts = self.contact_policy.counts(channels, ages, n_channels)
+        return self.fatigue.of_contacts(channels, np.maximum(ages, 0.0), self._spill), counts, offer_ages
+
+    @cached_property
+    def _spill(self) -> FloatArray:
+        return self.fatigue.spill(self.catalogue)
+
+
+def _utc(context: Context) -> np.datetime64:
+    if context.at.tzinfo is None:
+        raise BadContext("/at", f"must carry a time zone, got {context.at.isoformat()}")
+    return np.datetime64(int(context.at.timestamp()), "s")

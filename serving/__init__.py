@@ -1,0 +1,1 @@
+"""The decision service: decides, keeps the log, learns from it while running."""

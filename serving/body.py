@@ -1,0 +1,85 @@
+"""A decision as the ledger keeps it: all that is needed to explain it, learn from it and make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import BoolArray
+from nba.catalogue import NO_ACTION, NO_ACTION_ID, Catalogue
+from nba.context import Context
+from nba.decision import Decision
+from nba.errors import UnknownAction
+from serving.problems import invalid
+from serving.wire import DecisionRequest
+
+
+class DecisionBody(Struct, frozen=True, kw_only=True):
+    """What was asked, the context as it was used (with the history known then), and the answer."""
+
+    channels: list[str] | None
+    candidates: list[str] | None
+    exclude: list[str]
+    limit: int
+    context: Context
+    decision: Decision
+
+
+_decoder = msgspec.json.Decoder(DecisionBody)
+
+
+def encode_body(body: DecisionBody) -> bytes:
+    """JSON; floats keep every bit."""
+    return msgspec.json.encode(body)
+
+
+def decode_body(blob: bytes) -> DecisionBody:
+    """The inverse of `encode_body`."""
+    return _decoder.decode(blob)
+
+
+def requested_of(request: DecisionRequest | DecisionBody, catalogue: Catalogue) -> BoolArray | None:
+    """(1, A) the actions that a request leaves; None when it narrows nothing."""
+    if request.channels is None and request.candidates is None and not request.exclude:
+        return None
+    mask = np.ones(catalogue.n_actions, dtype=np.bool_)
+    if request.channels is not None:
+        mask &= _any(catalogue, "/channels", request.channels, _on_channel)
+    if request.candidates is not None:
+        mask &= _any(catalogue, "/candidates", request.candidates, _named)
+    if NO_ACTION_ID in request.exclude:
+        pointer = f"/exclude/{request.exclude.index(NO_ACTION_ID)}"
+        raise invalid(pointer, "no-contact is always possible and cannot be excluded")
+    mask &= ~_any(catalogue, "/exclude", request.exclude, _named)
+    mask[NO_ACTION] = True
+    return mask[None, :]
+
+
+def _any(
+    catalogue: Catalogue, pointer: str, names: list[str], rows: Callable[[Catalogue, str], BoolArray]
+) -> BoolArray:
+    hit = np.zeros(catalogue.n_actions, dtype=np.bool_)
+    for index, name in enumerate(names):
+        try:
+            hit |= rows(catalogue, name)
+        except UnknownAction as error:
+            raise invalid(f"{pointer}/{index}", str(error)) from None
+    return hit
+
+
+def _on_channel(catalogue: Catalogue, name: str) -> BoolArray:
+    on_channel: BoolArray = catalogue.channel_of == catalogue.level("channel", name)
+    return on_channel
+
+
+def _named(catalogue: Catalogue, name: str) -> BoolArray:
+    """The row of an action id, or all rows of a product."""
+    if any(product.name == name for product in catalogue.products):
+        of_product: BoolArray = catalogue.product_of == catalogue.level("product", name)
+        return of_product
+    hit = np.zeros(catalogue.n_actions, dtype=np.bool_)
+    hit[catalogue.row_of(name)] = True
+    return hit

@@ -1,0 +1,173 @@
+"""The online learner: the single writer of posteriors, in the process that serves.
+
+It reads accepted events in log order, folds them one row at a time, publishes a new snapshot when
+there is new evidence, and saves the posterior together with its position in the log. What it holds
+at position n is therefore a pure function of bundle and log, however often it was killed on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+from nba.bundle import posterior_bytes, posterior_from_bytes
+from nba.errors import BundleError
+from nba.snapshot import Snapshot
+from serving.evidence import Folder, Windows
+from serving.failpoints import failpoint
+from serving.ledger import Due, EventRow, Ledger, LedgerError, SavedPosterior
+from serving.ledger.records import Exposed, to_micros
+from serving.settings import Clock, Settings
+
+BATCH = 512
+BUNDLE_KEY = "bundle_digest"
+log = logging.getLogger("serving.learner")
+
+
+class Published(NamedTuple):
+    """A snapshot in use, and since when."""
+
+    snapshot: Snapshot
+    at: datetime
+
+
+class OnlineLearner:
+    """Turns the log into snapshots; `step` is plain and synchronous, `run` calls it in a thread."""
+
+    def __init__(self, base: Snapshot, digest: str, ledger: Ledger, settings: Settings) -> None:
+        bound = ledger.bind(BUNDLE_KEY, digest).result()
+        if bound != digest:
+            raise LedgerError(
+                f"The store was written under bundle {bound[:12]}, not {digest[:12]}: its log belongs to that "
+                "policy. Serve that bundle again, or start the new one on a new --store."
+            )
+        # In the service a posterior's position is one in the store's log, which starts at 0.
+        self.base, self.digest = base.at(base.posterior, 0), digest
+        self.published: Published | None = None
+        self.is_healthy = True
+        self._ledger, self._reader, self._settings = ledger, ledger.reader(), settings
+        self._windows = Windows(base.strategy.catalogue)
+        self._folder = Folder(base.strategy, base.posterior)
+        self._saved_seq, self._unsaved = 0, 0
+        self._saved_at: datetime | None = None
+
+    @property
+    def folded_seq(self) -> int:
+        """Position in the log up to which events are folded, published or not."""
+        return self._folder.seq
+
+    def recover(self, now: datetime) -> Snapshot:
+        """Load the newest valid posterior, fold what the log holds beyond it, and publish."""
+        for saved in self._reader.saved_posteriors():
+            posterior = self._restored(saved)
+            if posterior is not None:
+                self._folder, self._saved_seq = posterior, saved.last_seq
+                break
+        self._fold_log()
+        self._saved_at = now
+        return self._publish(now)
+
+    def step(self, now: datetime) -> Snapshot | None:
+        """Log exposures that have passed, fold what is new, publish if it was evidence, save if it is time."""
+        self._log_exposures(now)
+        snapshot = self._publish(now) if self._fold_log() else None
+        self._save(now)
+        return snapshot
+
+    async def run(self, stop: asyncio.Event, clock: Clock) -> None:
+        """Recover, then step every `publish_seconds` until told to stop, then save."""
+        await asyncio.to_thread(self.recover, clock())
+        while not stop.is_set():
+            try:
+                await asyncio.wait_for(stop.wait(), self._settings.publish_seconds)
+            except TimeoutError:
+                await asyncio.to_thread(self._try_step, clock())
+        await asyncio.to_thread(self.close, clock())
+
+    def close(self, now: datetime) -> None:
+        """Save what is folded and release the reader."""
+        if self.published is not None:
+            self._save(now, is_last=True)
+        self._reader.close()
+
+    def posterior_sha256(self) -> tuple[int, str]:
+        """(position, checksum) of the published posterior."""
+        assert self.published is not None
+        snapshot = self.published.snapshot
+        return snapshot.posterior_seq, sha256(posterior_bytes(snapshot.posterior)).hexdigest()
+
+    def _try_step(self, now: datetime) -> None:
+        """One step; a failure is told and tried again, for the log loses nothing by waiting."""
+        try:
+            self.step(now)
+            self.is_healthy = True
+        except Exception as error:
+            self.is_healthy = False
+            log.error("a learner step failed: %s", type(error).__name__)
+
+    def _fold_log(self) -> bool:
+        is_news = False
+        while events := self._reader.events_after(self._folder.seq, BATCH):
+            failpoint("learner.before_fold")
+            is_news |= self._folder.fold(events)
+            self._unsaved += len(events)
+        return is_news
+
+    def _publish(self, now: datetime) -> Snapshot:
+        snapshot = self.base.at(self._folder.canonical(), self._folder.seq)
+        _ = snapshot.frozen  # draw here, not in the first request that needs it
+        self.published = Published(snapshot, now)
+        return snapshot
+
+    def _save(self, now: datetime, *, is_last: bool = False) -> None:
+        if self._folder.seq == self._saved_seq:
+            return
+        assert self._saved_at is not None
+        is_old = now - self._saved_at >= timedelta(seconds=self._settings.save_seconds)
+        if not (is_last or is_old or self._unsaved >= self._settings.save_events):
+            return
+        blob = posterior_bytes(self._folder.posterior)
+        saved = SavedPosterior(last_seq=self._folder.seq, posterior=blob, sha256=sha256(blob).hexdigest())
+        failpoint("learner.before_commit")
+        self._ledger.save_posterior(saved, to_micros(now)).result()
+        failpoint("learner.after_commit")
+        self._saved_seq, self._saved_at, self._unsaved = saved.last_seq, now, 0
+
+    def _restored(self, saved: SavedPosterior) -> Folder | None:
+        """A folder at a saved position; None if the posterior is damaged, so that an older one is tried."""
+        if sha256(saved.posterior).hexdigest() == saved.sha256:
+            try:
+                strategy = self.base.strategy
+                return Folder(strategy, posterior_from_bytes(saved.posterior, strategy), saved.last_seq)
+            except BundleError:
+                pass
+        log.warning("the posterior saved at log position %d is damaged; folding from an older one", saved.last_seq)
+        return None
+
+    def _log_exposures(self, now: datetime) -> None:
+        """Put every interval that has passed into the log, once, before it is folded."""
+        micros = to_micros(now)
+        while due := self._reader.due(micros, BATCH):
+            self._ledger.append_exposures([self._exposed(one, micros) for one in due]).result()
+
+    def _exposed(self, due: Due, received_at: int) -> Exposed:
+        event = EventRow(
+            kind="exposure",
+            event_id=f"exposure:{due.decision_id}:{due.step}",
+            decision_id=due.decision_id,
+            customer_id=due.customer_id,
+            fingerprint="",
+            outcome="exposure",
+            value=0.0,
+            product=due.product,
+            channel=due.channel,
+            step=due.step,
+            occurred_at=due.due_at,
+            received_at=received_at,
+            status="accepted",
+        )
+        following = self._windows.due(due.at, due.product, due.step + 1)
+        return Exposed(event=event, decision_seq=due.decision_seq, next_due=following)

@@ -1,0 +1,22 @@
+"""The durable log of decisions and feedback, behind one protocol."""
+
+from serving.ledger.records import Appended, DecisionRow, Due, EventRow, History, SavedPosterior
+from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
+from serving.ledger.store import Ledger, LedgerError, Reader, StoreLocked, open_ledger, open_reader
+
+__all__ = [
+    "Appended",
+    "DecisionRow",
+    "Due",
+    "EventRow",
+    "History",
+    "Ledger",
+    "LedgerError",
+    "Reader",
+    "SQLiteLedger",
+    "SQLiteReader",
+    "SavedPosterior",
+    "StoreLocked",
+    "open_ledger",
+    "open_reader",
+]

@@ -1,0 +1,34 @@
+"""One writer per store: a lock on a file beside it, which the kernel releases when the process dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from serving.ledger.store import StoreLocked
+
+
+class WriterLock:
+    """An exclusive lock on `<store>.writer.lock`; raises StoreLocked when another writer has it."""
+
+    def __init__(self, store: Path) -> None:
+        self._path = store.with_name(store.name + ".writer.lock")
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise StoreLocked(
+                f"The store {str(store)!r} already has a writer (process {holder}). A SQLite store takes one "
+                "service process: stop that one, or give this one another --store. Several processes on "
+                "one store need PostgreSQL, which this version does not offer yet."
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, str(os.getpid()).encode("ascii"))
+
+    def release(self) -> None:
+        """Give the lock up."""
+        # The file stays: removing it would let two writers lock two files of one name.
+        os.close(self._descriptor)

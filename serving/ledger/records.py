@@ -1,0 +1,109 @@
+"""The rows of the ledger as records; times are microseconds since 1970 in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from msgspec import Struct
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+EventStatus = Literal["accepted", "late", "orphan"]
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970 of an aware datetime, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The aware datetime (UTC) of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+class DecisionRow(Struct, frozen=True, kw_only=True):
+    """One decision.
+
+    `first_due` is when the first cut of its exposure schedule passes, `closes` names the products whose
+    earlier contacts of this customer are watched no longer from now on.
+    """
+
+    decision_id: str
+    request_id: str | None
+    fingerprint: str
+    customer_id: str
+    at: int
+    channel: str | None
+    product: str | None
+    policy_version: int
+    posterior_seq: int
+    feedback_until: int
+    body: bytes
+    first_due: int | None = None
+    closes: tuple[str, ...] = ()
+    seq: int = 0
+
+
+class EventRow(Struct, frozen=True, kw_only=True):
+    """One entry of the learning log: feedback, or an exposure that has passed (`step` says which)."""
+
+    kind: Literal["feedback", "exposure"]
+    event_id: str
+    decision_id: str
+    customer_id: str | None
+    fingerprint: str
+    outcome: str
+    value: float
+    product: str | None
+    channel: str | None
+    step: int | None
+    occurred_at: int
+    received_at: int
+    status: EventStatus
+    seq: int = 0
+
+
+class Appended(Struct, frozen=True):
+    """What became of an event: its status, "duplicate" or "conflict" when its id was known, and its position."""
+
+    status: Literal["accepted", "late", "orphan", "duplicate", "conflict"]
+    seq: int
+
+
+class Due(Struct, frozen=True, kw_only=True):
+    """A decision whose exposure schedule reached a cut."""
+
+    decision_seq: int
+    step: int
+    due_at: int
+    decision_id: str
+    customer_id: str
+    at: int
+    channel: str
+    product: str
+
+
+class Exposed(Struct, frozen=True, kw_only=True):
+    """An exposure event, and the cut that comes after it (None when it was the last)."""
+
+    event: EventRow
+    decision_seq: int
+    next_due: int | None
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """What the ledger knows of a customer: contacts (channel, product, at), opt-outs and conversions."""
+
+    contacts: list[tuple[str, str, int]]
+    opt_outs: list[str | None]  # a channel; None stands for all of them
+    conversions: list[str]  # products
+
+
+class SavedPosterior(Struct, frozen=True, kw_only=True):
+    """A posterior with the log position it stands for."""
+
+    last_seq: int
+    posterior: bytes
+    sha256: str

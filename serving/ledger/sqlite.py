@@ -1,0 +1,208 @@
+"""The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer, any number of readers.
+
+apsw brings its own SQLite, so that every machine has one without the WAL-reset bug of 3.7.0 to 3.51.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import apsw
+
+from serving.ledger import operations
+from serving.ledger.lock import WriterLock
+from serving.ledger.migrations import migrate, shipped
+from serving.ledger.records import (
+    Appended,
+    DecisionRow,
+    Due,
+    EventRow,
+    Exposed,
+    History,
+    SavedPosterior,
+)
+from serving.ledger.store import LedgerError
+from serving.ledger.writer import Writer
+
+BUSY_MILLISECONDS = 5000
+_DECISION = ", ".join(operations.DECISION_COLUMNS)
+_EVENT = ", ".join(f"e.{name}" for name in operations.EVENT_COLUMNS)
+
+
+class SQLiteReader:
+    """Reads through a `mode=ro` connection; use it from one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        try:
+            self._db = apsw.Connection(f"file:{quote(str(path.absolute()))}?mode=ro", flags=flags)
+            self._db.set_busy_timeout(BUSY_MILLISECONDS)
+            self._db.execute("SELECT count(*) FROM migration").fetchall()
+        except apsw.Error as error:
+            raise LedgerError(f"{str(path)!r} is not a ledger that can be read: {error}") from None
+
+    def decision(self, decision_id: str) -> DecisionRow | None:
+        """The decision of an id."""
+        return self._decision("decision_id = ?", (decision_id,))
+
+    def decision_of_request(self, request_id: str) -> DecisionRow | None:
+        """The decision that answered a request id."""
+        return self._decision("request_id = ?", (request_id,))
+
+    def history(self, customer_id: str) -> History:
+        """A customer's contacts, opt-outs and conversions."""
+        contacts = self._db.execute(
+            "SELECT channel, product, at FROM decision "
+            "WHERE customer_id = ? AND channel IS NOT NULL ORDER BY seq",
+            (customer_id,),
+        ).fetchall()
+        events = self._db.execute(
+            "SELECT outcome, channel, product FROM event "
+            "WHERE customer_id = ? AND outcome IN ('converted', 'opted_out') ORDER BY seq",
+            (customer_id,),
+        ).fetchall()
+        return History(
+            contacts=[(str(channel), str(product), int(at)) for channel, product, at in contacts],  # type: ignore[arg-type]
+            opt_outs=[channel for outcome, channel, _ in events if outcome == "opted_out"],  # type: ignore[misc]
+            conversions=[product for outcome, _, product in events if outcome == "converted" and product],  # type: ignore[misc]
+        )
+
+    def events_after(self, seq: int, limit: int) -> list[tuple[EventRow, bytes]]:
+        """Accepted events past a log position, in log order, each with the body of its decision."""
+        rows = self._db.execute(
+            f"SELECT e.seq, {_EVENT}, d.body FROM event e JOIN decision d USING (decision_id) "
+            "WHERE e.seq > ? AND e.status = 'accepted' ORDER BY e.seq LIMIT ?",
+            (seq, limit),
+        )
+        return [(_event(row[:-1]), row[-1]) for row in rows]  # type: ignore[misc]
+
+    def events_of(self, decision_id: str) -> list[EventRow]:
+        """All events of a decision, in log order."""
+        statement = f"SELECT e.seq, {_EVENT} FROM event e WHERE e.decision_id = ? ORDER BY e.seq"
+        return [_event(row) for row in self._db.execute(statement, (decision_id,))]
+
+    def due(self, now: int, limit: int) -> list[Due]:
+        """Decisions whose next exposure cut has passed, oldest first."""
+        rows = self._db.execute(
+            "SELECT decision_seq, step, due_at, decision_id, customer_id, at, channel, product FROM exposure_due "
+            "JOIN decision ON decision.seq = decision_seq WHERE due_at <= ? "
+            "ORDER BY due_at, decision_seq LIMIT ?",
+            (now, limit),
+        )
+        return [Due(**dict(zip(Due.__struct_fields__, row, strict=True))) for row in rows]  # type: ignore[arg-type]
+
+    def decisions_by_posterior(self, after: tuple[int, int], limit: int) -> list[DecisionRow]:
+        """Decisions after (posterior_seq, seq), ordered by both."""
+        rows = self._db.execute(
+            f"SELECT seq, {_DECISION} FROM decision WHERE (posterior_seq, seq) > (?, ?) "
+            "ORDER BY posterior_seq, seq LIMIT ?",
+            (*after, limit),
+        )
+        return [_decision(row) for row in rows]
+
+    def saved_posteriors(self) -> list[SavedPosterior]:
+        """Saved posteriors, newest first."""
+        rows = self._db.execute("SELECT last_seq, posterior, sha256 FROM snapshot ORDER BY last_seq DESC")
+        return [SavedPosterior(last_seq=seq, posterior=blob, sha256=digest) for seq, blob, digest in rows]  # type: ignore[arg-type]
+
+    def last_seq(self) -> int:
+        """The last log position, accepted or not; 0 for an empty log."""
+        return int(self._scalar("SELECT coalesce(max(seq), 0) FROM event"))
+
+    def backlog(self, seq: int) -> int:
+        """How many accepted events lie past a log position."""
+        return int(self._scalar("SELECT count(*) FROM event WHERE status = 'accepted' AND seq > ?", (seq,)))
+
+    def counts(self) -> dict[str, int]:
+        """Rows by kind: "decisions", and events by "kind/status"."""
+        found = {"decisions": int(self._scalar("SELECT count(*) FROM decision"))}
+        rows = self._db.execute("SELECT kind || '/' || status, count(*) FROM event GROUP BY kind, status")
+        return found | {str(name): int(count) for name, count in rows}  # type: ignore[arg-type]
+
+    def meta(self, key: str) -> str | None:
+        """A stored setting."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._db.close()
+
+    def _decision(self, condition: str, values: tuple[str, ...]) -> DecisionRow | None:
+        statement = f"SELECT seq, {_DECISION} FROM decision WHERE {condition}"
+        row = self._db.execute(statement, values).fetchone()
+        return None if row is None else _decision(row)
+
+    def _scalar(self, statement: str, values: tuple[int, ...] = ()) -> Any:
+        row = self._db.execute(statement, values).fetchone()
+        assert row is not None
+        return row[0]
+
+
+class SQLiteLedger:
+    """Writes through one thread; raises StoreLocked when another process already writes the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = WriterLock(path)
+        try:
+            self.writer = Writer(_writing_connection(path))
+        except apsw.Error as error:
+            self._lock.release()
+            raise LedgerError(f"{str(path)!r} cannot be opened as a ledger: {error}") from None
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def append_decision(self, row: DecisionRow) -> Future[int]:
+        """Store a decision; gives its position."""
+        return self.writer.submit(lambda db: operations.append_decision(db, row))
+
+    def append_event(self, row: EventRow) -> Future[Appended]:
+        """Store feedback once."""
+        return self.writer.submit(lambda db: operations.append_event(db, row))
+
+    def append_exposures(self, rows: Sequence[Exposed]) -> Future[int]:
+        """Store exposure events once each and move their schedules on; gives how many were new."""
+        return self.writer.submit(lambda db: operations.append_exposures(db, rows))
+
+    def save_posterior(self, saved: SavedPosterior, saved_at: int) -> Future[None]:
+        """Store a posterior and its cursor in one transaction; the one before it is kept."""
+        return self.writer.submit(lambda db: operations.save_posterior(db, saved, saved_at))
+
+    def bind(self, key: str, value: str) -> Future[str]:
+        """Set a setting once; gives what is stored, which an earlier call may have set otherwise."""
+        return self.writer.submit(lambda db: operations.bind(db, key, value))
+
+    def reader(self) -> SQLiteReader:
+        """A new read-only connection."""
+        return SQLiteReader(self.path)
+
+    def is_writable(self) -> bool:
+        """Whether the writer still takes writes."""
+        return self.writer.is_alive
+
+    def close(self) -> None:
+        """Commit what is queued and release the store."""
+        self.writer.close()
+        self._lock.release()
+
+
+def _writing_connection(path: Path) -> apsw.Connection:
+    db = apsw.Connection(str(path))
+    db.set_busy_timeout(BUSY_MILLISECONDS)
+    db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+    migrate(db, shipped())
+    return db
+
+
+def _decision(row: tuple[Any, ...]) -> DecisionRow:
+    return DecisionRow(**dict(zip(("seq", *operations.DECISION_COLUMNS), row, strict=True)))
+
+
+def _event(row: tuple[Any, ...]) -> EventRow:
+    return EventRow(**dict(zip(("seq", *operations.EVENT_COLUMNS), row, strict=True)))

@@ -1,0 +1,151 @@
+"""What the service needs of a store; SQLite is the first, PostgreSQL can come without touching a caller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from nba.errors import InvalidConfig, NBAError
+from serving.ledger.records import (
+    Appended,
+    DecisionRow,
+    Due,
+    EventRow,
+    Exposed,
+    History,
+    SavedPosterior,
+)
+
+if TYPE_CHECKING:
+    from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
+
+
+class LedgerError(NBAError, RuntimeError):
+    """The store cannot be used, or could not make a write durable."""
+
+
+class StoreLocked(LedgerError):
+    """Another process already writes this store."""
+
+
+class Reader(Protocol):
+    """Reads of the ledger; a reader belongs to one thread at a time and sees what is committed."""
+
+    def decision(self, decision_id: str) -> DecisionRow | None:
+        """The decision of an id."""
+        ...
+
+    def decision_of_request(self, request_id: str) -> DecisionRow | None:
+        """The decision that answered a request id."""
+        ...
+
+    def history(self, customer_id: str) -> History:
+        """A customer's contacts, opt-outs and conversions."""
+        ...
+
+    def events_after(self, seq: int, limit: int) -> list[tuple[EventRow, bytes]]:
+        """Accepted events past a log position, in log order, each with the body of its decision."""
+        ...
+
+    def events_of(self, decision_id: str) -> list[EventRow]:
+        """All events of a decision, in log order."""
+        ...
+
+    def due(self, now: int, limit: int) -> list[Due]:
+        """Decisions whose next exposure cut has passed, oldest first."""
+        ...
+
+    def decisions_by_posterior(self, after: tuple[int, int], limit: int) -> list[DecisionRow]:
+        """Decisions after (posterior_seq, seq), ordered by both."""
+        ...
+
+    def saved_posteriors(self) -> list[SavedPosterior]:
+        """Saved posteriors, newest first."""
+        ...
+
+    def last_seq(self) -> int:
+        """The last log position, accepted or not; 0 for an empty log."""
+        ...
+
+    def backlog(self, seq: int) -> int:
+        """How many accepted events lie past a log position."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Rows by kind: "decisions", and events by "kind/status"."""
+        ...
+
+    def meta(self, key: str) -> str | None:
+        """A stored setting."""
+        ...
+
+    def close(self) -> None:
+        """Release the connection."""
+        ...
+
+
+class Ledger(Protocol):
+    """Writes of the ledger: a future is done when its write is on the disk."""
+
+    def append_decision(self, row: DecisionRow) -> Future[int]:
+        """Store a decision; gives its position."""
+        ...
+
+    def append_event(self, row: EventRow) -> Future[Appended]:
+        """Store feedback once."""
+        ...
+
+    def append_exposures(self, rows: Sequence[Exposed]) -> Future[int]:
+        """Store exposure events once each and move their schedules on; gives how many were new."""
+        ...
+
+    def save_posterior(self, saved: SavedPosterior, saved_at: int) -> Future[None]:
+        """Store a posterior and its cursor in one transaction; the one before it is kept."""
+        ...
+
+    def bind(self, key: str, value: str) -> Future[str]:
+        """Set a setting once; gives what is stored, which an earlier call may have set otherwise."""
+        ...
+
+    def reader(self) -> Reader:
+        """A new read-only connection."""
+        ...
+
+    def is_writable(self) -> bool:
+        """Whether the writer still takes writes."""
+        ...
+
+    def close(self) -> None:
+        """Commit what is queued and release the store."""
+        ...
+
+
+def open_ledger(url: str) -> SQLiteLedger:
+    """Open the store of a URL for writing, creating it if it is missing."""
+    from serving.ledger.sqlite import SQLiteLedger
+
+    return SQLiteLedger(sqlite_path(url))
+
+
+def open_reader(url: str) -> SQLiteReader:
+    """Open the store of a URL for reading only."""
+    from serving.ledger.sqlite import SQLiteReader
+
+    path = sqlite_path(url)
+    if not path.is_file():
+        raise LedgerError(f"There is no store at {str(path)!r}; `nba serve --store {url}` creates it.")
+    return SQLiteReader(path)
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of a SQLite URL: sqlite:///relative/path or sqlite:////absolute/path."""
+    scheme, separator, rest = url.partition(":///")
+    if scheme != "sqlite" or not separator or not rest or rest.startswith(":memory:"):
+        rule = f"must read sqlite:///relative/path or sqlite:////absolute/path, got {url!r}"
+        raise InvalidConfig("settings", "store", rule)
+    path = Path(rest)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InvalidConfig("settings", "store", f"{str(path)!r} must be a file in an existing directory")
+    return path

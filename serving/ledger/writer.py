@@ -1,0 +1,138 @@
+"""The only thread that writes: it gathers writes for a moment and commits them together.
+
+`synchronous=FULL` makes every commit wait for the disk; gathering makes one wait serve many callers
+(design/serving.md 4.2: 419 rows a second alone, 52,199 in batches of 100).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import apsw
+
+from serving.failpoints import failpoint
+from serving.ledger.store import LedgerError
+
+MAX_BATCH = 256
+GATHER_SECONDS = 0.0015
+
+Result = TypeVar("Result")
+Operation = Callable[[apsw.Connection], Any]
+Pending = tuple[Operation, "Future[Any]"]
+
+log = logging.getLogger("serving.ledger")
+
+
+class Writer:
+    """Runs operations on one connection, in the order of `submit`, in group commits."""
+
+    def __init__(self, connection: apsw.Connection, observe: Callable[[int, float], None] | None = None) -> None:
+        self.observe = observe  # called with (operations, seconds) after each commit
+        self._connection = connection
+        self._queue: SimpleQueue[Pending | None] = SimpleQueue()
+        self._gate = threading.Lock()
+        self._closed = False
+        self._failed = False
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether writes are taken, and the last commit went well."""
+        return self._thread.is_alive() and not self._closed and not self._failed
+
+    def submit(self, operation: Callable[[apsw.Connection], Result]) -> Future[Result]:
+        """Queue an operation; its future has the result once the commit is on the disk."""
+        future: Future[Result] = Future()
+        future.set_running_or_notify_cancel()  # a caller that gives up must not undo a write on its way
+        with self._gate:  # otherwise a write could slip in behind the end mark and never be answered
+            if self._closed:
+                raise LedgerError("The ledger is closed; the service is shutting down.")
+            self._queue.put((operation, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what is queued, then end the thread."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            batch, is_open = self._gather()
+            if batch:
+                self._commit(batch)
+
+    def _gather(self) -> tuple[list[Pending], bool]:
+        """The next batch, and whether more may follow."""
+        first = self._queue.get()
+        if first is None:
+            return [], False
+        batch = [first]
+        deadline = time.monotonic() + GATHER_SECONDS
+        while len(batch) < MAX_BATCH:
+            try:
+                item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                break
+            if item is None:
+                return batch, False
+            batch.append(item)
+        return batch, True
+
+    def _commit(self, batch: list[Pending]) -> None:
+        started = time.monotonic()
+        try:
+            outcomes = self._transact(batch)
+        except Exception as error:
+            log.error("a commit of %d operations failed: %s", len(batch), type(error).__name__)
+            self._failed = True
+            self._fail(batch, error)
+            return
+        self._failed = False
+        failpoint("writer.after_commit")
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        if self.observe is not None:
+            self.observe(len(batch), time.monotonic() - started)
+
+    def _transact(self, batch: list[Pending]) -> list[Any]:
+        db = self._connection
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [self._attempt(operation) for operation, _ in batch]
+            failpoint("writer.before_commit")
+            db.execute("COMMIT")
+        except BaseException:
+            # A full disk may have rolled the transaction back already.
+            if not db.get_autocommit():
+                db.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _attempt(self, operation: Operation) -> Any:
+        """The result of one operation or the error that undid it alone; the rest of the batch goes on."""
+        try:
+            with self._connection:  # a savepoint
+                return operation(self._connection)
+        except (apsw.FullError, apsw.IOError, apsw.CorruptError):
+            raise
+        except Exception as error:
+            return LedgerError(f"The ledger refused a write: {type(error).__name__}.")
+
+    def _fail(self, batch: list[Pending], error: Exception) -> None:
+        for _, future in batch:
+            future.set_exception(LedgerError(f"The ledger could not commit: {type(error).__name__}."))

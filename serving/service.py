@@ -1,0 +1,308 @@
+"""Decides under the published snapshot, writes the ledger, and answers only what is on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from msgspec import structs
+
+from nba.context import Contact
+from nba.decision import Decision, RankedAction
+from nba.errors import BadContext, UnknownAction
+from nba.snapshot import Snapshot
+from serving.body import DecisionBody, decode_body, encode_body, requested_of
+from serving.customers import CustomerBook, Remembered, settled, with_contact
+from serving.evidence import Windows
+from serving.ids import made_at, new_id
+from serving.learner import OnlineLearner
+from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
+from serving.ledger.records import from_micros, to_micros
+from serving.metrics import Metrics
+from serving.problems import Rejected, invalid, token
+from serving.settings import Clock
+from serving.wire import (
+    DecisionAudit,
+    DecisionRequest,
+    DecisionResponse,
+    Feedback,
+    FeedbackEntry,
+    FeedbackReceipt,
+    fingerprint_of,
+)
+
+CLOCK_SKEW = timedelta(minutes=1)  # between machines, before an id counts as from the future
+EARLIEST_OUTCOME = timedelta(days=1)  # before its decision: clocks and time zones of other systems
+PLANNING = timedelta(days=366)  # how far ahead of the clock a decision may be asked for
+OLDEST_YEAR = 2000
+
+
+class Made(NamedTuple):
+    """A decision that is not on the disk yet."""
+
+    decision: Decision
+    row: DecisionRow
+    known: Remembered
+    contact: Contact | None
+
+
+class InFlight(NamedTuple):
+    """A request id whose answer is on its way."""
+
+    fingerprint: str
+    answer: asyncio.Future[DecisionResponse]
+
+
+class DecisionService:
+    """The three things a channel system does: ask for a decision, report feedback, look one up."""
+
+    def __init__(self, learner: OnlineLearner, ledger: Ledger, clock: Clock, metrics: Metrics) -> None:
+        self._learner, self._ledger, self._clock, self._metrics = learner, ledger, clock, metrics
+        self._strategy = learner.base.strategy
+        self._windows = Windows(self._strategy.catalogue)
+        self._reader = ledger.reader()
+        self._book = CustomerBook(self._reader, self._strategy)
+        self._in_flight: dict[str, InFlight] = {}
+
+    async def decide(self, request: DecisionRequest) -> DecisionResponse:
+        """Decide once for each request id; the answer is durable before it is given."""
+        fingerprint = fingerprint_of(request)
+        if request.request_id is None:
+            return await self._decide(request, fingerprint)
+        flying = self._in_flight.get(request.request_id)
+        if flying is not None:
+            _check_same_request(flying.fingerprint, fingerprint)
+            return structs.replace(await asyncio.shield(flying.answer), replayed=True)
+        stored = self._reader.decision_of_request(request.request_id)
+        if stored is not None:
+            _check_same_request(stored.fingerprint, fingerprint)
+            self._metrics.decisions.labels("replayed").inc()
+            return _response(decode_body(stored.body).decision, stored, replayed=True)
+        return await self._decide_once(request, request.request_id, fingerprint)
+
+    async def record(self, feedback: Feedback) -> FeedbackReceipt:
+        """Append feedback; an opt-out closes its channel before the answer is given."""
+        received_at = self._clock()
+        row = self._reader.decision(_issued(feedback.decision_id, received_at))
+        event = self._event(feedback, row, received_at)
+        appended = await _durable(self._ledger.append_event(event))
+        if appended.status == "conflict":
+            rule = "was used for other feedback; a new event needs a new id"
+            raise invalid("/event_id", rule, slug="event-id-reused", status=409)
+        if appended.status != "duplicate":
+            self._book.apply(event)
+        return self._receipt(event, appended)
+
+    def audit(self, decision_id: str) -> DecisionAudit:
+        """All that is known about a decision."""
+        row = self._reader.decision(decision_id.lower())
+        if row is None:
+            rule = "this service has made no such decision"
+            raise invalid("/decision_id", rule, slug="unknown-decision", status=404)
+        body, events = decode_body(row.body), self._reader.events_of(row.decision_id)
+        context, decision = body.context, body.decision
+        same = {name: getattr(decision, name) for name in _SAME_IN_AUDIT}
+        return DecisionAudit(
+            attributes=context.attributes,
+            features=dict(zip(self._strategy.schema.labels, decision.features, strict=True)),
+            contacts=len(context.contacts),
+            opted_out=context.opted_out,
+            feedback_until=from_micros(row.feedback_until),
+            feedback=[_entry(event) for event in events],
+            **same,
+        )
+
+    def close(self) -> None:
+        """Release the reader."""
+        self._reader.close()
+
+    async def _decide_once(self, request: DecisionRequest, request_id: str, fingerprint: str) -> DecisionResponse:
+        answer: asyncio.Future[DecisionResponse] = asyncio.get_running_loop().create_future()
+        self._in_flight[request_id] = InFlight(fingerprint, answer)
+        try:
+            response = await self._decide(request, fingerprint)
+        except BaseException as error:
+            is_ours = isinstance(error, Exception)
+            answer.set_exception(error if is_ours else LedgerError("The first request with this id was cut off."))
+            answer.exception()  # looked at: nobody else may be waiting for it
+            raise
+        else:
+            answer.set_result(response)
+            return response
+        finally:
+            del self._in_flight[request_id]
+
+    async def _decide(self, request: DecisionRequest, fingerprint: str) -> DecisionResponse:
+        """Decide and count the contact without a pause, then wait for the disk."""
+        made = self._make(request, fingerprint)
+        with_contact(made.known, made.contact)
+        is_stored = True
+        try:
+            await _durable(self._ledger.append_decision(made.row))
+        except LedgerError:
+            is_stored = False
+            raise
+        finally:
+            # A request that is cut off here may be stored all the same, so its contact keeps counting.
+            settled(made.known, made.contact, is_stored=is_stored)
+        self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
+        return _response(made.decision, made.row)
+
+    def _make(self, request: DecisionRequest, fingerprint: str) -> Made:
+        now = self._clock()
+        at = _decision_time(request.at, now)
+        snapshot = self._snapshot()
+        requested = requested_of(request, self._strategy.catalogue)
+        context = self._book.context(request.customer.id, at, request.customer.attributes)
+        with self._metrics.scoring.time():
+            try:
+                decision = snapshot.decide_one(context, new_id(now), request.limit, requested)
+            except BadContext as error:
+                raise invalid(_attribute_pointer(error.pointer, request), error.rule) from None
+        body = DecisionBody(
+            channels=request.channels,
+            candidates=request.candidates,
+            exclude=request.exclude,
+            limit=request.limit,
+            context=context,
+            decision=decision,
+        )
+        chosen = decision.actions[0]
+        row = self._row(request, fingerprint, decision, chosen, encode_body(body))
+        return Made(decision, row, self._book.remembered(context.customer_id), _contact(chosen, at))
+
+    def _row(
+        self, request: DecisionRequest, fingerprint: str, decision: Decision, chosen: RankedAction, body: bytes
+    ) -> DecisionRow:
+        at = to_micros(decision.at)
+        return DecisionRow(
+            decision_id=decision.decision_id,
+            request_id=request.request_id,
+            fingerprint=fingerprint,
+            customer_id=decision.customer_id,
+            at=at,
+            channel=chosen.channel,
+            product=chosen.product,
+            policy_version=decision.policy_version,
+            posterior_seq=decision.posterior_seq,
+            feedback_until=to_micros(self._windows.feedback_until(decision.at, chosen.product)),
+            body=body,
+            first_due=self._windows.due(at, chosen.product, 0),
+            closes=self._windows.same_family(chosen.product),
+        )
+
+    def _snapshot(self) -> Snapshot:
+        published = self._learner.published
+        if published is None:
+            raise Rejected(503, "The log is still being replayed; ask again when /readyz says so.")
+        return published.snapshot
+
+    def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
+        outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome
+        occurred_at = to_micros(feedback.occurred_at or received_at)
+        if feedback.product is not None:
+            try:
+                self._strategy.catalogue.level("product", feedback.product)
+            except UnknownAction as error:
+                raise invalid("/product", str(error)) from None
+        if row is not None and occurred_at < row.at - EARLIEST_OUTCOME // timedelta(microseconds=1):
+            decided = from_micros(row.at).isoformat()
+            raise invalid("/occurred_at", f"an outcome cannot come before its decision, made at {decided}")
+        is_late = row is not None and occurred_at > row.feedback_until
+        return EventRow(
+            kind="feedback",
+            event_id=feedback.event_id,
+            decision_id=feedback.decision_id.lower(),
+            customer_id=row.customer_id if row else None,
+            fingerprint=fingerprint_of(structs.replace(feedback, outcome=outcome)),
+            outcome=outcome,
+            value=feedback.value or 0.0,
+            product=feedback.product or (row.product if row else None),
+            channel=row.channel if row else None,
+            step=None,
+            occurred_at=occurred_at,
+            received_at=to_micros(received_at),
+            status="orphan" if row is None else "late" if is_late else "accepted",
+        )
+
+    def _receipt(self, event: EventRow, appended: Appended) -> FeedbackReceipt:
+        assert appended.status != "conflict"
+        self._metrics.feedback.labels(appended.status, event.outcome).inc()
+        if appended.status in ("accepted", "late"):
+            self._metrics.feedback_lag.observe(max(0.0, (event.received_at - event.occurred_at) / 1e6))
+        return FeedbackReceipt(status=appended.status, seq=appended.seq)
+
+
+_SAME_IN_AUDIT = (
+    "decision_id", "customer_id", "at", "policy", "policy_version", "posterior_seq", "actions",
+    "no_contact_propensity", "n_eligible", "removed", "eligible_digest", "distribution_digest",
+)  # fmt: skip
+
+
+async def _durable[Result](future: Future[Result]) -> Result:
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+def _check_same_request(stored: str, fingerprint: str) -> None:
+    if stored != fingerprint:
+        rule = "was used for another request; a new question needs a new id"
+        raise invalid("/request_id", rule, slug="request-id-reused")
+
+
+def _issued(decision_id: str, now: datetime) -> str:
+    """The id in canonical form, if this service can have made it."""
+    made = made_at(decision_id.lower())
+    if made is None:
+        raise invalid("/decision_id", "must be the id of a decision (a UUID of version 7)", slug="unknown-decision")
+    if made > now + CLOCK_SKEW:
+        raise invalid("/decision_id", "is dated in the future: this service did not make it", slug="unknown-decision")
+    return decision_id.lower()
+
+
+def _decision_time(at: datetime | None, now: datetime) -> datetime:
+    if at is None:
+        return now
+    if at.year < OLDEST_YEAR or at > now + PLANNING:
+        raise invalid("/at", f"must lie between {OLDEST_YEAR} and {PLANNING.days} days from now, got {at.isoformat()}")
+    return at.astimezone(now.tzinfo)
+
+
+def _attribute_pointer(pointer: str, request: DecisionRequest) -> str:
+    """The pointer into the body of a pointer below the attributes, whose names may hold "/" and "~"."""
+    name = pointer[1:]
+    if name in request.customer.attributes:
+        name = token(name)
+    return f"/customer/attributes/{name}"
+
+
+def _contact(chosen: RankedAction, at: datetime) -> Contact | None:
+    if chosen.channel is None or chosen.product is None:
+        return None
+    return Contact(channel=chosen.channel, product=chosen.product, at=at)
+
+
+def _response(decision: Decision, row: DecisionRow, *, replayed: bool = False) -> DecisionResponse:
+    return DecisionResponse(
+        decision_id=decision.decision_id,
+        policy=decision.policy,
+        policy_version=decision.policy_version,
+        posterior_seq=decision.posterior_seq,
+        actions=decision.actions,
+        feedback_until=from_micros(row.feedback_until),
+        replayed=replayed,
+    )
+
+
+def _entry(event: EventRow) -> FeedbackEntry:
+    return FeedbackEntry(
+        seq=event.seq,
+        kind=event.kind,
+        event_id=event.event_id,
+        outcome=event.outcome,
+        value=event.value,
+        product=event.product,
+        occurred_at=from_micros(event.occurred_at),
+        status=event.status,
+    )

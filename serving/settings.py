@@ -1,0 +1,40 @@
+"""What a person sets when starting the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from nba.errors import InvalidConfig
+
+Clock = Callable[[], datetime]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Where the bundle, the store and the keys are, and how often the learner acts."""
+
+    bundle: Path
+    store: str
+    host: str = "127.0.0.1"
+    keys_file: Path | None = None
+    publish_seconds: float = 0.5  # at most one new snapshot in this time
+    save_seconds: float = 60.0  # the posterior is saved this often while it changes,
+    save_events: int = 2_000  # or after this many events
+    max_body_bytes: int = 262_144
+
+    def __post_init__(self) -> None:
+        """Refuse to listen to a network without keys."""
+        if self.keys_file is None and self.host not in LOOPBACK:
+            rule = f"without --keys-file the service listens on {', '.join(LOOPBACK)} only, not on {self.host!r}"
+            raise InvalidConfig("settings", "host", rule)
+        if not 0.0 < self.publish_seconds < float("inf"):
+            raise InvalidConfig("settings", "publish_seconds", f"must be > 0, got {self.publish_seconds}")
+
+
+def wall_clock() -> datetime:
+    """The time of the machine, in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,158 @@
+"""What crosses the HTTP boundary, strictly typed: nothing is coerced, nothing unknown is ignored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from nba.decision import RankedAction
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
+Name = Annotated[str, Meta(min_length=1, max_length=512)]
+AwareTime = Annotated[datetime, Meta(tz=True)]
+AttributeValue = float | str | bool | None | list[str]
+Outcome = Literal["delivered", "seen", "engaged", "converted", "rejected", "opted_out", "complained"]
+FeedbackStatus = Literal["accepted", "duplicate", "late", "orphan"]
+
+
+class Customer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom to decide for; the attributes are those that the bundle's feature schema declares."""
+
+    id: Identifier
+    attributes: dict[str, AttributeValue] = {}
+
+
+class DecisionRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for the next best action of one customer.
+
+    `channels` and `candidates` (action ids or product names) narrow what may be chosen, `exclude` takes
+    away; no-contact is always possible. The first of at most `limit` ranked actions is the one to carry
+    out, the others are reserves. The same `request_id` gives the same answer.
+    """
+
+    customer: Customer
+    channels: list[Name] | None = None
+    candidates: list[Name] | None = None
+    exclude: list[Name] = []
+    limit: Annotated[int, Meta(ge=1, le=50)] = 1
+    request_id: Identifier | None = None
+    at: AwareTime | None = None
+
+
+class DecisionResponse(Struct, frozen=True, kw_only=True):
+    """The ranked actions; `posterior_seq` is the log position up to which the posterior has learnt."""
+
+    decision_id: str
+    policy: str
+    policy_version: int
+    posterior_seq: int
+    actions: tuple[RankedAction, ...]
+    feedback_until: datetime
+    replayed: bool = False
+
+
+class Feedback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Report what came of a decision; `value` is account currency, `product` only if another than offered."""
+
+    event_id: Identifier
+    decision_id: Identifier
+    outcome: Literal[Outcome, "conversion"]  # "conversion" is read as "converted"
+    value: Annotated[float, Meta(ge=0)] | None = None
+    occurred_at: AwareTime | None = None
+    product: Name | None = None
+
+
+class FeedbackReceipt(Struct, frozen=True, kw_only=True):
+    """What became of feedback, and its position in the log."""
+
+    status: FeedbackStatus
+    seq: int
+
+
+class FeedbackEntry(Struct, frozen=True, kw_only=True):
+    """One entry of the log about a decision."""
+
+    seq: int
+    kind: Literal["feedback", "exposure"]
+    event_id: str
+    outcome: str
+    value: float
+    product: str | None
+    occurred_at: datetime
+    status: str
+
+
+class DecisionAudit(Struct, frozen=True, kw_only=True):
+    """Everything that is known about a decision: what it saw, what it did, what came of it."""
+
+    decision_id: str
+    customer_id: str
+    at: datetime
+    policy: str
+    policy_version: int
+    posterior_seq: int
+    attributes: dict[str, AttributeValue]
+    features: dict[str, float]
+    contacts: int  # known at the time
+    opted_out: tuple[str, ...]
+    actions: tuple[RankedAction, ...]
+    no_contact_propensity: float
+    n_eligible: int
+    removed: dict[str, int]  # rule -> actions that it was the first to remove
+    eligible_digest: str
+    distribution_digest: str
+    feedback_until: datetime
+    feedback: list[FeedbackEntry]
+
+
+class LearnerStatus(Struct, frozen=True, kw_only=True):
+    """Where the learner is: `lag` counts accepted events that it has not folded yet."""
+
+    policy: str
+    policy_version: int
+    bundle_digest: str
+    last_seq: int
+    folded_seq: int
+    posterior_seq: int
+    posterior_sha256: str
+    lag: int
+    snapshot_age_seconds: float
+    is_healthy: bool
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether the service lives, or may be sent requests; `checks` says why not."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, bool] = {}
+
+
+class Reason(Struct, frozen=True):
+    """One thing wrong with a request: where (a JSON pointer into the body) and what."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """A problem document of RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[Reason] = []
+
+
+def fingerprint_of(record: Any) -> str:
+    """SHA-256 of a record's canonical JSON: equal contents have equal fingerprints."""
+    return sha256(msgspec.json.encode(record, order="deterministic")).hexdigest()
+
+
+DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (DecisionRequest, Feedback)
+}

@@ -1,0 +1,1 @@
+"""Customers who respond: the only place that knows the truth."""
