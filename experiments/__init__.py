@@ -1,1 +1,1 @@
-"""Questions asked of strategies, at scale, recorded."""
+"""Questions asked of strategies, at scale, and recorded."""

@@ -16,6 +16,13 @@ from nba.feedback import N_INTERVALS, ExposureSchedule, RoundBatch
 from nba.randomness import Purpose, keyed_uniforms
 
 
+class Taught(NamedTuple):
+    """Rows to learn from, with the customer of each."""
+
+    customers: IntArray  # (n,) customer row
+    rounds: RoundBatch
+
+
 class OpenRounds(NamedTuple):
     """Rounds whose window is still open: contacts, and no-contact probes of one product each."""
 
@@ -37,15 +44,18 @@ class OpenRounds(NamedTuple):
         """The rounds of a mask or of indices."""
         return OpenRounds(*(column[keep] for column in self))
 
+    def holds(self, customers: IntArray, products: IntArray) -> BoolArray:
+        """(n,) is a round open on these customers and products?"""
+        return np.isin(_cell(customers, products), _cell(self.customers, self.products))
+
     def opening(self, new: OpenRounds) -> OpenRounds:
         """With `new` rounds opened; older rounds on the same customer and product are closed."""
-        stale = np.isin(_cell(self.customers, self.products), _cell(new.customers, new.products))
-        kept = self.take(~stale)
+        kept = self.take(~new.holds(self.customers, self.products))
         return OpenRounds(*(np.concatenate(pair) for pair in zip(kept, new, strict=True)))
 
     def credit(
         self, customers: IntArray, products: IntArray, day: int, schedule: ExposureSchedule
-    ) -> tuple[IntArray, RoundBatch]:
+    ) -> tuple[IntArray, Taught]:
         """Conversions (n,) of a day to (n,) credited rounds, -1 if organic, and the rows they teach.
 
         Only contacts are credited; a conversion on a no-contact probe is organic but still teaches.
@@ -66,7 +76,7 @@ class OpenRounds(NamedTuple):
         intervals = np.minimum(schedule.interval(self.products[hits], ages), N_INTERVALS - 1)
         return credited, self._rows(hits, intervals, schedule, converted=True)
 
-    def passing(self, day: int, schedule: ExposureSchedule) -> tuple[OpenRounds, RoundBatch]:
+    def passing(self, day: int, schedule: ExposureSchedule) -> tuple[OpenRounds, Taught]:
         """Close every interval that ends with `day`: the remaining ledger and the rows of exposure."""
         ends = self.opened + schedule.cuts_days[self.products, self.interval] - 1
         ending = np.flatnonzero(ends <= day)
@@ -75,12 +85,13 @@ class OpenRounds(NamedTuple):
         moved[ending] += 1
         return self._replace(interval=moved).take(moved < N_INTERVALS), rows
 
-    def _rows(self, at: IntArray, intervals: IntArray, schedule: ExposureSchedule, converted: bool) -> RoundBatch:
+    def _rows(self, at: IntArray, intervals: IntArray, schedule: ExposureSchedule, converted: bool) -> Taught:
         products, contacted = self.products[at], (self.actions[at] > 0).astype(np.int64)
         exposure, uplift, organic = schedule.shares(products, intervals, contacted)
         reward = np.full(at.size, float(converted))
         watched = np.zeros(at.size) if converted else exposure
-        return RoundBatch(self.features[at], self.actions[at], products, reward, watched, uplift, organic)
+        rounds = RoundBatch(self.features[at], self.actions[at], products, reward, watched, uplift, organic)
+        return Taught(self.customers[at], rounds)
 
 
 def probe_products(keys: KeyArray, seed: int, n_products: int) -> IntArray:

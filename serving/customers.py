@@ -17,8 +17,6 @@ from nba.strategy import Strategy
 from serving.ledger import Reader
 from serving.ledger.records import EventRow, from_micros
 
-MEMORY_DAYS = 90  # a contact this old has left the long fatigue counter (half-life 15 days)
-
 
 class Remembered(Struct, kw_only=True):
     """The history of one customer; `pending` counts decisions that are not on the disk yet."""
@@ -34,9 +32,7 @@ class CustomerBook:
 
     def __init__(self, reader: Reader, strategy: Strategy, capacity: int = 100_000) -> None:
         self._reader, self._catalogue, self._capacity = reader, strategy.catalogue, capacity
-        policy = strategy.contact_policy
-        days = max(MEMORY_DAYS, policy.product_rest_days, *policy.windows_days, 0)
-        self._memory = timedelta(days=days)
+        self._memory = timedelta(days=strategy.lookback_days)
         self._known: OrderedDict[str, Remembered] = OrderedDict()
 
     def context(self, customer_id: str, at: datetime, attributes: dict[str, AttributeValue]) -> Context:
@@ -62,9 +58,9 @@ class CustomerBook:
 
     def apply(self, event: EventRow) -> None:
         """Let feedback that is in the log change the history at once; late feedback counts as well."""
-        if event.customer_id not in self._known:
+        known = self._known.get(event.customer_id or "")  # an id is never empty, an orphan has none
+        if known is None:
             return
-        known = self._known[event.customer_id]
         if event.outcome == "opted_out":
             known.opted_out |= closed_channels(event.channel, self._catalogue)
         elif event.outcome == "converted" and event.product is not None:
@@ -75,8 +71,8 @@ class CustomerBook:
         known = Remembered(bought=set(history.conversions))
         for channel, product, at in history.contacts:
             known.contacts.append(Contact(channel=channel, product=product, at=from_micros(at)))
-        for channel in history.opt_outs:
-            known.opted_out |= closed_channels(channel, self._catalogue)
+        for closed in history.opt_outs:
+            known.opted_out |= closed_channels(closed, self._catalogue)
         return known
 
     def _forget_some(self) -> None:
@@ -112,4 +108,3 @@ def _with_owned(attributes: dict[str, AttributeValue], bought: set[str]) -> dict
     if not bought or not (owned is None or isinstance(owned, list)):
         return attributes  # a wrong type is the schema's to refuse
     return attributes | {"owned": [*(owned or []), *sorted(bought - set(owned or []))]}
-

@@ -2,9 +2,8 @@
 
 A conversion in interval k of the attribution window is a row of exposure 0 and reward 1; an interval
 that has passed is a row of exposure e_k and reward 0, which the learner itself puts into the log.
-Other outcomes, and conversions that are not of the offered product, are kept but teach nothing: after
-no-contact a conversion says something about the organic rate only together with the time watched,
-which overlapping decisions would count several times over.
+After no-contact one product is watched, drawn by the decision's key (`nba.exposure`); a conversion
+teaches only when it is of the product watched. All else is kept, and counts for consent and ownership.
 """
 
 from __future__ import annotations
@@ -14,12 +13,15 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from nba.bundle import posterior_bytes, posterior_from_bytes
-from nba.catalogue import Catalogue
+from nba.context import Context
+from nba.decision import Decision
+from nba.exposure import probe_products
 from nba.feedback import N_INTERVALS, ExposureSchedule, RoundBatch
 from nba.posteriors import Posterior
+from nba.randomness import decision_keys
 from nba.strategy import Strategy
-from serving.body import DecisionBody, decode_body
-from serving.ledger.records import EventRow, to_micros
+from serving.body import decode_body
+from serving.ledger.records import LoggedEvent, to_micros
 
 _DAY_SECONDS = 86_400.0
 
@@ -27,9 +29,10 @@ _DAY_SECONDS = 86_400.0
 class Windows:
     """When each decision's attribution window, and the intervals inside it, end."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, strategy: Strategy) -> None:
+        self._catalogue, self._seed = strategy.catalogue, strategy.seed
+        catalogue = self._catalogue
         self.schedule = ExposureSchedule.of(catalogue)
-        self._catalogue = catalogue
         # After no-contact every product may still be bought: the longest window counts.
         self._longest = max(product.attribution_window_days for product in catalogue.products)
 
@@ -40,20 +43,23 @@ class Windows:
         row = self._catalogue.level("product", product)
         return at + timedelta(days=self._catalogue.products[row].attribution_window_days)
 
-    def due(self, at: int, product: str | None, step: int) -> int | None:
-        """When interval `step` of a contact ends (microseconds); None when there is no such interval."""
-        if product is None or step >= N_INTERVALS:
-            return None
+    def due(self, at: int, product: str, step: int) -> int:
+        """When interval `step` of a decision watched for `product` ends, in microseconds."""
         days = int(self.schedule.cuts_days[self._catalogue.level("product", product), step])
         return at + int(days * _DAY_SECONDS * 1_000_000)
 
-    def same_family(self, product: str | None) -> tuple[str, ...]:
-        """The products whose exposure a contact about `product` ends (methods B1: last contact counts)."""
-        if product is None:
-            return ()
+    def watched(self, decision: Decision, context: Context) -> str | None:
+        """The product whose conversions will teach: the one offered, or a probe that is not owned."""
+        if decision.actions[0].product is not None:
+            return decision.actions[0].product
         products = self._catalogue.products
-        family = products[self._catalogue.level("product", product)].family
-        return tuple(each.name for each in products if each.family == family)
+        probe = probe_products(decision_keys([decision.decision_id]), self._seed, len(products))
+        name, owned = products[int(probe[0])].name, context.attributes.get("owned")
+        return None if isinstance(owned, list) and name in owned else name
+
+    def following(self, at: int, product: str, step: int) -> int | None:
+        """When the interval after `step` ends; None when `step` is the last."""
+        return self.due(at, product, step + 1) if step + 1 < N_INTERVALS else None
 
 
 class Folder:
@@ -62,44 +68,46 @@ class Folder:
     def __init__(self, strategy: Strategy, posterior: Posterior, seq: int = 0) -> None:
         self.posterior, self.seq = posterior, seq
         self._strategy = strategy
-        self._windows = Windows(strategy.catalogue)
+        self._windows = Windows(strategy)
 
-    def fold(self, events: list[tuple[EventRow, bytes]]) -> bool:
-        """Fold accepted events with the bodies of their decisions; says whether they were worth publishing."""
-        rounds = [round_ for event, blob in events if (round_ := self._round(event, decode_body(blob)))]
+    def fold(self, events: list[LoggedEvent]) -> bool:
+        """Fold accepted events; says whether a new snapshot is worth publishing."""
+        rounds = [taught for one in events if (taught := self._round(one))]
         if rounds:
             self.posterior = self.posterior.fold(RoundBatch.join(rounds))
         if events:
-            self.seq = events[-1][0].seq
-        return bool(rounds) or any(event.outcome == "converted" for event, _ in events)
+            self.seq = events[-1].event.seq
+        return bool(rounds) or any(event.outcome == "converted" for event in (one.event for one in events))
 
     def canonical(self) -> Posterior:
         """The posterior as a restart would load it, so that an interrupted run has the same draws."""
         return posterior_from_bytes(posterior_bytes(self.posterior), self._strategy)
 
-    def _round(self, event: EventRow, body: DecisionBody) -> RoundBatch | None:
-        chosen = body.decision.actions[0]
-        if chosen.product is None or event.product != chosen.product:
+    def _round(self, logged: LoggedEvent) -> RoundBatch | None:
+        event = logged.event
+        if logged.watched is None or event.product != logged.watched:
             return None
-        product = np.array([self._strategy.catalogue.level("product", chosen.product)])
+        decision = decode_body(logged.body).decision
+        action = np.array([self._strategy.catalogue.row_of(decision.actions[0].action_id)])
+        product = np.array([self._strategy.catalogue.level("product", logged.watched)])
         if event.kind == "exposure":
             assert event.step is not None
             interval, reward = np.array([event.step]), 0.0
         elif event.outcome == "converted":
-            age = (event.occurred_at - to_micros(body.decision.at)) / 1e6 / _DAY_SECONDS
+            age = (event.occurred_at - to_micros(decision.at)) / 1e6 / _DAY_SECONDS
             passed = self._windows.schedule.interval(product, np.array([max(age, 0.0)]))
             interval, reward = np.minimum(passed, N_INTERVALS - 1), 1.0
         else:
             return None
-        exposure, uplift, organic = self._windows.schedule.shares(product, interval, np.ones(1, dtype=np.int64))
+        exposure, uplift, organic = self._windows.schedule.shares(
+            product, interval, (action > 0).astype(np.int64)
+        )
         return RoundBatch(
-            features=np.array([body.decision.features]),
-            actions=np.array([self._strategy.catalogue.row_of(chosen.action_id)]),
+            features=np.array([decision.features]),
+            actions=action,
             products=product,
             rewards=np.array([reward]),
             exposure=exposure if event.kind == "exposure" else np.zeros(1),
             uplift_share=uplift,
             organic_share=organic,
         )
-
-

@@ -41,15 +41,15 @@ class OnlineLearner:
         bound = ledger.bind(BUNDLE_KEY, digest).result()
         if bound != digest:
             raise LedgerError(
-                f"The store was written under bundle {bound[:12]}, not {digest[:12]}: its log belongs to that "
-                "policy. Serve that bundle again, or start the new one on a new --store."
+                f"The store was written under bundle {bound[:12]}, not {digest[:12]}: its log belongs to "
+                "that policy. Serve that bundle again, or start the new one on a new --store."
             )
         # In the service a posterior's position is one in the store's log, which starts at 0.
         self.base, self.digest = base.at(base.posterior, 0), digest
         self.published: Published | None = None
         self.is_healthy = True
         self._ledger, self._reader, self._settings = ledger, ledger.reader(), settings
-        self._windows = Windows(base.strategy.catalogue)
+        self._windows = Windows(base.strategy)
         self._folder = Folder(base.strategy, base.posterior)
         self._saved_seq, self._unsaved = 0, 0
         self._saved_at: datetime | None = None
@@ -71,15 +71,16 @@ class OnlineLearner:
         return self._publish(now)
 
     def step(self, now: datetime) -> Snapshot | None:
-        """Log exposures that have passed, fold what is new, publish if it was evidence, save if it is time."""
+        """Log exposures that have passed, fold what is new, publish evidence, save if it is time."""
         self._log_exposures(now)
         snapshot = self._publish(now) if self._fold_log() else None
         self._save(now)
         return snapshot
 
-    async def run(self, stop: asyncio.Event, clock: Clock) -> None:
-        """Recover, then step every `publish_seconds` until told to stop, then save."""
+    async def run(self, stop: asyncio.Event, clock: Clock, ready: asyncio.Event) -> None:
+        """Recover, say so, then step every `publish_seconds` until told to stop, then save."""
         await asyncio.to_thread(self.recover, clock())
+        ready.set()
         while not stop.is_set():
             try:
                 await asyncio.wait_for(stop.wait(), self._settings.publish_seconds)
@@ -144,7 +145,9 @@ class OnlineLearner:
                 return Folder(strategy, posterior_from_bytes(saved.posterior, strategy), saved.last_seq)
             except BundleError:
                 pass
-        log.warning("the posterior saved at log position %d is damaged; folding from an older one", saved.last_seq)
+        log.warning(
+            "the posterior saved at log position %d is damaged; folding from an older one", saved.last_seq
+        )
         return None
 
     def _log_exposures(self, now: datetime) -> None:
@@ -163,11 +166,11 @@ class OnlineLearner:
             outcome="exposure",
             value=0.0,
             product=due.product,
-            channel=due.channel,
+            channel=None,
             step=due.step,
             occurred_at=due.due_at,
             received_at=received_at,
             status="accepted",
         )
-        following = self._windows.due(due.at, due.product, due.step + 1)
+        following = self._windows.following(due.at, due.product, due.step)
         return Exposed(event=event, decision_seq=due.decision_seq, next_due=following)

@@ -49,7 +49,9 @@ def invalid(pointer: str, rule: str, slug: str | None = None, status: int = 422)
     return Rejected(status, f"{pointer or 'the body'}: {rule}", Reason(pointer, rule), slug=slug)
 
 
-def problem(status: int, detail: str, reasons: list[Reason] | None = None, slug: str | None = None) -> Problem:
+def problem(
+    status: int, detail: str, reasons: list[Reason] | None = None, slug: str | None = None
+) -> Problem:
     """A problem document with the title and type that go with a status."""
     default_slug, title = _TITLES.get(status, ("error", "The request failed"))
     kind = f"urn:nba:error:{slug or default_slug}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec import structs
 
@@ -13,6 +13,7 @@ from nba.context import Contact
 from nba.decision import Decision, RankedAction
 from nba.errors import BadContext, UnknownAction
 from nba.snapshot import Snapshot
+from serving.answers import audit_of, response_of
 from serving.body import DecisionBody, decode_body, encode_body, requested_of
 from serving.customers import CustomerBook, Remembered, settled, with_contact
 from serving.evidence import Windows
@@ -28,7 +29,6 @@ from serving.wire import (
     DecisionRequest,
     DecisionResponse,
     Feedback,
-    FeedbackEntry,
     FeedbackReceipt,
     fingerprint_of,
 )
@@ -36,7 +36,10 @@ from serving.wire import (
 CLOCK_SKEW = timedelta(minutes=1)  # between machines, before an id counts as from the future
 EARLIEST_OUTCOME = timedelta(days=1)  # before its decision: clocks and time zones of other systems
 PLANNING = timedelta(days=366)  # how far ahead of the clock a decision may be asked for
-OLDEST_YEAR = 2000
+OLDEST_YEAR, NEWEST_YEAR = 2000, 2999
+
+
+Result = TypeVar("Result")
 
 
 class Made(NamedTuple):
@@ -61,7 +64,7 @@ class DecisionService:
     def __init__(self, learner: OnlineLearner, ledger: Ledger, clock: Clock, metrics: Metrics) -> None:
         self._learner, self._ledger, self._clock, self._metrics = learner, ledger, clock, metrics
         self._strategy = learner.base.strategy
-        self._windows = Windows(self._strategy.catalogue)
+        self._windows = Windows(self._strategy)
         self._reader = ledger.reader()
         self._book = CustomerBook(self._reader, self._strategy)
         self._in_flight: dict[str, InFlight] = {}
@@ -79,7 +82,7 @@ class DecisionService:
         if stored is not None:
             _check_same_request(stored.fingerprint, fingerprint)
             self._metrics.decisions.labels("replayed").inc()
-            return _response(decode_body(stored.body).decision, stored, replayed=True)
+            return response_of(decode_body(stored.body).decision, stored, replayed=True)
         return await self._decide_once(request, request.request_id, fingerprint)
 
     async def record(self, feedback: Feedback) -> FeedbackReceipt:
@@ -101,31 +104,24 @@ class DecisionService:
         if row is None:
             rule = "this service has made no such decision"
             raise invalid("/decision_id", rule, slug="unknown-decision", status=404)
-        body, events = decode_body(row.body), self._reader.events_of(row.decision_id)
-        context, decision = body.context, body.decision
-        same = {name: getattr(decision, name) for name in _SAME_IN_AUDIT}
-        return DecisionAudit(
-            attributes=context.attributes,
-            features=dict(zip(self._strategy.schema.labels, decision.features, strict=True)),
-            contacts=len(context.contacts),
-            opted_out=context.opted_out,
-            feedback_until=from_micros(row.feedback_until),
-            feedback=[_entry(event) for event in events],
-            **same,
-        )
+        return audit_of(row, self._reader.events_of(row.decision_id), self._strategy.schema)
 
     def close(self) -> None:
         """Release the reader."""
         self._reader.close()
 
-    async def _decide_once(self, request: DecisionRequest, request_id: str, fingerprint: str) -> DecisionResponse:
+    async def _decide_once(
+        self, request: DecisionRequest, request_id: str, fingerprint: str
+    ) -> DecisionResponse:
         answer: asyncio.Future[DecisionResponse] = asyncio.get_running_loop().create_future()
         self._in_flight[request_id] = InFlight(fingerprint, answer)
         try:
             response = await self._decide(request, fingerprint)
         except BaseException as error:
             is_ours = isinstance(error, Exception)
-            answer.set_exception(error if is_ours else LedgerError("The first request with this id was cut off."))
+            answer.set_exception(
+                error if is_ours else LedgerError("The first request with this id was cut off.")
+            )
             answer.exception()  # looked at: nobody else may be waiting for it
             raise
         else:
@@ -148,7 +144,7 @@ class DecisionService:
             # A request that is cut off here may be stored all the same, so its contact keeps counting.
             settled(made.known, made.contact, is_stored=is_stored)
         self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
-        return _response(made.decision, made.row)
+        return response_of(made.decision, made.row)
 
     def _make(self, request: DecisionRequest, fingerprint: str) -> Made:
         now = self._clock()
@@ -169,14 +165,13 @@ class DecisionService:
             context=context,
             decision=decision,
         )
-        chosen = decision.actions[0]
-        row = self._row(request, fingerprint, decision, chosen, encode_body(body))
-        return Made(decision, row, self._book.remembered(context.customer_id), _contact(chosen, at))
+        known = self._book.remembered(context.customer_id)
+        return Made(decision, self._row(request, fingerprint, body), known, _contact(decision.actions[0], at))
 
-    def _row(
-        self, request: DecisionRequest, fingerprint: str, decision: Decision, chosen: RankedAction, body: bytes
-    ) -> DecisionRow:
+    def _row(self, request: DecisionRequest, fingerprint: str, body: DecisionBody) -> DecisionRow:
+        decision, chosen = body.decision, body.decision.actions[0]
         at = to_micros(decision.at)
+        watched = self._windows.watched(decision, body.context)
         return DecisionRow(
             decision_id=decision.decision_id,
             request_id=request.request_id,
@@ -188,9 +183,9 @@ class DecisionService:
             policy_version=decision.policy_version,
             posterior_seq=decision.posterior_seq,
             feedback_until=to_micros(self._windows.feedback_until(decision.at, chosen.product)),
-            body=body,
-            first_due=self._windows.due(at, chosen.product, 0),
-            closes=self._windows.same_family(chosen.product),
+            body=encode_body(body),
+            watched=watched,
+            first_due=self._windows.due(at, watched, 0) if watched else 0,
         )
 
     def _snapshot(self) -> Snapshot:
@@ -201,15 +196,12 @@ class DecisionService:
 
     def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
         outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome
-        occurred_at = to_micros(feedback.occurred_at or received_at)
+        occurred_at = _outcome_time(feedback.occurred_at or received_at, row)
         if feedback.product is not None:
             try:
                 self._strategy.catalogue.level("product", feedback.product)
             except UnknownAction as error:
                 raise invalid("/product", str(error)) from None
-        if row is not None and occurred_at < row.at - EARLIEST_OUTCOME // timedelta(microseconds=1):
-            decided = from_micros(row.at).isoformat()
-            raise invalid("/occurred_at", f"an outcome cannot come before its decision, made at {decided}")
         is_late = row is not None and occurred_at > row.feedback_until
         return EventRow(
             kind="feedback",
@@ -235,13 +227,7 @@ class DecisionService:
         return FeedbackReceipt(status=appended.status, seq=appended.seq)
 
 
-_SAME_IN_AUDIT = (
-    "decision_id", "customer_id", "at", "policy", "policy_version", "posterior_seq", "actions",
-    "no_contact_propensity", "n_eligible", "removed", "eligible_digest", "distribution_digest",
-)  # fmt: skip
-
-
-async def _durable[Result](future: Future[Result]) -> Result:
+async def _durable(future: Future[Result]) -> Result:
     return await asyncio.shield(asyncio.wrap_future(future))
 
 
@@ -255,9 +241,13 @@ def _issued(decision_id: str, now: datetime) -> str:
     """The id in canonical form, if this service can have made it."""
     made = made_at(decision_id.lower())
     if made is None:
-        raise invalid("/decision_id", "must be the id of a decision (a UUID of version 7)", slug="unknown-decision")
+        raise invalid(
+            "/decision_id", "must be the id of a decision (a UUID of version 7)", slug="unknown-decision"
+        )
     if made > now + CLOCK_SKEW:
-        raise invalid("/decision_id", "is dated in the future: this service did not make it", slug="unknown-decision")
+        raise invalid(
+            "/decision_id", "is dated in the future: this service did not make it", slug="unknown-decision"
+        )
     return decision_id.lower()
 
 
@@ -265,8 +255,22 @@ def _decision_time(at: datetime | None, now: datetime) -> datetime:
     if at is None:
         return now
     if at.year < OLDEST_YEAR or at > now + PLANNING:
-        raise invalid("/at", f"must lie between {OLDEST_YEAR} and {PLANNING.days} days from now, got {at.isoformat()}")
+        raise invalid(
+            "/at", f"must lie between {OLDEST_YEAR} and {PLANNING.days} days from now, got {at.isoformat()}"
+        )
     return at.astimezone(now.tzinfo)
+
+
+def _outcome_time(occurred_at: datetime, row: DecisionRow | None) -> int:
+    """Microseconds of an outcome's time, if it can be true."""
+    if not OLDEST_YEAR <= occurred_at.year <= NEWEST_YEAR:
+        raise invalid(
+            "/occurred_at", f"the year must lie in {OLDEST_YEAR} to {NEWEST_YEAR}, got {occurred_at.year}"
+        )
+    if row is not None and occurred_at < from_micros(row.at) - EARLIEST_OUTCOME:
+        decided = from_micros(row.at).isoformat()
+        raise invalid("/occurred_at", f"an outcome cannot come before its decision, which is of {decided}")
+    return to_micros(occurred_at)
 
 
 def _attribute_pointer(pointer: str, request: DecisionRequest) -> str:
@@ -281,28 +285,3 @@ def _contact(chosen: RankedAction, at: datetime) -> Contact | None:
     if chosen.channel is None or chosen.product is None:
         return None
     return Contact(channel=chosen.channel, product=chosen.product, at=at)
-
-
-def _response(decision: Decision, row: DecisionRow, *, replayed: bool = False) -> DecisionResponse:
-    return DecisionResponse(
-        decision_id=decision.decision_id,
-        policy=decision.policy,
-        policy_version=decision.policy_version,
-        posterior_seq=decision.posterior_seq,
-        actions=decision.actions,
-        feedback_until=from_micros(row.feedback_until),
-        replayed=replayed,
-    )
-
-
-def _entry(event: EventRow) -> FeedbackEntry:
-    return FeedbackEntry(
-        seq=event.seq,
-        kind=event.kind,
-        event_id=event.event_id,
-        outcome=event.outcome,
-        value=event.value,
-        product=event.product,
-        occurred_at=from_micros(event.occurred_at),
-        status=event.status,
-    )

@@ -29,7 +29,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse to listen to a network without keys."""
         if self.keys_file is None and self.host not in LOOPBACK:
-            rule = f"without --keys-file the service listens on {', '.join(LOOPBACK)} only, not on {self.host!r}"
+            rule = (
+                f"without --keys-file the service listens on {', '.join(LOOPBACK)} only, not on {self.host!r}"
+            )
             raise InvalidConfig("settings", "host", rule)
         if not 0.0 < self.publish_seconds < float("inf"):
             raise InvalidConfig("settings", "publish_seconds", f"must be > 0, got {self.publish_seconds}")

@@ -15,6 +15,7 @@ from nba.arrays import Float32Array, FloatArray, check_shape
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
+from nba.posteriors.uncertainty import QuadraticSpread
 
 
 class DisjointDraws(NamedTuple):
@@ -37,19 +38,6 @@ class DisjointEvidence(NamedTuple):
         return DisjointEvidence(self.gram + other.gram, self.moment + other.moment)
 
 
-class DisjointCovariance(NamedTuple):
-    """Posterior covariance of every action's parameters."""
-
-    blocks: FloatArray  # (A - 1, K, K)
-    forecast: FloatArray  # (A - 1,)
-
-    def stddev(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): standard deviation of the expected reward, 0 for no-contact."""
-        variance = np.einsum("bk,akl,bl->ba", features, self.blocks, features, optimize=True)
-        spread = np.sqrt(np.maximum(variance, 0.0)) * self.forecast
-        return np.concatenate([np.zeros((features.shape[0], 1)), spread], axis=1)
-
-
 class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_linear"):
     """Posteriors of all actions in information form."""
 
@@ -68,9 +56,11 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
         """(B, K) to (B, A): posterior standard deviation of `mean`."""
         return self.covariance().stddev(features)
 
-    def covariance(self) -> DisjointCovariance:
-        """The posterior covariance of all actions."""
-        return DisjointCovariance(np.linalg.inv(self.precision), self.forecast)
+    def covariance(self) -> QuadraticSpread:
+        """The posterior covariance of all actions, laid out for `stddev`."""
+        n_contacts, n_columns = self.shift.shape
+        none = np.zeros((n_columns, n_contacts))
+        return QuadraticSpread.of_blocks(np.linalg.inv(self.precision), none, np.zeros(n_contacts), self.forecast)
 
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> DisjointDraws:
         """M independent draws of every action's parameters."""
@@ -126,8 +116,8 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
 
     def _add(self, rounds: RoundBatch, precision: FloatArray, shift: FloatArray) -> None:
         row = int(rounds.actions[0]) - 1
-        weight = rounds.exposure * self.forecast[row]
-        precision[row] += (rounds.features * weight[:, None]).T @ rounds.features
+        scaled = rounds.features * np.sqrt(rounds.exposure * self.forecast[row])[:, None]
+        precision[row] += scaled.T @ scaled
         shift[row] += rounds.features.T @ rounds.rewards
 
     def _parameters(self) -> FloatArray:

@@ -22,7 +22,7 @@ from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
 from nba.posteriors.layout import Layout
-from nba.posteriors.uncertainty import FactoredCovariance
+from nba.posteriors.uncertainty import QuadraticSpread
 
 
 class FactoredDraws(NamedTuple):
@@ -77,14 +77,14 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         """(B, K) to (B, A): posterior standard deviation of `mean`, exact, from all block covariances."""
         return self.covariance().stddev(features)
 
-    def covariance(self) -> FactoredCovariance:
+    def covariance(self) -> QuadraticSpread:
         """The posterior covariance of the contact parameters, laid out for `stddev`."""
         from scipy.linalg import cho_solve
 
         size = self.layout.organic_start
         identity = np.eye(self.layout.n_parameters, size)
         columns = cho_solve((self._cholesky(), True), identity, overwrite_b=True, check_finite=False)
-        return FactoredCovariance.of(self.layout, columns[:size], self.forecast)
+        return QuadraticSpread.of_factored(self.layout, columns[:size], self.forecast)
 
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> FactoredDraws:
         """M independent draws of the parameters: mean + scale * L^-T z (methods A3)."""
@@ -154,7 +154,9 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         design = self.layout.design(rounds.features, rounds.uplift_share, rounds.organic_share, action > 0)
         weight = rounds.exposure * self.forecast[product]
         if weight.any():
-            precision[np.ix_(where, where)] += (design * weight[:, None]).T @ design
+            # A' A of one array is exactly symmetric (NumPy calls syrk): its upper triangle restores it all.
+            scaled = design * np.sqrt(weight)[:, None]
+            precision[np.ix_(where, where)] += scaled.T @ scaled
         if rounds.rewards.any():
             shift[where] += design.T @ rounds.rewards
 

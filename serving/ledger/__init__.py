@@ -1,6 +1,6 @@
 """The durable log of decisions and feedback, behind one protocol."""
 
-from serving.ledger.records import Appended, DecisionRow, Due, EventRow, History, SavedPosterior
+from serving.ledger.records import Appended, DecisionRow, Due, EventRow, History, LoggedEvent, SavedPosterior
 from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
 from serving.ledger.store import Ledger, LedgerError, Reader, StoreLocked, open_ledger, open_reader
 
@@ -12,6 +12,7 @@ __all__ = [
     "History",
     "Ledger",
     "LedgerError",
+    "LoggedEvent",
     "Reader",
     "SQLiteLedger",
     "SQLiteReader",

@@ -12,7 +12,10 @@ import apsw
 from serving.ledger.store import LedgerError
 
 _NAME = re.compile(r"(\d{4})_\w+\.sqlite\.sql")
-_TABLE = "CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS migration "
+    "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"
+)
 
 
 class Migration(NamedTuple):
@@ -31,7 +34,7 @@ class Migration(NamedTuple):
 def shipped() -> list[Migration]:
     """The migrations of this version, in order."""
     found = []
-    for entry in files("serving.ledger").joinpath("migrations").iterdir():
+    for entry in files("serving.ledger").joinpath("sql").iterdir():
         match = _NAME.fullmatch(entry.name)
         if match:
             found.append(Migration(int(match[1]), entry.name, entry.read_text(encoding="utf-8")))

@@ -10,7 +10,7 @@ from msgspec import structs
 from serving.ledger.records import Appended, DecisionRow, EventRow, Exposed, SavedPosterior
 
 DECISION_COLUMNS = (
-    "decision_id", "request_id", "fingerprint", "customer_id", "at", "channel", "product",
+    "decision_id", "request_id", "fingerprint", "customer_id", "at", "channel", "product", "watched",
     "policy_version", "posterior_seq", "feedback_until", "body",
 )  # fmt: skip
 EVENT_COLUMNS = (
@@ -27,20 +27,28 @@ def _insert(table: str, columns: tuple[str, ...]) -> str:
 
 _INSERT_DECISION = _insert("decision", DECISION_COLUMNS)
 _INSERT_EVENT = _insert("event", EVENT_COLUMNS)
-_CLOSE = (
-    "DELETE FROM exposure_due WHERE decision_seq IN "
-    "(SELECT seq FROM decision WHERE customer_id = ? AND channel IS NOT NULL AND product = ?)"
-)
+_WATCH = "INSERT INTO watch (decision_seq, customer_id, product, step, due_at) VALUES (?, ?, ?, 0, ?)"
+_IS_WATCHED = "SELECT 1 FROM watch WHERE customer_id = ? AND product = ? AND closed_at IS NULL"
+_CLOSE = "UPDATE watch SET closed_at = ? WHERE customer_id = ? AND product = ? AND closed_at IS NULL"
+_CLEAR = "DELETE FROM watch WHERE closed_at < due_at AND "
 
 
 def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
-    """Insert a decision and the first cut of its exposure schedule; gives its position."""
-    for product in row.closes:
-        db.execute(_CLOSE, (row.customer_id, product))
+    """Insert a decision and watch its product; gives its position.
+
+    Every customer-day of a product belongs to one round (methods B1): a contact ends what was watched of
+    the product before, a no-contact probe gives way to what is.
+    """
+    cell = (row.customer_id, row.watched)
+    if row.channel is not None:
+        db.execute(_CLOSE, (row.at, *cell))
+        db.execute(_CLEAR + "customer_id = ? AND product = ?", cell)
+    elif row.watched is not None and db.execute(_IS_WATCHED, cell).fetchone() is not None:
+        row = structs.replace(row, watched=None)
     db.execute(_INSERT_DECISION, structs.asdict(row))
     seq = db.last_insert_rowid()
-    if row.first_due is not None:
-        db.execute("INSERT INTO exposure_due (decision_seq, step, due_at) VALUES (?, 0, ?)", (seq, row.first_due))
+    if row.watched is not None:
+        db.execute(_WATCH, (seq, *cell, row.first_due))
     return seq
 
 
@@ -62,11 +70,12 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
     for row in rows:
         new += append_event(db, row.event).status == row.event.status
         if row.next_due is None:
-            db.execute("DELETE FROM exposure_due WHERE decision_seq = ?", (row.decision_seq,))
+            db.execute("DELETE FROM watch WHERE decision_seq = ?", (row.decision_seq,))
         else:
             assert row.event.step is not None
             following = (row.event.step + 1, row.next_due, row.decision_seq)
-            db.execute("UPDATE exposure_due SET step = ?, due_at = ? WHERE decision_seq = ?", following)
+            db.execute("UPDATE watch SET step = ?, due_at = ? WHERE decision_seq = ?", following)
+            db.execute(_CLEAR + "decision_seq = ?", (row.decision_seq,))
     return new
 
 
@@ -77,7 +86,8 @@ def save_posterior(db: apsw.Connection, saved: SavedPosterior, saved_at: int) ->
         (saved.last_seq, saved.posterior, saved.sha256, saved_at),
     )
     db.execute(
-        "DELETE FROM snapshot WHERE last_seq NOT IN (SELECT last_seq FROM snapshot ORDER BY last_seq DESC LIMIT ?)",
+        "DELETE FROM snapshot WHERE last_seq NOT IN "
+        "(SELECT last_seq FROM snapshot ORDER BY last_seq DESC LIMIT ?)",
         (KEPT_POSTERIORS,),
     )
 

@@ -26,8 +26,8 @@ def from_micros(micros: int) -> datetime:
 class DecisionRow(Struct, frozen=True, kw_only=True):
     """One decision.
 
-    `first_due` is when the first cut of its exposure schedule passes, `closes` names the products whose
-    earlier contacts of this customer are watched no longer from now on.
+    `watched` is the product whose conversions teach: the one offered, or after no-contact a probe, which
+    the ledger drops when the customer and product are watched already. `first_due` is its first cut.
     """
 
     decision_id: str
@@ -41,8 +41,8 @@ class DecisionRow(Struct, frozen=True, kw_only=True):
     posterior_seq: int
     feedback_until: int
     body: bytes
-    first_due: int | None = None
-    closes: tuple[str, ...] = ()
+    watched: str | None
+    first_due: int
     seq: int = 0
 
 
@@ -66,10 +66,18 @@ class EventRow(Struct, frozen=True, kw_only=True):
 
 
 class Appended(Struct, frozen=True):
-    """What became of an event: its status, "duplicate" or "conflict" when its id was known, and its position."""
+    """What became of an event and its position: "duplicate" and "conflict" when its id was known."""
 
     status: Literal["accepted", "late", "orphan", "duplicate", "conflict"]
     seq: int
+
+
+class LoggedEvent(Struct, frozen=True):
+    """An event with what folding it needs of its decision."""
+
+    event: EventRow
+    watched: str | None
+    body: bytes
 
 
 class Due(Struct, frozen=True, kw_only=True):
@@ -81,7 +89,6 @@ class Due(Struct, frozen=True, kw_only=True):
     decision_id: str
     customer_id: str
     at: int
-    channel: str
     product: str
 
 

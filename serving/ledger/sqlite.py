@@ -23,6 +23,7 @@ from serving.ledger.records import (
     EventRow,
     Exposed,
     History,
+    LoggedEvent,
     SavedPosterior,
 )
 from serving.ledger.store import LedgerError
@@ -71,14 +72,14 @@ class SQLiteReader:
             conversions=[product for outcome, _, product in events if outcome == "converted" and product],  # type: ignore[misc]
         )
 
-    def events_after(self, seq: int, limit: int) -> list[tuple[EventRow, bytes]]:
-        """Accepted events past a log position, in log order, each with the body of its decision."""
+    def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
+        """Accepted events past a log position, in log order, each with its decision."""
         rows = self._db.execute(
-            f"SELECT e.seq, {_EVENT}, d.body FROM event e JOIN decision d USING (decision_id) "
+            f"SELECT e.seq, {_EVENT}, d.watched, d.body FROM event e JOIN decision d USING (decision_id) "
             "WHERE e.seq > ? AND e.status = 'accepted' ORDER BY e.seq LIMIT ?",
             (seq, limit),
         )
-        return [(_event(row[:-1]), row[-1]) for row in rows]  # type: ignore[misc]
+        return [LoggedEvent(_event(row[:-2]), *row[-2:]) for row in rows]
 
     def events_of(self, decision_id: str) -> list[EventRow]:
         """All events of a decision, in log order."""
@@ -88,12 +89,12 @@ class SQLiteReader:
     def due(self, now: int, limit: int) -> list[Due]:
         """Decisions whose next exposure cut has passed, oldest first."""
         rows = self._db.execute(
-            "SELECT decision_seq, step, due_at, decision_id, customer_id, at, channel, product FROM exposure_due "
+            "SELECT decision_seq, step, due_at, decision_id, watch.customer_id, at, watch.product FROM watch "
             "JOIN decision ON decision.seq = decision_seq WHERE due_at <= ? "
             "ORDER BY due_at, decision_seq LIMIT ?",
             (now, limit),
         )
-        return [Due(**dict(zip(Due.__struct_fields__, row, strict=True))) for row in rows]  # type: ignore[arg-type]
+        return [Due(**dict(zip(Due.__struct_fields__, row, strict=True))) for row in rows]
 
     def decisions_by_posterior(self, after: tuple[int, int], limit: int) -> list[DecisionRow]:
         """Decisions after (posterior_seq, seq), ordered by both."""
@@ -107,7 +108,7 @@ class SQLiteReader:
     def saved_posteriors(self) -> list[SavedPosterior]:
         """Saved posteriors, newest first."""
         rows = self._db.execute("SELECT last_seq, posterior, sha256 FROM snapshot ORDER BY last_seq DESC")
-        return [SavedPosterior(last_seq=seq, posterior=blob, sha256=digest) for seq, blob, digest in rows]  # type: ignore[arg-type]
+        return [SavedPosterior(last_seq=seq, posterior=blob, sha256=digest) for seq, blob, digest in rows]
 
     def last_seq(self) -> int:
         """The last log position, accepted or not; 0 for an empty log."""
@@ -121,7 +122,7 @@ class SQLiteReader:
         """Rows by kind: "decisions", and events by "kind/status"."""
         found = {"decisions": int(self._scalar("SELECT count(*) FROM decision"))}
         rows = self._db.execute("SELECT kind || '/' || status, count(*) FROM event GROUP BY kind, status")
-        return found | {str(name): int(count) for name, count in rows}  # type: ignore[arg-type]
+        return found | {str(name): int(count) for name, count in rows}
 
     def meta(self, key: str) -> str | None:
         """A stored setting."""
@@ -201,7 +202,7 @@ def _writing_connection(path: Path) -> apsw.Connection:
 
 
 def _decision(row: tuple[Any, ...]) -> DecisionRow:
-    return DecisionRow(**dict(zip(("seq", *operations.DECISION_COLUMNS), row, strict=True)))
+    return DecisionRow(first_due=0, **dict(zip(("seq", *operations.DECISION_COLUMNS), row, strict=True)))
 
 
 def _event(row: tuple[Any, ...]) -> EventRow:

@@ -15,6 +15,7 @@ from serving.ledger.records import (
     EventRow,
     Exposed,
     History,
+    LoggedEvent,
     SavedPosterior,
 )
 
@@ -45,8 +46,8 @@ class Reader(Protocol):
         """A customer's contacts, opt-outs and conversions."""
         ...
 
-    def events_after(self, seq: int, limit: int) -> list[tuple[EventRow, bytes]]:
-        """Accepted events past a log position, in log order, each with the body of its decision."""
+    def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
+        """Accepted events past a log position, in log order, each with its decision."""
         ...
 
     def events_of(self, decision_id: str) -> list[EventRow]:

@@ -32,7 +32,9 @@ log = logging.getLogger("serving.ledger")
 class Writer:
     """Runs operations on one connection, in the order of `submit`, in group commits."""
 
-    def __init__(self, connection: apsw.Connection, observe: Callable[[int, float], None] | None = None) -> None:
+    def __init__(
+        self, connection: apsw.Connection, observe: Callable[[int, float], None] | None = None
+    ) -> None:
         self.observe = observe  # called with (operations, seconds) after each commit
         self._connection = connection
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()

@@ -10,6 +10,7 @@ CREATE TABLE decision (
   at             INTEGER NOT NULL,
   channel        TEXT,              -- of rank 1; NULL when nobody was contacted
   product        TEXT,
+  watched        TEXT,              -- product whose conversions are waited for; NULL when none is
   policy_version INTEGER NOT NULL,
   posterior_seq  INTEGER NOT NULL,
   feedback_until INTEGER NOT NULL,
@@ -43,14 +44,18 @@ CREATE INDEX event_accepted ON event (seq) WHERE status = 'accepted';
 CREATE INDEX event_decision ON event (decision_id);
 CREATE INDEX event_customer ON event (customer_id) WHERE outcome IN ('converted', 'opted_out');
 
--- The next cut of each decision's exposure schedule that has not passed yet.
-CREATE TABLE exposure_due (
+-- What is being watched: the next cut of each schedule that has not been logged yet.
+CREATE TABLE watch (
   decision_seq  INTEGER PRIMARY KEY REFERENCES decision (seq),
+  customer_id   TEXT NOT NULL,
+  product       TEXT NOT NULL,
   step          INTEGER NOT NULL,
-  due_at        INTEGER NOT NULL
+  due_at        INTEGER NOT NULL,
+  closed_at     INTEGER             -- when a newer contact about the product ended it
 ) STRICT;
 
-CREATE INDEX exposure_due_at ON exposure_due (due_at);
+CREATE INDEX watch_due ON watch (due_at);
+CREATE INDEX watch_cell ON watch (customer_id, product);
 
 -- Posteriors with the cursor that belongs to them; the newest valid one starts the learner.
 CREATE TABLE snapshot (

@@ -1,0 +1,50 @@
+"""An independent look at a decision log: were the bank's hard limits kept?
+
+Written against the log alone and not with the code that enforces the limits, so that a mistake
+there shows here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from experiments.logs import DecisionLog
+from nba.arrays import IntArray
+from nba.catalogue import Catalogue
+from nba.constraints import ContactPolicy
+
+
+def violations(log: DecisionLog, catalogue: Catalogue, policy: ContactPolicy) -> int:
+    """Contacts that broke a contact limit, a product's rest or an opt-out."""
+    contacted = log.action > 0
+    customer, day = log.customer[contacted], log.day[contacted]
+    channel = catalogue.channel_of[log.action[contacted]]
+    product = catalogue.product_of[log.action[contacted]]
+    found = 0
+    for limit in policy.limits:
+        concerned = np.ones(channel.size, dtype=np.bool_)
+        if limit.channel is not None:
+            concerned = channel == catalogue.level("channel", limit.channel)
+        found += _too_close(customer[concerned], day[concerned], limit.contacts, limit.days)
+    pairs = customer * len(catalogue.products) + product
+    found += _too_close(pairs, day, 1, policy.product_rest_days)
+    return found + _after_opt_out(customer, channel, day, log.opted_out[contacted])
+
+
+def _too_close(subject: IntArray, day: IntArray, contacts: int, days: int) -> int:
+    """How often a subject has more than `contacts` contacts in less than `days` days."""
+    order = np.lexsort((day, subject))
+    subject, day = subject[order], day[order]
+    same = subject[contacts:] == subject[: subject.size - contacts]
+    return int((same & (day[contacts:] - day[: day.size - contacts] < days)).sum())
+
+
+def _after_opt_out(customer: IntArray, channel: IntArray, day: IntArray, opted_out: np.ndarray) -> int:  # type: ignore[type-arg]
+    """Contacts on a channel on a later day than the customer's opt-out from it."""
+    left = {
+        (int(c), int(h)): int(d)
+        for c, h, d in zip(customer[opted_out], channel[opted_out], day[opted_out], strict=True)
+    }
+    return sum(
+        left.get((int(c), int(h)), int(d)) < int(d) for c, h, d in zip(customer, channel, day, strict=True)
+    )

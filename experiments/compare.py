@@ -1,0 +1,170 @@
+"""Train every strategy of an experiment, judge it on fresh customers, and say who wins."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.audit import violations
+from experiments.executor import Executor, Report
+from experiments.logs import DecisionLog
+from experiments.results import ExperimentResult, Interval, LeaderboardRow, Margin, StrategyResult
+from experiments.rollout import Rollout, rollout
+from experiments.spec import BUSINESS_AS_USUAL, CONTROL, Experiment, StrategySpec
+from experiments.tallies import Totals
+from experiments.verdict import verdict
+from nba.arrays import FloatArray
+from nba.catalogue import NO_ACTION_ID, Catalogue
+from nba.snapshot import Snapshot
+from simulator.world import World
+
+# Evaluation customers never overlap with training customers.
+_EVALUATION_FIRST = 10_000_000
+_Z95 = 1.959963984540054
+
+
+class Job(NamedTuple):
+    """One strategy to train and to judge."""
+
+    world: World
+    experiment: Experiment
+    spec: StrategySpec
+
+
+class JobResult(NamedTuple):
+    """What a job returns."""
+
+    snapshot: Snapshot
+    training: FloatArray | None
+    evaluation: Rollout
+    train_seconds: float
+    evaluate_seconds: float
+
+
+def run_experiment(
+    world: World, experiment: Experiment, executor: Executor, on_customer_days: Report | None = None
+) -> ExperimentResult:
+    """Run all strategies; `on_customer_days` hears the customer-days of all of them as they are simulated."""
+    begun = perf_counter()
+    # The longest first, so that the last task to finish is a short one.
+    specs = sorted(experiment.strategies, key=lambda spec: spec.model.__struct_config__.tag == "segment_rates")
+    jobs = [Job(world, experiment, spec) for spec in specs]
+    finished = executor.map(run_job, jobs, on_customer_days)
+    control = next(done.evaluation.totals for spec, done in zip(specs, finished, strict=True) if spec.name == CONTROL)
+    results = [_result(job, done, control) for job, done in zip(jobs, finished, strict=True)]
+    results.sort(key=lambda one: -one.row.net_value_per_customer)
+    champion = results[0].spec.name
+    margins = _margins(results)
+    return ExperimentResult(
+        experiment,
+        world.config.name,
+        tuple(results),
+        champion,
+        margins,
+        verdict(results, champion, margins),
+        perf_counter() - begun,
+    )
+
+
+def total_customer_days(experiment: Experiment) -> int:
+    """Customer-days of all strategies together, for a progress bar."""
+    judged = experiment.evaluate.customer_days * len(experiment.strategies)
+    return judged + experiment.train.customer_days * sum(learns(spec) for spec in experiment.strategies)
+
+
+def learns(spec: StrategySpec) -> bool:
+    """Does training change what the strategy does?"""
+    return spec.policy.__struct_config__.tag not in ("no_contact", "random_eligible")
+
+
+def run_job(job: Job, report: Report) -> JobResult:
+    """Train one strategy and evaluate it with a frozen posterior; a pure function but for the clock."""
+    snapshot = Snapshot.start(job.spec.strategy(job.world, job.experiment.train.seed))
+    begun, training = perf_counter(), None
+    if learns(job.spec):
+        trained = rollout(job.world, snapshot, job.experiment.train, on_customer_days=report)
+        # What is judged is what will be served: the service begins a log of its own at position 0.
+        snapshot, training = trained.snapshot.at(trained.snapshot.posterior, 0), trained.daily
+    between = perf_counter()
+    evaluation = rollout(
+        job.world, snapshot, job.experiment.evaluate, first_customer=_EVALUATION_FIRST, logged=True, on_customer_days=report
+    )
+    return JobResult(snapshot, training, evaluation, between - begun, perf_counter() - between)
+
+
+def mean_interval(values: FloatArray) -> Interval:
+    """Mean of independent customers (N,) with its normal 95 % interval."""
+    half = _Z95 * float(values.std(ddof=1)) / np.sqrt(values.size) if values.size > 1 else float("inf")
+    mean = float(values.mean())
+    return Interval(mean=mean, low=mean - half, high=mean + half)
+
+
+def leaderboard_row(name: str, totals: Totals, control: Totals) -> LeaderboardRow:
+    """Summarise a strategy; `control` holds the same customers under no-contact."""
+    gain = mean_interval(totals.net - control.net)
+    best = float(totals.oracle_value.sum())
+    return LeaderboardRow(
+        strategy=name,
+        net_value_per_customer=float(totals.net.mean()),
+        incremental_value=gain.mean,
+        incremental_ci_low=gain.low,
+        incremental_ci_high=gain.high,
+        contacts_per_customer=float(totals.contacts.mean()),
+        opt_out_rate=float(totals.opt_outs.mean()),
+        cost_per_customer=float(totals.cost.mean()),
+        regret=(best - float(totals.expected_value.sum())) / best if best > 0 else 0.0,
+        complaints_per_1k=1000.0 * float(totals.complaints.mean()),
+        conversions_per_customer=float(totals.conversions.mean()),
+        value_without_modelled_losses=float((totals.value - totals.cost).mean()),
+    )
+
+
+def _result(job: Job, done: JobResult, control: Totals) -> StrategyResult:
+    world, experiment, spec = job
+    catalogue, log = world.config.catalogue, done.evaluation.decisions
+    return StrategyResult(
+        spec=spec,
+        snapshot=done.snapshot,
+        row=leaderboard_row(spec.name, done.evaluation.totals, control),
+        training_daily=np.zeros((0, done.evaluation.daily.shape[1])) if done.training is None else done.training,
+        evaluation_daily=done.evaluation.daily,
+        totals=done.evaluation.totals,
+        customers_trained=0 if done.training is None else experiment.train.customers,
+        customers_evaluated=experiment.evaluate.customers,
+        train_seconds=done.train_seconds,
+        evaluate_seconds=done.evaluate_seconds,
+        channel_mix=_mix(log, catalogue, "channel", with_silence=True),
+        product_mix=_mix(log, catalogue, "product", with_silence=False),
+        timing_mix=_mix(log, catalogue, "timing", with_silence=False),
+        min_propensity=float(log.propensity.min()),
+        constraint_violations=violations(log, catalogue, world.config.contact.policy),
+    )
+
+
+def _mix(log: DecisionLog, catalogue: Catalogue, factor: str, with_silence: bool) -> dict[str, float]:
+    """Shares of the levels of a factor among decisions (with silence) or among contacts."""
+    levels = getattr(catalogue, f"{factor}_of")[log.action]
+    names = [row.name for row in getattr(catalogue, f"{factor}s")]
+    counts = np.bincount(levels + 1, minlength=len(names) + 1).astype(np.float64)
+    if not with_silence:
+        counts[0] = 0.0
+    shares = counts / max(counts.sum(), 1.0)
+    mix = {NO_ACTION_ID: float(shares[0])} if with_silence else {}
+    return mix | {name: float(share) for name, share in zip(names, shares[1:], strict=True)}
+
+
+def _margins(results: list[StrategyResult]) -> tuple[Margin, ...]:
+    """Each strategy against the next one down, and against the rules, from the better to the worse."""
+    pairs = list(zip(results, results[1:], strict=False))
+    places = [place for place, one in enumerate(results) if one.spec.name == BUSINESS_AS_USUAL]
+    for place in places:
+        pairs += [(better, results[place]) for better in results[:place]]
+        pairs += [(results[place], worse) for worse in results[place + 1 :]]
+    seen: dict[tuple[str, str], Margin] = {}
+    for better, worse in pairs:
+        gain = mean_interval(better.totals.net - worse.totals.net)
+        names = better.spec.name, worse.spec.name
+        seen[names] = Margin(better=names[0], worse=names[1], difference=gain)
+    return tuple(seen.values())

@@ -1,0 +1,97 @@
+"""Where independent tasks run: one after the other, or on Ray; the results are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Report: TypeAlias = Callable[[int], None]  # a task says how many steps it has just finished
+Task: TypeAlias = Callable[[Item, Report], Result]
+
+_OBJECT_STORE_BYTES = 512 * 1024 * 1024
+_POLL_SECONDS = 0.3
+
+
+class Executor(Protocol):
+    """Maps a plain function over items; results come back in the order of the items."""
+
+    def map(self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None) -> list[Result]:
+        """Results of all items; `on_steps` hears the steps of all tasks as they are finished."""
+        ...
+
+
+def silent(steps: int) -> None:
+    """Hear nothing."""
+
+
+class SerialExecutor:
+    """In this process, one after the other."""
+
+    def map(self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None) -> list[Result]:
+        """Results of all items."""
+        return [task(item, on_steps or silent) for item in items]
+
+
+class _Steps:
+    """The actor that tasks report to; the driver collects what came since it last asked."""
+
+    def __init__(self) -> None:
+        self.unheard = 0
+
+    def add(self, steps: int) -> None:
+        self.unheard += steps
+
+    def collect(self) -> int:
+        heard, self.unheard = self.unheard, 0
+        return heard
+
+
+class RayExecutor:
+    """As Ray tasks on the cluster that is up; a worker that dies is retried by Ray."""
+
+    def map(self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None) -> list[Result]:
+        """Results of all items; an error in a task is raised here as its own type."""
+        import ray
+
+        steps: Any = ray.remote(_Steps).options(num_cpus=0).remote() if on_steps else None
+        remote: Any = ray.remote(_reporting)
+        references = [remote.remote(task, item, steps) for item in items]
+        pending = list(references)
+        while pending:
+            _, pending = ray.wait(pending, num_returns=len(pending), timeout=_POLL_SECONDS)
+            if on_steps is not None:
+                on_steps(ray.get(steps.collect.remote()))
+        results: list[Result] = ray.get(references)
+        return results
+
+
+def _reporting(task: Task[Item, Result], item: Item, steps: Any) -> Result:
+    """Run a task whose reports go to an actor."""
+    return task(item, silent if steps is None else steps.add.remote)
+
+
+@contextmanager
+def executor(workers: int) -> Iterator[Executor]:
+    """Serial for one worker, a local Ray of that many CPUs for more; a running Ray is used as it is."""
+    if workers <= 1:
+        yield SerialExecutor()
+        return
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    try:
+        yield RayExecutor()
+    finally:
+        if started:
+            ray.shutdown()

@@ -1,0 +1,202 @@
+"""The registry of policies: numbered bundles in the local MLflow store, named by aliases.
+
+A version is a policy bundle with its gate result. Three aliases mean something: `champion` is served,
+`rollback` is the champion before it, and `challenger` a version that did not pass the gate.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from experiments.store import open_store
+from nba.bundle import bundle_digest, load_bundle
+from nba.errors import BundleError, NBAError
+
+MODEL = "nba-policy"
+CHAMPION, ROLLBACK, CHALLENGER = "champion", "rollback", "challenger"
+DEFAULT = f"{MODEL}@{CHAMPION}"
+GATE = "nba.gate"
+
+_REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:\s]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))?")
+
+
+class UnknownPolicy(NBAError, LookupError):
+    """No registered policy has this name, version or alias."""
+
+
+class OccupiedFolder(NBAError, FileExistsError):
+    """The place to write a bundle holds something else."""
+
+
+class PolicyVersion(Struct, frozen=True, kw_only=True):
+    """One registered policy; the numbers are those of the experiment that made it."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    strategy: str
+    experiment: str
+    gate: str  # passed | failed
+    incremental_value: float | None
+    incremental_ci_low: float | None
+    incremental_ci_high: float | None
+    digest: str  # of the bundle
+    run_id: str
+    created: datetime
+
+    @property
+    def reference(self) -> str:
+        """How to name it."""
+        return f"{self.name}/{self.version}"
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What an alias pointed to and points to now."""
+
+    alias: str
+    version: int
+    previous: int | None
+
+
+class Pulled(NamedTuple):
+    """A bundle fetched from the registry."""
+
+    policy: PolicyVersion
+    path: Path
+
+
+def policies(store: Path) -> list[PolicyVersion]:
+    """All versions, the newest first; none registered is an empty list."""
+    client = open_store(store)
+    found = client.search_model_versions(f"name='{MODEL}'")
+    aliases = _aliases(client, MODEL) if found else {}
+    return sorted((_policy(one, aliases) for one in found), key=lambda one: -one.version)
+
+
+def find(store: Path, reference: str = DEFAULT) -> PolicyVersion:
+    """The version that "NAME", "NAME@ALIAS" or "NAME/VERSION" names, with or without "models:/"."""
+    matched = _REFERENCE.fullmatch(reference)
+    if matched is None:
+        raise UnknownPolicy(f"{reference!r} names no policy; write NAME@ALIAS or NAME/VERSION, such as {DEFAULT}.")
+    client, name = open_store(store), matched["name"]
+    aliases = _aliases(client, name)
+    wanted = matched["version"] or aliases.get(matched["alias"] or CHAMPION)
+    if wanted is None:
+        known = ", ".join(sorted(aliases)) or "none"
+        raise UnknownPolicy(f"{name} has no alias {matched['alias'] or CHAMPION!r}; its aliases: {known}.")
+    return _policy(_version(client, name, int(wanted)), aliases)
+
+
+def pull(store: Path, reference: str, out: Path) -> Pulled:
+    """Copy a registered bundle to `out` and check it there; a bundle already in `out` is replaced."""
+    policy = find(store, reference)
+    client = open_store(store)
+    source = Path(client.get_model_version_download_uri(policy.name, str(policy.version)).removeprefix("file://"))
+    bundle = source / "artifacts" / "bundle"
+    load_bundle(bundle)
+    if policy.digest and bundle_digest(bundle) != policy.digest:
+        raise BundleError(f"{policy.reference} does not have the digest it was registered with; train it again.")
+    if out.exists():
+        _make_room(out)
+    shutil.copytree(bundle, out)
+    return Pulled(policy, out)
+
+
+def promote(store: Path, version: int, alias: str = CHAMPION) -> Change:
+    """Point an alias at a version; a champion that gives way becomes the rollback."""
+    client = open_store(store)
+    aliases = _aliases(client, MODEL)
+    _version(client, MODEL, version)
+    return point(client, alias, version, aliases.get(alias))
+
+
+def rollback(store: Path) -> Change:
+    """Swap champion and rollback: doing it twice changes nothing."""
+    client = open_store(store)
+    aliases = _aliases(client, MODEL)
+    if ROLLBACK not in aliases:
+        raise UnknownPolicy(f"{MODEL} has no alias {ROLLBACK!r} to go back to: only one champion was ever named.")
+    return point(client, CHAMPION, aliases[ROLLBACK], aliases.get(CHAMPION))
+
+
+def point(client: Any, alias: str, version: int, previous: int | None) -> Change:
+    """Set an alias; `previous` is the version it points to so far."""
+    if previous != version:
+        # The way back first: a crash between the two calls must not lose the old champion.
+        if alias == CHAMPION and previous is not None:
+            client.set_registered_model_alias(MODEL, ROLLBACK, str(previous))
+        client.set_registered_model_alias(MODEL, alias, str(version))
+    return Change(alias=alias, version=version, previous=previous)
+
+
+def add_version(client: Any, model_id: str, run_id: str, tags: dict[str, str]) -> Change:
+    """Register a logged model and name it champion; if it failed the gate and there is one, challenger."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        aliases = _aliases(client, MODEL)
+    except UnknownPolicy:
+        aliases = {}
+        client.create_registered_model(MODEL, description="Next-best-action policies as `nba serve` reads them.")
+    try:
+        made = client.create_model_version(MODEL, f"models:/{model_id}", run_id, tags, model_id=model_id)
+    except MlflowException as error:  # pragma: no cover - the database is read-only or full
+        raise NBAError(f"The policy could not be registered: {error.message}") from None
+    alias = CHAMPION if tags.get(GATE) == "passed" or CHAMPION not in aliases else CHALLENGER
+    return point(client, alias, int(made.version), aliases.get(alias))
+
+
+def _aliases(client: Any, name: str) -> dict[str, int]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    except MlflowException:
+        known = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none yet"
+        raise UnknownPolicy(f"No policy is registered as {name!r}; registered: {known}.") from None
+
+
+def _version(client: Any, name: str, version: int) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(name, str(version))
+    except MlflowException:
+        known = sorted(int(one.version) for one in client.search_model_versions(f"name='{name}'"))
+        raise UnknownPolicy(f"{name} has no version {version}; its versions: {known}.") from None
+
+
+def _policy(found: Any, aliases: dict[str, int]) -> PolicyVersion:
+    tags, version = found.tags, int(found.version)
+
+    def number(name: str) -> float | None:
+        return float(tags[name]) if name in tags else None
+
+    return PolicyVersion(
+        name=found.name,
+        version=version,
+        aliases=tuple(sorted(alias for alias, target in aliases.items() if target == version)),
+        strategy=tags.get("nba.policy", ""),
+        experiment=tags.get("nba.experiment", ""),
+        gate=tags.get(GATE, ""),
+        incremental_value=number("nba.incremental_value"),
+        incremental_ci_low=number("nba.incremental_ci_low"),
+        incremental_ci_high=number("nba.incremental_ci_high"),
+        digest=tags.get("nba.bundle_digest", ""),
+        run_id=found.run_id or "",
+        created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+    )
+
+
+def _make_room(out: Path) -> None:
+    """Remove an old bundle or an empty folder; anything else is somebody's and stays."""
+    names = {entry.name for entry in out.iterdir()} if out.is_dir() else {out.name}
+    if not names <= {"manifest.json", "posterior.npz"}:
+        raise OccupiedFolder(f"{out} exists and is not a policy bundle; name another folder with --out.")
+    shutil.rmtree(out)

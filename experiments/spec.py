@@ -1,0 +1,118 @@
+"""An experiment as data: a world, who is simulated for how long, and the strategies to compare."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from nba.arbitration import Arbitration
+from nba.constraints import Rule
+from nba.errors import InvalidConfig
+from nba.policies import Policy
+from nba.posteriors import Model
+from nba.propensity import Floor
+from nba.strategy import Strategy
+from simulator.world import World
+
+CONTROL = "no-contact"
+BUSINESS_AS_USUAL = "rules"
+
+
+class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many customers are simulated for how long, and how often learning is published (0: never).
+
+    `settle_days` run after the last decision, so that delayed conversions of the last contacts count.
+    """
+
+    customers: int
+    days: int
+    seed: int
+    publish_every_days: int = 0
+    settle_days: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name, least in (("customers", 1), ("days", 1), ("seed", 0), ("publish_every_days", 0), ("settle_days", 0)):
+            if getattr(self, name) < least:
+                raise InvalidConfig("experiment", name, f"must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def customer_days(self) -> int:
+        """Days simulated times customers."""
+        return self.customers * (self.days + self.settle_days)
+
+
+class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is a strategy's own; catalogue, schema and the bank's rules come from the world."""
+
+    name: str
+    model: Model
+    policy: Policy
+    rules: tuple[Rule, ...] = ()
+    arbitration: Arbitration = Arbitration()
+    floor: Floor = Floor()
+    description: str = ""
+
+    def strategy(self, world: World, seed: int) -> Strategy:
+        """The strategy in a world; `seed` keys its draws and decisions."""
+        return Strategy(
+            name=self.name,
+            catalogue=world.config.catalogue,
+            schema=world.config.schema,
+            model=self.model,
+            policy=self.policy,
+            rules=(*world.config.contact.rules, *self.rules),
+            contact_policy=world.config.contact.policy,
+            arbitration=self.arbitration,
+            floor=self.floor,
+            fatigue=world.kernel,
+            seed=seed,
+        )
+
+
+class Experiment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Train every strategy in one phase, judge it on fresh customers in another."""
+
+    name: str
+    world: str
+    train: Phase
+    evaluate: Phase
+    strategies: tuple[StrategySpec, ...]
+
+    def __post_init__(self) -> None:
+        """Check the strategies' names and that the control is there."""
+        names = [spec.name for spec in self.strategies]
+        if len(set(names)) != len(names):
+            raise InvalidConfig("experiment", "strategies", f"names must be unique, got {names}")
+        if CONTROL not in names:
+            rule = f"one must be named {CONTROL!r}: incremental value is measured against it"
+            raise InvalidConfig("experiment", "strategies", rule)
+
+    def spec(self, name: str) -> StrategySpec:
+        """The strategy of a name."""
+        for one in self.strategies:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.strategies)
+        raise InvalidConfig(self.name, "strategies", f"{name!r} is not a strategy of it; use one of {known}")
+
+
+def load_experiment(name: str) -> Experiment:
+    """A shipped experiment by name, or a TOML file by path."""
+    folder = resources.files("experiments") / "specs"
+    shipped, is_path = folder / f"{name}.toml", name.endswith(".toml")
+    if not is_path and not shipped.is_file():
+        known = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+        raise InvalidConfig(name, "", f"no such experiment; use one of {', '.join(known)}, or the path of a .toml file")
+    try:
+        text = Path(name).read_bytes() if is_path else shipped.read_bytes()
+        return msgspec.toml.decode(text, type=Experiment)
+    except OSError as error:
+        raise InvalidConfig(name, "", f"cannot be read: {error.strerror}") from None
+    except InvalidConfig as error:
+        raise InvalidConfig(name, error.pointer, error.rule) from None
+    except msgspec.MsgspecError as error:
+        raise InvalidConfig(name, "", str(error)) from None

@@ -1,0 +1,110 @@
+"""Run an experiment from end to end: simulate, train, compare, record, register."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import msgspec
+import typer
+from msgspec import structs
+
+from experiments.compare import run_experiment, total_customer_days
+from experiments.executor import executor
+from experiments.results import ExperimentResult
+from experiments.spec import Experiment, Phase, load_experiment
+from experiments.terminal import print_leaderboard, progress, say
+from experiments.tracking import Recorded, record, search
+from simulator.world import load_world
+
+
+class Training(NamedTuple):
+    """What was found, and where it is recorded."""
+
+    result: ExperimentResult
+    recorded: Recorded
+
+
+def train_and_record(experiment: Experiment, workers: int, store: Path) -> Training:
+    """Run an experiment with a progress bar and log it to the MLflow store."""
+    world = load_world(experiment.world)
+    channels, timings, products = world.config.catalogue.shape
+    say(
+        f"world {world.config.name}: {channels} channels x {timings} timings x {products} products = "
+        f"{world.config.catalogue.n_actions - 1} actions and no contact; "
+        f"response fitted from {world.calibration.source} ({world.calibration.n_calls} calls)"
+    )
+    if workers > 1:
+        say(f"starting Ray with {workers} workers")
+    with executor(workers) as where:
+        label = f"training and judging {len(experiment.strategies)} strategies"
+        with progress(label, total_customer_days(experiment)) as report:
+            result = run_experiment(world, experiment, where, report)
+    say("logging to MLflow")
+    return Training(result, record(result, store))
+
+
+def scaled(experiment: Experiment, factor: float) -> Experiment:
+    """The experiment with its numbers of customers multiplied."""
+
+    def phase(one: Phase) -> Phase:
+        return structs.replace(one, customers=max(2, round(one.customers * factor)))
+
+    return structs.replace(experiment, train=phase(experiment.train), evaluate=phase(experiment.evaluate))
+
+
+def summary(training: Training, seconds: float) -> dict[str, object]:
+    """The JSON line of `nba train` and `nba demo`."""
+    result, recorded = training
+    return {
+        "leaderboard": [one.row for one in result.results],
+        "champion": result.champion,
+        "experiment_id": recorded.experiment_id,
+        "registered_version": recorded.registered_version,
+        "seconds": round(seconds, 1),
+    }
+
+
+def print_result(training: Training) -> None:
+    """The leaderboard and the verdict's sentences."""
+    print_leaderboard([one.row for one in training.result.results])
+    typer.echo("")
+    for line in training.result.verdict.splitlines():
+        if not line.startswith("|"):
+            typer.echo(line.replace("**", ""))
+
+
+def run_training(name: str, workers: int, store: Path, scale: float, as_json: bool) -> None:
+    """What `nba train` does."""
+    begun = perf_counter()
+    training = train_and_record(scaled(load_experiment(name), scale), workers, store)
+    if as_json:
+        typer.echo(msgspec.json.encode(summary(training, perf_counter() - begun)).decode())
+        return
+    print_result(training)
+    print_links(training.recorded, training.result.champion, store)
+
+
+def print_links(recorded: Recorded, champion: str, store: Path) -> None:
+    """Which pages of MLflow to open, and how to start it."""
+    run = recorded.run_ids[champion]
+    base = f"http://127.0.0.1:5000/#/experiments/{recorded.experiment_id}"
+    typer.echo(
+        f"\nLook at it in MLflow. Start it with\n"
+        f"  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow server --workers 1 --port 5000 "
+        f"--backend-store-uri sqlite:///{store / 'mlflow.db'}\n"
+        f"and open\n"
+        f"  compare:  {base}/runs?compareRunsMode=CHART\n"
+        f"  report:   {base}/runs/{run}/artifacts/report/index.html"
+    )
+
+
+def print_comparison(store: Path, experiment: str | None, as_json: bool) -> None:
+    """What `nba compare` does."""
+    rows = search(store, experiment)
+    if as_json:
+        typer.echo(msgspec.json.encode(rows).decode())
+        return
+    for row in rows:
+        typer.echo(str(row))

@@ -1,0 +1,56 @@
+"""From what the ledger keeps to what the service answers."""
+
+from __future__ import annotations
+
+from nba.decision import Decision
+from nba.features import FeatureSchema
+from serving.body import decode_body
+from serving.ledger.records import DecisionRow, EventRow, from_micros
+from serving.wire import DecisionAudit, DecisionResponse, FeedbackEntry
+
+_SAME_IN_AUDIT = (
+    "decision_id", "customer_id", "at", "policy", "policy_version", "posterior_seq", "actions",
+    "no_contact_propensity", "n_eligible", "removed", "eligible_digest", "distribution_digest",
+)  # fmt: skip
+
+
+def response_of(decision: Decision, row: DecisionRow, *, replayed: bool = False) -> DecisionResponse:
+    """The answer to a decision request."""
+    return DecisionResponse(
+        decision_id=decision.decision_id,
+        policy=decision.policy,
+        policy_version=decision.policy_version,
+        posterior_seq=decision.posterior_seq,
+        actions=decision.actions,
+        feedback_until=from_micros(row.feedback_until),
+        replayed=replayed,
+    )
+
+
+def audit_of(row: DecisionRow, events: list[EventRow], schema: FeatureSchema) -> DecisionAudit:
+    """All that is known about a decision, from its row and its events."""
+    body = decode_body(row.body)
+    context, decision = body.context, body.decision
+    same = {name: getattr(decision, name) for name in _SAME_IN_AUDIT}
+    return DecisionAudit(
+        attributes=context.attributes,
+        features=dict(zip(schema.labels, decision.features, strict=True)),
+        contacts=len(context.contacts),
+        opted_out=context.opted_out,
+        feedback_until=from_micros(row.feedback_until),
+        feedback=[_entry(event) for event in events],
+        **same,
+    )
+
+
+def _entry(event: EventRow) -> FeedbackEntry:
+    return FeedbackEntry(
+        seq=event.seq,
+        kind=event.kind,
+        event_id=event.event_id,
+        outcome=event.outcome,
+        value=event.value,
+        product=event.product,
+        occurred_at=from_micros(event.occurred_at),
+        status=event.status,
+    )

@@ -1,0 +1,159 @@
+"""The HTTP application: strict decoding in, records or problem documents out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from traceback import extract_tb
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Request, Response
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.middleware import ASGIMiddleware
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.auth import KeyAuth
+from serving.ledger import LedgerError
+from serving.metrics import Metrics
+from serving.problems import MEDIA_TYPE, Rejected, invalid, problem, undecodable
+from serving.routes.decisions import audit, decide, record
+from serving.routes.operations import docs, learner, livez, metrics, readyz
+from serving.runtime import Runtime
+from serving.settings import Clock, Settings, wall_clock
+from serving.wire import Problem
+
+log = logging.getLogger("serving.app")
+
+
+class StrictRequest(Request[Any, Any, Any]):
+    """Decodes a body straight into the handler's record, without the framework's coercion."""
+
+    async def json(self) -> Any:
+        """The body as the record that the handler declares, or a problem."""
+        decoder = self.route_handler.opt.get("decoder")
+        if decoder is None:
+            return await super().json()
+        _check_content_type(self.headers)
+        body = await self.body()
+        try:
+            return decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise undecodable(body, error) from None
+
+
+class Observed(ASGIMiddleware):
+    """Counts and times requests by route template."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Pass the request on and note what became of it."""
+        started, route = time.perf_counter(), str(scope.get("path_template") or "unmatched")
+
+        method = str(scope.get("method"))
+
+        async def note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.requests.labels(route, method, str(message["status"])).inc()
+                self._metrics.latency.labels(route).observe(time.perf_counter() - started)
+            await send(message)
+
+        await next_app(scope, receive, note)
+
+
+def create_app(settings: Settings, clock: Clock = wall_clock) -> Litestar:
+    """The application of a bundle and a store, which it opens now and releases at shutdown."""
+    runtime = Runtime(settings, clock)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        runtime.start()
+        try:
+            yield
+        finally:
+            await runtime.stop()
+
+    app = Litestar(
+        route_handlers=[decide, record, audit, learner, livez, readyz, metrics, docs],
+        dependencies=_provided(runtime, lambda: app.openapi_schema.to_schema()),
+        request_class=StrictRequest,
+        request_max_body_size=settings.max_body_bytes,
+        lifespan=[lifespan],
+        middleware=[Observed(runtime.metrics), *([KeyAuth(runtime.keys)] if runtime.keys else [])],
+        exception_handlers={Exception: answer_error},
+        openapi_config=_openapi(),
+        logging_config=None,
+    )
+    app.state.runtime = runtime
+    return app
+
+
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The problem document of any error; what is not the caller's fault is logged without its text."""
+    document, headers = _document(error), dict(getattr(error, "headers", None) or {})
+    if document.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if document.status == 503:
+        headers["retry-after"] = "1"
+    if document.status >= 500:
+        # The text of an error may quote a request, so only its kind and place are told.
+        place = extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+        where = f"{place.name}:{place.lineno}" if place else "?"
+        log.error("%s %s: %s in %s", request.method, document.status, type(error).__name__, where)
+    content = msgspec.json.encode(document)
+    return Response(content, status_code=document.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _document(error: Exception) -> Problem:
+    if isinstance(error, Rejected):
+        return error.document()
+    if isinstance(error, LedgerError):
+        return problem(503, "The store does not take writes; nothing was stored. Try again later.")
+    if isinstance(error, HTTPException):
+        if error.status_code == 400:  # an empty body is the one error that never reaches the decoder
+            return invalid("", "the body is empty; it must be a JSON object", status=400).document()
+        return problem(error.status_code, error.detail)
+    return problem(500, "The service failed; the request may be tried again.")
+
+
+def _check_content_type(headers: Any) -> None:
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    if media_type.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8"):
+        raise Rejected(415, "Send the body as `Content-Type: application/json`, in UTF-8.")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Rejected(415, "Send the body without a Content-Encoding.")
+
+
+def _provided(runtime: Runtime, schema: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What handlers may ask for by name."""
+
+    async def provide_service() -> Any:
+        return runtime.service
+
+    async def provide_runtime() -> Any:
+        return runtime
+
+    async def provide_schema() -> Any:
+        return schema()
+
+    return {"service": provide_service, "runtime": provide_runtime, "schema": provide_schema}
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Next best action",
+        version="1",
+        description="Ask for decisions, report what came of them. Errors are problem documents (RFC 9457).",
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+    )

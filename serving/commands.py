@@ -1,0 +1,66 @@
+"""The commands `nba serve` and `nba replay`; what they need is imported when they run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Bundle = Annotated[Path, typer.Option(help="Directory of the policy bundle.")]
+Store = Annotated[str, typer.Option(help="sqlite:///relative/path or sqlite:////absolute/path.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line instead of text.")]
+
+
+def serve(
+    bundle: Bundle,
+    store: Store,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than loopback need --keys-file.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8000,
+    keys_file: Annotated[
+        Path | None, typer.Option(help="Lines of: SHA-256 of a key, scopes with commas.")
+    ] = None,
+    publish_seconds: Annotated[float, typer.Option(help="At most one new snapshot in this time.")] = 0.5,
+    as_json: AsJson = False,
+) -> None:
+    """Serve decisions of a policy bundle over HTTP, and learn from the feedback while serving."""
+    _pin_threads()
+    from serving.server import run
+    from serving.settings import Settings
+
+    settings = Settings(
+        bundle=bundle, store=store, host=host, keys_file=keys_file, publish_seconds=publish_seconds
+    )
+    run(settings, port, as_json=as_json)
+
+
+def replay(bundle: Bundle, store: Store, as_json: AsJson = False) -> None:
+    """Make every decision of a store again and compare it bit for bit; exit 1 if one differs."""
+    _pin_threads()
+    import msgspec
+
+    from serving.replay import replay as replay_store
+
+    report = replay_store(bundle, store)
+    if as_json:
+        typer.echo(msgspec.json.encode(report).decode())
+    else:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(report.counts.items()))
+        typer.echo(
+            f"{report.decisions} decisions made again under {report.snapshots} snapshots, "
+            f"{report.mismatches} differ. The log holds {counts}. Posterior at log position "
+            f"{report.last_seq}: sha256 {report.posterior_sha256}."
+        )
+    if report.mismatches:
+        raise typer.Exit(1)
+
+
+def _pin_threads() -> None:
+    # One thread of BLAS: the matrices are small, and the bits of a product may depend on the number.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"

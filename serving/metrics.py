@@ -1,0 +1,49 @@
+"""Counters and histograms for Prometheus, in a registry of their own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+_LAGS = (1.0, 60.0, 3_600.0, 86_400.0, 604_800.0, 2_592_000.0)
+
+
+class Metrics:
+    """What the service counts; no label ever holds a customer or a decision."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own = self.registry
+        self.decisions = Counter("nba_decisions", "Decisions answered, by kind.", ["kind"], registry=own)
+        self.feedback = Counter(
+            "nba_feedback", "Feedback taken, by status and outcome.", ["status", "outcome"], registry=own
+        )
+        self.feedback_lag = Histogram(
+            "nba_feedback_lag_seconds", "From an outcome to its report.", buckets=_LAGS, registry=own
+        )
+        self.requests = Counter(
+            "nba_http_requests", "HTTP requests.", ["route", "method", "status"], registry=own
+        )
+        self.latency = Histogram(
+            "nba_http_seconds", "Time to answer.", ["route"], buckets=_FAST, registry=own
+        )
+        self.scoring = Histogram(
+            "nba_scoring_seconds", "Time to decide, without the log.", buckets=_FAST, registry=own
+        )
+        self.commits = Histogram("nba_commit_seconds", "Time of a group commit.", buckets=_FAST, registry=own)
+        self.committed = Counter("nba_committed_operations", "Writes made durable.", registry=own)
+        self.posterior_seq = Gauge(
+            "nba_posterior_seq", "Log position of the published posterior.", registry=own
+        )
+        self.lag = Gauge("nba_learner_lag_events", "Accepted events not folded yet.", registry=own)
+        self.snapshot_age = Gauge("nba_snapshot_age_seconds", "Age of the published snapshot.", registry=own)
+
+    def committed_batch(self, n_operations: int, seconds: float) -> None:
+        """Note one group commit."""
+        self.committed.inc(n_operations)
+        self.commits.observe(seconds)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,1 @@
+"""HTTP handlers: decode, call the service, return a record."""

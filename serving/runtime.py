@@ -1,0 +1,111 @@
+"""The parts of a running service, put together and taken apart in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from nba.bundle import bundle_digest, load_bundle
+from serving.auth import Key, load_keys
+from serving.learner import OnlineLearner
+from serving.ledger import open_ledger
+from serving.metrics import Metrics
+from serving.service import DecisionService
+from serving.settings import Clock, Settings, wall_clock
+from serving.wire import Health, LearnerStatus
+
+log = logging.getLogger("serving")
+
+
+class Runtime:
+    """Bundle, store, learner and service; opening one fails with an NBAError that says what to do."""
+
+    def __init__(self, settings: Settings, clock: Clock = wall_clock) -> None:
+        self.settings, self.clock, self.metrics = settings, clock, Metrics()
+        self.keys: list[Key] = load_keys(settings.keys_file) if settings.keys_file else []
+        base, digest = load_bundle(settings.bundle), bundle_digest(settings.bundle)
+        self.ledger = open_ledger(settings.store)
+        try:
+            self.ledger.writer.observe = self.metrics.committed_batch
+            self.learner = OnlineLearner(base, digest, self.ledger, settings)
+            self.service = DecisionService(self.learner, self.ledger, clock, self.metrics)
+            self._reader = self.ledger.reader()
+        except BaseException:
+            self.ledger.close()
+            raise
+        self.ready = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._learning: asyncio.Task[None] | None = None
+        self._digest_of: tuple[int, str] = (-1, "")
+
+    @property
+    def policy(self) -> str:
+        """Name of the strategy that is served."""
+        return self.learner.base.strategy.name
+
+    @property
+    def version(self) -> int:
+        """Version of the bundle that is served."""
+        return self.learner.base.version
+
+    def start(self) -> None:
+        """Start to learn; decisions are possible once the log has been replayed."""
+        self._learning = asyncio.create_task(self._learn())
+
+    async def stop(self) -> None:
+        """Save the posterior and release everything."""
+        self._stop.set()
+        if self._learning is not None:
+            await self._learning
+        self.service.close()
+        self._reader.close()
+        await asyncio.to_thread(self.ledger.close)
+
+    def health(self) -> Health:
+        """Whether requests may be sent here."""
+        checks = {
+            "store_is_writable": self.ledger.is_writable(),
+            "log_is_replayed": self.learner.published is not None,
+            "learner_is_healthy": self.learner.is_healthy,
+        }
+        return Health(status="ok" if all(checks.values()) else "unavailable", checks=checks)
+
+    async def status(self) -> LearnerStatus | None:
+        """Where the learner is; None while the log is being replayed."""
+        published = self.learner.published
+        if published is None:
+            return None
+        seq = published.snapshot.posterior_seq
+        if self._digest_of[0] != seq:
+            self._digest_of = await asyncio.to_thread(self.learner.posterior_sha256)
+            published = self.learner.published or published
+        folded = self.learner.folded_seq
+        return LearnerStatus(
+            policy=self.policy,
+            policy_version=self.version,
+            bundle_digest=self.learner.digest,
+            last_seq=self._reader.last_seq(),
+            folded_seq=folded,
+            posterior_seq=self._digest_of[0],
+            posterior_sha256=self._digest_of[1],
+            lag=self._reader.backlog(folded),
+            snapshot_age_seconds=max(0.0, (self.clock() - published.at).total_seconds()),
+            is_healthy=self.learner.is_healthy,
+        )
+
+    def exposition(self) -> bytes:
+        """The metrics as Prometheus reads them."""
+        published = self.learner.published
+        if published is not None:
+            self.metrics.posterior_seq.set(published.snapshot.posterior_seq)
+            self.metrics.snapshot_age.set(max(0.0, (self.clock() - published.at).total_seconds()))
+        self.metrics.lag.set(self._reader.backlog(self.learner.folded_seq))
+        return self.metrics.text()
+
+    async def _learn(self) -> None:
+        try:
+            await self.learner.run(self._stop, self.clock, self.ready)
+        except Exception as error:
+            # The service goes on deciding under the last snapshot; /readyz tells.
+            self.learner.is_healthy = False
+            log.error("the learner stopped: %s: %s", type(error).__name__, error)
