@@ -22,7 +22,7 @@ _OWN_FIELDS = ("customer_id", "at", "contacts", "opted_out")
 
 def contexts_of(frame: Any) -> list[Context]:
     """One context per row: `customer_id`, `at` (ISO 8601), `contacts`, `opted_out`, all else attributes."""
-    return [msgspec.convert(_record(row), Context, strict=False) for row in frame.to_dict("records")]
+    return [msgspec.convert(_record(row), Context) for row in frame.to_dict("records")]
 
 
 def decisions(snapshot: Snapshot, frame: Any) -> Any:

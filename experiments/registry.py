@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+import nba
 from experiments.store import open_store
 from nba.bundle import bundle_digest, load_bundle
 from nba.errors import BundleError, NBAError
+from nba.features import Category, FeatureSchema, Flag, Numeric
 
 MODEL = "nba-policy"
 CHAMPION, ROLLBACK, CHALLENGER = "champion", "rollback", "challenger"
@@ -133,6 +135,43 @@ def point(client: Any, alias: str, version: int, previous: int | None) -> Change
             client.set_registered_model_alias(MODEL, ROLLBACK, str(previous))
         client.set_registered_model_alias(MODEL, alias, str(version))
     return Change(alias=alias, version=version, previous=previous)
+
+
+def save_policy_model(bundle: Path, schema: FeatureSchema, folder: Path) -> Path:
+    """Write an MLflow model that runs the bundle; the code of `nba` travels with it."""
+    from importlib.metadata import version
+
+    import mlflow.pyfunc
+
+    here, code = Path(__file__).parent, Path(nba.__file__).parent
+    mlflow.pyfunc.save_model(
+        str(folder),
+        python_model=str(here / "policy_model.py"),
+        artifacts={"bundle": str(bundle)},
+        # `nba` is not among them: a package index may hold somebody else's package of that name.
+        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "msgspec", "numpy", "pandas", "scipy")],
+        code_paths=[str(code)],
+        signature=_signature(schema),
+    )
+    description = folder / "MLmodel"
+    # MLflow notes where this file was; it reads only its name.
+    description.write_text(description.read_text().replace(f"{here}/", ""))
+    return folder
+
+
+def _signature(schema: FeatureSchema) -> Any:
+    """Columns of the data frame: who, when, what is known of them, and their earlier contacts."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, Object, ParamSchema, ParamSpec, Property, Schema
+
+    text = DataType.string
+    types = {Numeric: DataType.double, Flag: DataType.boolean, Category: text}
+    contact = Object([Property(name, text) for name in ("channel", "product", "at")])
+    lists = {name: Array(text) for name in ("consents", "owned", "opted_out")} | {"contacts": Array(contact)}
+    optional = {column.name: types[type(column)] for column in schema.columns} | lists | {"decision_id": text}
+    columns = [ColSpec(text, name) for name in ("customer_id", "at")]
+    columns += [ColSpec(kind, name, required=False) for name, kind in optional.items()]
+    return ModelSignature(Schema(columns), params=ParamSchema([ParamSpec("output", text, "decision")]))
 
 
 def add_version(client: Any, model_id: str, run_id: str, tags: dict[str, str]) -> Change:

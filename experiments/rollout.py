@@ -137,12 +137,12 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         world, state = work.world, block.state
         day = _decided(work, state)
         responses = world.respond(state, day.rows, day.batch.actions)
-        ledger = block.ledger.opening(_opened(world, work.snapshot, block, day))
+        ledger, closed = block.ledger.opening(_opened(world, work.snapshot, block, day), state.day, schedule)
         after, conversions = world.advance(state, day.rows, day.batch.actions, responses)
-        credited, gained = ledger.credit(conversions.customers, conversions.products, state.day, schedule)
+        ledger, credited = ledger.credit(conversions.customers, conversions.products, state.day)
         ledger, watched = ledger.passing(state.day, schedule)
-        taught += [gained.rounds, watched.rounds]
-        keys += [_keys(state, part) for part in (gained, watched)]
+        taught += [closed.rounds, watched.rounds]
+        keys += [_keys(state, part) for part in (closed, watched)]
         oracle = Oracle(expected_values(world, state, day.rows), work.bank.eligible(day.contexts).mask)
         tally = DayTally(day.rows, day.batch, responses, conversions, oracle)
         daily.append(day_row(world, tally))
@@ -205,6 +205,7 @@ def _opened(world: World, snapshot: Snapshot, block: Block, day: Decided) -> Ope
         products=products,
         opened=state.day + np.where(contacted, waits, 0),
         interval=np.zeros(day.rows.size, dtype=np.int64),
+        conversions=np.zeros(day.rows.size),
         features=day.contexts.features,
     )
     return new.take(contacted | ~watched)

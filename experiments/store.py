@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +55,10 @@ def open_store(store: Path, create: bool = False) -> Any:
     return _mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def artifact_folder(store: Path, name: str) -> Path:
-    """Where the artifacts of an experiment lie."""
-    return store.resolve() / ARTIFACTS / name
+def artifact_folder(store: Path, experiment: str) -> Path:
+    """Where the artifacts of an experiment lie; the digest keeps names apart that look alike as folders."""
+    readable = re.sub(r"[^\w-]+", "-", experiment).strip("-")[:40]
+    return store.resolve() / ARTIFACTS / f"{readable}-{sha256(experiment.encode()).hexdigest()[:8]}"
 
 
 def _mlflow() -> Any:
@@ -74,12 +77,12 @@ def _follow_folder(database: Path, here: Path) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         for (location,) in connection.execute("SELECT artifact_location FROM experiments").fetchall():
             before, _, name = (location or "").removeprefix("file://").rpartition(f"/{ARTIFACTS}/")
-            if not name or before == str(here) or not artifact_folder(here, name).is_dir():
+            old, new = f"{before}/{ARTIFACTS}/{name}", here / ARTIFACTS / name
+            if not name or before == str(here) or not new.is_dir():
                 continue
-            old = f"{before}/{ARTIFACTS}/{name}"
             for table, column in _PATHS:
                 connection.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
                     f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                    (str(artifact_folder(here, name)), len(old) + 1, old, len(old) + 1, f"{old}/"),
+                    (str(new), len(old) + 1, old, len(old) + 1, f"{old}/"),
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from hashlib import sha256
 from pathlib import Path
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ from msgspec import Struct, structs
 
 from nba.arrays import AnyArray
 from nba.errors import BundleError
-from nba.posteriors import Posterior, state_of
+from nba.posteriors import SYMMETRIC_FIELDS, Posterior, state_of
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 
@@ -34,20 +35,18 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def posterior_bytes(posterior: Posterior) -> bytes:
     """The learnt state of a posterior; equal posteriors give equal bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: _packed(array) for name, array in state_of(posterior).items()})
+    np.savez(buffer, **_packed(posterior))
     return buffer.getvalue()
 
 
 def posterior_from_bytes(data: bytes, strategy: Strategy) -> Posterior:
     """The posterior that `posterior_bytes` wrote, on the prior of its strategy."""
     prior = strategy.model.prior(strategy.catalogue, strategy.schema)
-    expected = state_of(prior)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            state = {name: _unpacked(archive[name], like.shape) for name, like in expected.items()}
-    except (ValueError, KeyError, OSError, EOFError) as error:
+            return _unpacked(prior, {name: archive[name] for name in archive.files})
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         raise BundleError(f"The posterior does not fit the model {type(prior).__name__}: {error}.") from None
-    return structs.replace(prior, **state)
 
 
 def bundle_digest(path: Path) -> str:
@@ -103,21 +102,30 @@ def _read(path: Path, name: str) -> bytes:
         ) from None
 
 
-def _packed(array: AnyArray) -> AnyArray:
-    """A square matrix as its upper triangle: precision matrices are symmetric, half is enough."""
-    if array.ndim == 2 and array.shape[0] == array.shape[1]:
-        return array[np.triu_indices(array.shape[0])]
-    return array
+def _packed(posterior: Posterior) -> dict[str, AnyArray]:
+    """The learnt arrays; of a symmetric one the upper triangle is enough."""
+    symmetric = SYMMETRIC_FIELDS.get(type(posterior), ())
+    return {
+        name: array[np.triu_indices(array.shape[0])] if name in symmetric else array
+        for name, array in state_of(posterior).items()
+    }
 
 
-def _unpacked(array: AnyArray, shape: tuple[int, ...]) -> AnyArray:
-    """The inverse of `_packed`."""
-    if array.ndim == 1 and len(shape) == 2:
-        full = np.zeros(shape)
-        rows, columns = np.triu_indices(shape[0])
-        full[rows, columns] = array
-        full[columns, rows] = array
-        return full
-    if array.shape != shape:
-        raise ValueError(f"an array has shape {array.shape}, expected {shape}")
-    return array
+def _unpacked(like: Posterior, stored: dict[str, AnyArray]) -> Posterior:
+    """The inverse of `_packed`, onto a posterior of the same model."""
+    state = {}
+    for name, packed in _packed(like).items():
+        array = stored[name]
+        if array.shape != packed.shape or array.dtype != packed.dtype:
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {packed.dtype} {packed.shape}")
+        state[name] = _mirrored(array) if name in SYMMETRIC_FIELDS.get(type(like), ()) else array
+    return structs.replace(like, **state)
+
+
+def _mirrored(triangle: AnyArray) -> AnyArray:
+    size = int(np.sqrt(2 * triangle.size))
+    full = np.zeros((size, size))
+    rows, columns = np.triu_indices(size)
+    full[rows, columns] = triangle
+    full[columns, rows] = triangle
+    return full

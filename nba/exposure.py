@@ -24,21 +24,27 @@ class Taught(NamedTuple):
 
 
 class OpenRounds(NamedTuple):
-    """Rounds whose window is still open: contacts, and no-contact probes of one product each."""
+    """Rounds whose window is still open: contacts, and no-contact probes of one product each.
+
+    Conversions wait in their round until the running interval passes, and a round that a newer contact
+    closes still tells what was watched of its running interval: a conversion never counts without its
+    exposure, otherwise every censored round would look too good.
+    """
 
     rounds: IntArray  # (n,) number of the decision in its log
     customers: IntArray  # (n,) customer row
     actions: IntArray  # (n,) 0 for a probe
     products: IntArray  # (n,)
     opened: IntArray  # (n,) day the contact is made
-    interval: IntArray  # (n,) next interval to close
+    interval: IntArray  # (n,) the running interval
+    conversions: FloatArray  # (n,) in the running interval
     features: FloatArray  # (n, K)
 
     @staticmethod
     def none(n_columns: int) -> OpenRounds:
         """An empty ledger."""
         empty = np.zeros(0, dtype=np.int64)
-        return OpenRounds(empty, empty, empty, empty, empty, empty, np.zeros((0, n_columns)))
+        return OpenRounds(empty, empty, empty, empty, empty, empty, np.zeros(0), np.zeros((0, n_columns)))
 
     def take(self, keep: BoolArray | IntArray) -> OpenRounds:
         """The rounds of a mask or of indices."""
@@ -48,50 +54,56 @@ class OpenRounds(NamedTuple):
         """(n,) is a round open on these customers and products?"""
         return np.isin(_cell(customers, products), _cell(self.customers, self.products))
 
-    def opening(self, new: OpenRounds) -> OpenRounds:
-        """With `new` rounds opened; older rounds on the same customer and product are closed."""
-        kept = self.take(~new.holds(self.customers, self.products))
-        return OpenRounds(*(np.concatenate(pair) for pair in zip(kept, new, strict=True)))
+    def opening(self, new: OpenRounds, day: int, schedule: ExposureSchedule) -> tuple[OpenRounds, Taught]:
+        """With `new` rounds opened on a day; older ones on the same customer and product are closed.
 
-    def credit(
-        self, customers: IntArray, products: IntArray, day: int, schedule: ExposureSchedule
-    ) -> tuple[IntArray, Taught]:
-        """Conversions (n,) of a day to (n,) credited rounds, -1 if organic, and the rows they teach.
+        Also returns what the closed rounds teach about the part of their interval that was watched.
+        """
+        stale = new.holds(self.customers, self.products)
+        closed, kept = self.take(stale), self.take(~stale)
+        begins = schedule.begins(closed.products, closed.interval)
+        ages = np.maximum((day - closed.opened).astype(np.float64), begins)
+        watched = closed.take(ages > begins)
+        taught = watched._rows(begins[ages > begins], ages[ages > begins], schedule)
+        return OpenRounds(*(np.concatenate(pair) for pair in zip(kept, new, strict=True))), taught
 
-        Only contacts are credited; a conversion on a no-contact probe is organic but still teaches.
+    def credit(self, customers: IntArray, products: IntArray, day: int) -> tuple[OpenRounds, IntArray]:
+        """Conversions (n,) of a day: the ledger that holds them, and (n,) credited rounds, -1 if organic.
+
+        Only contacts are credited; a conversion on a no-contact probe is organic but still held.
         """
         order = np.argsort(_cell(self.customers, self.products), kind="stable")
         cells = _cell(self.customers, self.products)[order]
         wanted = _cell(customers, products)
-        slot = np.minimum(np.searchsorted(cells, wanted), max(cells.size - 1, 0))
-        found = np.zeros(wanted.size, dtype=np.bool_) if cells.size == 0 else cells[slot] == wanted
-        hits = order[slot[found]] if cells.size else np.zeros(0, dtype=np.int64)
+        slot = np.searchsorted(cells, wanted)
+        inside = slot < cells.size
+        found = np.zeros(wanted.size, dtype=np.bool_)
+        found[inside] = cells[slot[inside]] == wanted[inside]
         # A contact planned for a later day cannot have caused this conversion.
-        begun = self.opened[hits] <= day
-        found[np.flatnonzero(found)[~begun]] = False
-        hits = hits[begun]
+        found[found] = self.opened[order[slot[found]]] <= day
+        hits = order[slot[found]]
         credited = np.full(wanted.size, -1, dtype=np.int64)
         credited[found] = np.where(self.actions[hits] > 0, self.rounds[hits], -1)
-        ages = (day - self.opened[hits] + 1).astype(np.float64)
-        intervals = np.minimum(schedule.interval(self.products[hits], ages), N_INTERVALS - 1)
-        return credited, self._rows(hits, intervals, schedule, converted=True)
+        held = self.conversions.copy()
+        np.add.at(held, hits, 1.0)
+        return self._replace(conversions=held), credited
 
     def passing(self, day: int, schedule: ExposureSchedule) -> tuple[OpenRounds, Taught]:
-        """Close every interval that ends with `day`: the remaining ledger and the rows of exposure."""
+        """Close every interval that ends with `day`: the remaining ledger and what the intervals teach."""
         ends = self.opened + schedule.cuts_days[self.products, self.interval] - 1
-        ending = np.flatnonzero(ends <= day)
-        rows = self._rows(ending, self.interval[ending], schedule, converted=False)
-        moved = self.interval.copy()
-        moved[ending] += 1
-        return self._replace(interval=moved).take(moved < N_INTERVALS), rows
+        ending = ends <= day
+        done = self.take(ending)
+        begins = schedule.begins(done.products, done.interval)
+        taught = done._rows(begins, schedule.cuts_days[done.products, done.interval].astype(np.float64), schedule)
+        interval = self.interval + ending
+        held = np.where(ending, 0.0, self.conversions)
+        return self._replace(interval=interval, conversions=held).take(interval < N_INTERVALS), taught
 
-    def _rows(self, at: IntArray, intervals: IntArray, schedule: ExposureSchedule, converted: bool) -> Taught:
-        products, contacted = self.products[at], (self.actions[at] > 0).astype(np.int64)
-        exposure, uplift, organic = schedule.shares(products, intervals, contacted)
-        reward = np.full(at.size, float(converted))
-        watched = np.zeros(at.size) if converted else exposure
-        rounds = RoundBatch(self.features[at], self.actions[at], products, reward, watched, uplift, organic)
-        return Taught(self.customers[at], rounds)
+    def _rows(self, begins: FloatArray, ends: FloatArray, schedule: ExposureSchedule) -> Taught:
+        """All rounds of this ledger as rows, watched between two ages (n,) in days."""
+        shares = schedule.watched(self.products, begins, ends, self.actions > 0)
+        rounds = RoundBatch(self.features, self.actions, self.products, self.conversions, *shares)
+        return Taught(self.customers, rounds)
 
 
 def probe_products(keys: KeyArray, seed: int, n_products: int) -> IntArray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from math import isfinite
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +14,7 @@ from nba.context import AttributeValue
 from nba.errors import BadContext, InvalidConfig
 
 RESERVED = ("consents", "owned")
+_LARGEST = float(np.finfo(np.float64).max)
 _CLIP = 4.0  # standard deviations; an outlier must not dominate a linear score
 
 
@@ -30,7 +30,9 @@ class Numeric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
         """Check one attribute value."""
         if value is None:
             return self.mean
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        # An integer beyond the floats compares well; isfinite would overflow on it.
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not -_LARGEST <= value <= _LARGEST:  # type: ignore[operator]
             raise BadContext(f"/{self.name}", f"must be a finite number, got {value!r}")
         return float(value)
 

@@ -1,9 +1,10 @@
 """What came back: outcomes, the exposure schedule of delayed conversions, and rounds to learn from.
 
 A contact that has not converted yet is not a failure. Its attribution window is cut at a few ages;
-when interval k has passed, a row with exposure e_k and reward 0 says "watched that long", and a
-conversion in interval k adds a row with exposure 0 and reward 1. Both rows add to the posterior, so
-a censored contact simply has no exposure after its age (methods B2, with an identity link).
+when interval k has passed, a row says how long was watched (exposure e_k) and how many conversions
+came (the reward). Exposure and reward add separately, so a conversion may also be told at once, in
+a row of exposure 0, and its interval's exposure later. A censored contact simply has no exposure
+after its age (methods B2, with an identity link).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import FloatArray, IntArray
+from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import Catalogue, Product
 
 OutcomeKind: TypeAlias = Literal[
@@ -50,52 +51,67 @@ class RoundBatch(NamedTuple):
 
 
 class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
-    """When the intervals of each product's attribution window end, and what each of them weighs."""
+    """When the intervals of each product's attribution window end, and how conversions fill the window."""
 
     cuts_days: IntArray  # (P, N_INTERVALS) ends of the intervals, rising; the last is the window
-    uplift: FloatArray  # (P, N_INTERVALS) share of contact-caused conversions that fall inside
-    organic: FloatArray  # (P, N_INTERVALS) share of organic conversions that fall inside
+    delays_days: FloatArray  # (P,) mean delay of a contact-caused conversion
 
     @staticmethod
     def of(catalogue: Catalogue) -> ExposureSchedule:
-        """The schedule of a catalogue's products."""
-        rows = [_intervals(product) for product in catalogue.products]
-        cuts, uplift, organic = (np.array(column) for column in zip(*rows, strict=True))
-        return ExposureSchedule(cuts.astype(np.int64), uplift, organic)
+        """The schedule of a catalogue's products: intervals end near the quarters of the completion curve."""
+        cuts = np.array([_cuts(product) for product in catalogue.products], dtype=np.int64)
+        return ExposureSchedule(cuts, np.array([product.decision_delay_days for product in catalogue.products]))
+
+    def begins(self, products: IntArray, intervals: IntArray) -> FloatArray:
+        """(n,) age in days at which an interval begins."""
+        return self._edges[products, intervals]
 
     def interval(self, products: IntArray, ages_days: FloatArray) -> IntArray:
         """(n,) interval that holds an age in days; N_INTERVALS when the window has passed."""
         return (ages_days[:, None] > self.cuts_days[products]).sum(axis=1)
 
-    @cached_property
-    def exposure(self) -> FloatArray:
-        """(P, N_INTERVALS) exposure of a contact's intervals; a full window sums to 1."""
-        return (self.uplift + self.organic) / 2.0
+    def shares(
+        self, products: IntArray, intervals: IntArray, contacted: IntArray | BoolArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """What `watched` gives for whole intervals (n,)."""
+        ends = self._edges[products, intervals + 1]
+        return self.watched(products, self._edges[products, intervals], ends, contacted)
 
-    def shares(self, products: IntArray, intervals: IntArray, contacted: IntArray) -> tuple[FloatArray, ...]:
-        """(exposure, uplift_share, organic_share), each (n,), of some rows' intervals.
+    def watched(
+        self, products: IntArray, begins: FloatArray, ends: FloatArray, contacted: IntArray | BoolArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(exposure, uplift_share, organic_share), each (n,), of watching from one age to a later one.
 
-        contacted (n,) is 1 for a contact and 0 for a no-contact row, whose exposure is organic only.
+        Contact-caused conversions fill the window along the completion curve of the product, organic
+        ones evenly. A contact's exposure is the mean of both, so that a full window sums to 1; a
+        no-contact row (contacted 0) has organic exposure only. The later a conversion comes, the
+        larger is the organic share that explains it.
         """
-        uplift = self.uplift[products, intervals] * contacted
-        organic = self.organic[products, intervals]
-        exposure = np.where(contacted > 0, (uplift + organic) / 2.0, organic)
-        return exposure, uplift / exposure, organic / exposure
+        windows, delays = self._edges[products, N_INTERVALS], self.delays_days[products]
+        full = completion(windows, delays)
+        uplift = (completion(ends, delays) - completion(begins, delays)) / full
+        organic = (ends - begins) / windows
+        is_contact = np.asarray(contacted) > 0
+        exposure = np.where(is_contact, (uplift + organic) / 2.0, organic)
+        return exposure, np.where(is_contact, uplift / exposure, 0.0), organic / exposure
+
+    @cached_property
+    def _edges(self) -> FloatArray:
+        """(P, N_INTERVALS + 1) ages at which intervals begin and the window ends."""
+        return np.concatenate([np.zeros((len(self.cuts_days), 1)), self.cuts_days], axis=1)
 
 
-def completion(age_days: FloatArray, mean_days: float) -> FloatArray:
+def completion(ages_days: FloatArray, means_days: FloatArray | float) -> FloatArray:
     """Share of decisions taken by an age: the gamma distribution of shape 2 and the given mean."""
-    scaled = 2.0 * age_days / mean_days
+    scaled = 2.0 * ages_days / means_days
     return 1.0 - np.exp(-scaled) * (1.0 + scaled)
 
 
-def _intervals(product: Product) -> tuple[list[int], list[float], list[float]]:
-    window, mean = product.attribution_window_days, product.decision_delay_days
-    days = np.arange(window + 1, dtype=np.float64)
-    done = completion(days, mean) / completion(np.array([float(window)]), mean)
+def _cuts(product: Product) -> list[int]:
+    window = product.attribution_window_days
+    done = completion(np.arange(window + 1, dtype=np.float64), product.decision_delay_days)
     cuts = [0]
     for number, share in enumerate((0.25, 0.5, 0.75)):
         latest = window - (N_INTERVALS - 1 - number)  # leave a day for each interval still to come
-        cuts.append(min(max(int(np.searchsorted(done, share)), cuts[-1] + 1), latest))
-    cuts.append(window)
-    return cuts[1:], list(np.diff(done[cuts])), list(np.diff(cuts) / window)
+        cuts.append(min(max(int(np.searchsorted(done / done[-1], share)), cuts[-1] + 1), latest))
+    return [*cuts[1:], window]

@@ -87,15 +87,18 @@ def _place(message: str, body: bytes) -> tuple[str, str]:
     for name, index in _STEP.findall(path):
         step = name or index
         if step == "...":  # msgspec does not say which key of a mapping is meant
-            step = _bad_attribute(place)
+            key = _bad_attribute(place)
+            if key is None:
+                break
+            step = key
         pointer += f"/{token(step)}"
         place = _child(place, step)
     field = _FIELD.match(what)
     return (f"{pointer}/{token(field['name'])}" if field else pointer), what
 
 
-def _bad_attribute(attributes: Any) -> str:
-    """The first key whose value no attribute may have."""
+def _bad_attribute(attributes: Any) -> str | None:
+    """The first key whose value no attribute may have; None if the body is too deep to be looked at."""
     for key, value in attributes.items() if isinstance(attributes, dict) else ():
         try:
             if next(_non_finite(value, ""), None) is not None:
@@ -103,7 +106,7 @@ def _bad_attribute(attributes: Any) -> str:
             msgspec.convert(value, AttributeValue)
         except (msgspec.ValidationError, OverflowError):
             return str(key)
-    return ""
+    return None
 
 
 def _lenient(body: bytes) -> Any:

@@ -17,6 +17,7 @@ _RESPONSIVE, _PHASE = 11, 12
 _INTEREST, _SEEN_INTEREST, _PREFERENCE, _SEEN_PREFERENCE = 100, 200, 300, 400
 _CONSENT, _OWNED = 500, 600
 _SILVER_AGE = 60
+_AFFINITY_SCALE = 0.6  # assumed: log factor on hazards per unit of loading times interest
 _STAGE_SHARES = (0.08, 0.22, 0.45, 0.13, 0.12)  # assumed, order of STAGES
 _ACTIVE = (("active_mornings", 0), ("active_evenings", 2), ("active_weekends", 3))
 
@@ -71,7 +72,8 @@ def draw_population(config: WorldConfig, seed: int, ids: IntArray) -> Population
     preference = people.preference_sd * normals(_PREFERENCE, c)
     receptivity = np.floor(N_RECEPTIVITY * uniform(_RECEPTIVE)).astype(np.int64)
     loadings = np.array([people.loadings[product.family] for product in config.catalogue.products])
-    affinity = 0.6 * interests @ loadings.T
+    # Not a matrix product: its bits would depend on how many customers are drawn together.
+    affinity = _AFFINITY_SCALE * sum(interests[:, [i]] * loadings[:, i] for i in range(N_INTERESTS))
     responsiveness = people.responsiveness_sd * ndtri(uniform(_RESPONSIVE) + 2.0**-54)
     stage = np.searchsorted(np.cumsum(_STAGE_SHARES), uniform(_STAGE), side="right")
     risk = np.clip(np.round(3.2 - 1.0 * silver + 0.5 * interests[:, 1] + ndtri(uniform(_RISK) + 2.0**-54)), 1, 5)
@@ -85,7 +87,8 @@ def draw_population(config: WorldConfig, seed: int, ids: IntArray) -> Population
         payday=np.array([1, 10, 15, 25])[np.floor(4 * uniform(_PAYDAY)).astype(np.int64)],
         receptivity=receptivity,
         preference=preference,
-        affinity=affinity - 0.5 * (affinity**2).mean(axis=0),
+        # Minus half the variance: the mean factor exp(affinity) over all customers is then 1.
+        affinity=affinity - 0.5 * _AFFINITY_SCALE**2 * (loadings**2).sum(axis=1),
         responsiveness=responsiveness - 0.5 * people.responsiveness_sd**2,
         initial_stage=np.minimum(stage, len(STAGES) - 1),
         initial_consents=table(_CONSENT, c) < np.array(people.consent_rates),
@@ -127,7 +130,10 @@ def _segments(config: WorldConfig, uniforms: FloatArray, silver: BoolArray) -> I
     share_silver = min(1.0, shares[code] / config.population.share_60_plus)
     among_elder = (1.0 - share_silver) * elder / elder.sum()
     among_elder[code] = share_silver
-    below = np.searchsorted(np.cumsum(others / others.sum()), uniforms, side="right")
+    # What the older customers take of a segment, the younger ones must not: shares hold over all ages.
+    share_old = config.population.share_60_plus
+    among_young = np.clip(others - share_old * np.where(np.arange(len(names)) == code, 0.0, among_elder), 0.0, None)
+    below = np.searchsorted(np.cumsum(among_young / among_young.sum()), uniforms, side="right")
     above = np.searchsorted(np.cumsum(among_elder), uniforms, side="right")
     return np.where(silver, above, below).clip(max=len(names) - 1)
 

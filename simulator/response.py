@@ -12,14 +12,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit
 
 from nba.arrays import FloatArray, IntArray, TimeArray
+from nba.errors import InvalidConfig
 from simulator.calibrate import Calibration
 from simulator.config import WorldConfig
 from simulator.population import Population
 
 _ELDERLY_AGE = 65
+_LARGEST_MASS = 50.0  # a conversion is certain long before
 _DEPOSIT = 0  # row of the product that the UCI campaign sold: the first one
 
 
@@ -77,9 +80,17 @@ def _deposit_lift(config: WorldConfig, calibration: Calibration, fit: FloatArray
     if "call" not in names:
         return config.response.lift[_DEPOSIT]
     call, answer = names.index("call"), config.response
-    noticed = answer.delivery[call] * float(expit(answer.openness[call]))
-    success = min(calibration.base_rate_first_call / noticed, 0.9)
-    return float(-np.log1p(-success) / np.exp(fit[call, _DEPOSIT]))
+    noticed = float(expit(answer.openness[call]))
+    wanted = calibration.base_rate_first_call / answer.delivery[call]
+    if wanted >= noticed:
+        rule = f"a first call cannot sell to {wanted:.3f} of those reached when only {noticed:.3f} notice it"
+        raise InvalidConfig(config.name, "response.openness", rule)
+
+    def excess(mass: float) -> float:
+        """Success of a call above the wanted one, unnoticed calls with their halo included."""
+        return float(-noticed * np.expm1(-mass) - (1.0 - noticed) * np.expm1(-answer.halo * mass) - wanted)
+
+    return float(brentq(excess, 0.0, _LARGEST_MASS)) / float(np.exp(fit[call, _DEPOSIT]))
 
 
 def response_tables(

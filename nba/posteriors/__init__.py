@@ -25,6 +25,8 @@ STATE_FIELDS: dict[type, tuple[str, ...]] = {
     DisjointLinear: ("precision", "shift"),
     SegmentRates: ("conversions", "exposure"),
 }
+# Exactly symmetric matrices among them.
+SYMMETRIC_FIELDS: dict[type, tuple[str, ...]] = {FactoredLinear: ("precision",)}
 
 
 class Spread(Protocol):
@@ -85,6 +87,8 @@ def state_of(posterior: Posterior) -> dict[str, AnyArray]:
 
 
 __all__ = [
+    "STATE_FIELDS",
+    "SYMMETRIC_FIELDS",
     "DisjointLinear",
     "DisjointModel",
     "FactoredLinear",

@@ -29,6 +29,8 @@ class WriterLock:
         os.write(self._descriptor, str(os.getpid()).encode("ascii"))
 
     def release(self) -> None:
-        """Give the lock up."""
+        """Give the lock up; a second time does nothing."""
         # The file stays: removing it would let two writers lock two files of one name.
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
