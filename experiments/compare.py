@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, sqrt
 from time import perf_counter
 from typing import NamedTuple
 
@@ -96,7 +97,7 @@ def run_job(job: Job, report: Report) -> JobResult:
 
 def mean_interval(values: FloatArray) -> Interval:
     """Mean of independent customers (N,) with its normal 95 % interval."""
-    half = _Z95 * float(values.std(ddof=1)) / np.sqrt(values.size) if values.size > 1 else float("inf")
+    half = _Z95 * float(values.std(ddof=1)) / sqrt(values.size) if values.size > 1 else inf
     mean = float(values.mean())
     return Interval(mean=mean, low=mean - half, high=mean + half)
 

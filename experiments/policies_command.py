@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from experiments import registry
 from experiments.registry import DEFAULT, Change, PolicyVersion
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
@@ -15,15 +16,22 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line.")]
 StoreDir = Annotated[Path, typer.Option(help="Folder of the MLflow store and its artifacts.")]
 
-_HEADINGS = ("version", "alias", "strategy", "experiment", "gate", "incremental value (95 %)", "bundle", "made (UTC)")
+_HEADINGS = (
+    "version",
+    "alias",
+    "strategy",
+    "experiment",
+    "gate",
+    "incremental value (95 %)",
+    "bundle",
+    "made (UTC)",
+)
 
 
 @app.command("list")
 def list_policies(store: StoreDir = Path("mlruns"), as_json: AsJson = False) -> None:
     """Registered policies, the newest first."""
-    from experiments.registry import policies
-
-    found = policies(store)
+    found = registry.policies(store)
     if as_json:
         _print_json(found)
         return
@@ -35,14 +43,16 @@ def list_policies(store: StoreDir = Path("mlruns"), as_json: AsJson = False) -> 
 
 @app.command()
 def pull(
-    reference: Annotated[str, typer.Argument(help="NAME@ALIAS or NAME/VERSION, also with models:/ before it.")] = DEFAULT,
-    out: Annotated[Path, typer.Option(help="Folder to write the bundle to; a bundle there is replaced.")] = Path("bundle"),
+    reference: Annotated[
+        str, typer.Argument(help="NAME@ALIAS or NAME/VERSION, also with models:/ before it.")
+    ] = DEFAULT,
+    out: Annotated[
+        Path, typer.Option(help="Folder to write the bundle to; a bundle there is replaced.")
+    ] = Path("bundle"),
     store: StoreDir = Path("mlruns"),
     as_json: AsJson = False,
 ) -> None:
     """Fetch a registered bundle, as `nba serve --bundle` reads it."""
-    import experiments.registry as registry
-
     pulled = registry.pull(store, reference, out)
     if as_json:
         _print_json({"path": str(pulled.path), **msgspec.to_builtins(pulled.policy)})
@@ -59,16 +69,12 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version; a champion that gives way becomes the rollback."""
-    import experiments.registry as registry
-
     _print_change(registry.promote(store, version, alias), as_json)
 
 
 @app.command()
 def rollback(store: StoreDir = Path("mlruns"), as_json: AsJson = False) -> None:
     """Go back to the champion before; the present one becomes the rollback."""
-    import experiments.registry as registry
-
     _print_change(registry.rollback(store), as_json)
 
 
@@ -90,7 +96,16 @@ def _cells(one: PolicyVersion) -> tuple[str, ...]:
     if None not in numbers:
         value = "{:+.2f} ({:+.2f} to {:+.2f})".format(*numbers)
     made = one.created.strftime("%Y-%m-%d %H:%M")
-    return str(one.version), " ".join(one.aliases), one.strategy, one.experiment, one.gate, value, one.digest[:12], made
+    return (
+        str(one.version),
+        " ".join(one.aliases),
+        one.strategy,
+        one.experiment,
+        one.gate,
+        value,
+        one.digest[:12],
+        made,
+    )
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

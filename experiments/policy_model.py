@@ -4,8 +4,6 @@ MLflow copies this file into the model and runs it there, so that it may import 
 code travels with the model, and what `nba` needs. Nothing in the project imports it.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +75,7 @@ def _plain(value: Any) -> Any:
 def _offer() -> None:
     """Hand the model to MLflow; here, because only MLflow runs this file."""
     import mlflow
+    import pandas as pd
     from mlflow.pyfunc import PythonModel
 
     class PolicyModel(PythonModel):  # type: ignore[misc]
@@ -86,7 +85,10 @@ def _offer() -> None:
             """Load the bundle that was logged with the model."""
             self.snapshot = load_bundle(Path(context.artifacts["bundle"]))
 
-        def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        # MLflow reads these annotations, for which they must not be postponed to strings.
+        def predict(
+            self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        ) -> pd.DataFrame:
             """Decide, or give the distributions with params={"output": "distribution"}."""
             answer = distributions if (params or {}).get("output") == "distribution" else decisions
             return answer(self.snapshot, model_input)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +29,11 @@ GATE = "nba.gate"
 _REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:\s]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))?")
 
 
-class UnknownPolicy(NBAError, LookupError):
+class UnknownPolicyError(NBAError, LookupError):
     """No registered policy has this name, version or alias."""
 
 
-class OccupiedFolder(NBAError, FileExistsError):
+class OccupiedFolderError(NBAError, FileExistsError):
     """The place to write a bundle holds something else."""
 
 
@@ -85,13 +86,17 @@ def find(store: Path, reference: str = DEFAULT) -> PolicyVersion:
     """The version that "NAME", "NAME@ALIAS" or "NAME/VERSION" names, with or without "models:/"."""
     matched = _REFERENCE.fullmatch(reference)
     if matched is None:
-        raise UnknownPolicy(f"{reference!r} names no policy; write NAME@ALIAS or NAME/VERSION, such as {DEFAULT}.")
+        raise UnknownPolicyError(
+            f"{reference!r} names no policy; write NAME@ALIAS or NAME/VERSION, such as {DEFAULT}."
+        )
     client, name = open_store(store), matched["name"]
     aliases = _aliases(client, name)
     wanted = matched["version"] or aliases.get(matched["alias"] or CHAMPION)
     if wanted is None:
         known = ", ".join(sorted(aliases)) or "none"
-        raise UnknownPolicy(f"{name} has no alias {matched['alias'] or CHAMPION!r}; its aliases: {known}.")
+        raise UnknownPolicyError(
+            f"{name} has no alias {matched['alias'] or CHAMPION!r}; its aliases: {known}."
+        )
     return _policy(_version(client, name, int(wanted)), aliases)
 
 
@@ -99,11 +104,15 @@ def pull(store: Path, reference: str, out: Path) -> Pulled:
     """Copy a registered bundle to `out` and check it there; a bundle already in `out` is replaced."""
     policy = find(store, reference)
     client = open_store(store)
-    source = Path(client.get_model_version_download_uri(policy.name, str(policy.version)).removeprefix("file://"))
+    source = Path(
+        client.get_model_version_download_uri(policy.name, str(policy.version)).removeprefix("file://")
+    )
     bundle = source / "artifacts" / "bundle"
     load_bundle(bundle)
     if policy.digest and bundle_digest(bundle) != policy.digest:
-        raise BundleError(f"{policy.reference} does not have the digest it was registered with; train it again.")
+        raise BundleError(
+            f"{policy.reference} does not have the digest it was registered with; train it again."
+        )
     if out.exists():
         _make_room(out)
     shutil.copytree(bundle, out)
@@ -123,7 +132,9 @@ def rollback(store: Path) -> Change:
     client = open_store(store)
     aliases = _aliases(client, MODEL)
     if ROLLBACK not in aliases:
-        raise UnknownPolicy(f"{MODEL} has no alias {ROLLBACK!r} to go back to: only one champion was ever named.")
+        raise UnknownPolicyError(
+            f"{MODEL} has no alias {ROLLBACK!r} to go back to: only one champion was ever named."
+        )
     return point(client, CHAMPION, aliases[ROLLBACK], aliases.get(CHAMPION))
 
 
@@ -144,19 +155,32 @@ def save_policy_model(bundle: Path, schema: FeatureSchema, folder: Path) -> Path
     import mlflow.pyfunc
 
     here, code = Path(__file__).parent, Path(nba.__file__).parent
-    mlflow.pyfunc.save_model(
-        str(folder),
-        python_model=str(here / "policy_model.py"),
-        artifacts={"bundle": str(bundle)},
-        # `nba` is not among them: a package index may hold somebody else's package of that name.
-        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "msgspec", "numpy", "pandas", "scipy")],
-        code_paths=[str(code)],
-        signature=_signature(schema),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own use of pandas
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(here / "policy_model.py"),
+            artifacts={"bundle": str(bundle)},
+            # `nba` is not among them: a package index may hold somebody else's package of that name.
+            pip_requirements=[
+                f"{name}=={version(name)}" for name in ("mlflow", "msgspec", "numpy", "pandas", "scipy")
+            ],
+            code_paths=[str(code)],
+            signature=_signature(schema),
+            input_example=_example(),
+        )
     description = folder / "MLmodel"
-    # MLflow notes where this file was; it reads only its name.
-    description.write_text(description.read_text().replace(f"{here}/", ""))
+    # MLflow notes where its sources were, but never looks there again.
+    text = description.read_text().replace(f"{here}/", "").replace(str(bundle.parent), "artifacts")
+    description.write_text(text)
     return folder
+
+
+def _example() -> Any:
+    """The least that a data frame must hold; without consents the answer is no contact."""
+    import pandas as pd
+
+    return pd.DataFrame([{"customer_id": "c-1", "at": "2026-03-02T09:00:00+00:00"}])
 
 
 def _signature(schema: FeatureSchema) -> Any:
@@ -174,17 +198,21 @@ def _signature(schema: FeatureSchema) -> Any:
     return ModelSignature(Schema(columns), params=ParamSchema([ParamSpec("output", text, "decision")]))
 
 
-def add_version(client: Any, model_id: str, run_id: str, tags: dict[str, str]) -> Change:
+def add_version(client: Any, model: Any, run_id: str, tags: dict[str, str]) -> Change:
     """Register a logged model and name it champion; if it failed the gate and there is one, challenger."""
+    # By its folder: for a source "models:/ID" MLflow 3.17 asks the global store instead of the client's.
+    source = model.artifact_location
     from mlflow.exceptions import MlflowException
 
     try:
         aliases = _aliases(client, MODEL)
-    except UnknownPolicy:
+    except UnknownPolicyError:
         aliases = {}
-        client.create_registered_model(MODEL, description="Next-best-action policies as `nba serve` reads them.")
+        client.create_registered_model(
+            MODEL, description="Next-best-action policies as `nba serve` reads them."
+        )
     try:
-        made = client.create_model_version(MODEL, f"models:/{model_id}", run_id, tags, model_id=model_id)
+        made = client.create_model_version(MODEL, source, run_id, tags, model_id=model.model_id)
     except MlflowException as error:  # pragma: no cover - the database is read-only or full
         raise NBAError(f"The policy could not be registered: {error.message}") from None
     alias = CHAMPION if tags.get(GATE) == "passed" or CHAMPION not in aliases else CHALLENGER
@@ -198,7 +226,7 @@ def _aliases(client: Any, name: str) -> dict[str, int]:
         return {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
     except MlflowException:
         known = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none yet"
-        raise UnknownPolicy(f"No policy is registered as {name!r}; registered: {known}.") from None
+        raise UnknownPolicyError(f"No policy is registered as {name!r}; registered: {known}.") from None
 
 
 def _version(client: Any, name: str, version: int) -> Any:
@@ -208,7 +236,7 @@ def _version(client: Any, name: str, version: int) -> Any:
         return client.get_model_version(name, str(version))
     except MlflowException:
         known = sorted(int(one.version) for one in client.search_model_versions(f"name='{name}'"))
-        raise UnknownPolicy(f"{name} has no version {version}; its versions: {known}.") from None
+        raise UnknownPolicyError(f"{name} has no version {version}; its versions: {known}.") from None
 
 
 def _policy(found: Any, aliases: dict[str, int]) -> PolicyVersion:
@@ -237,5 +265,5 @@ def _make_room(out: Path) -> None:
     """Remove an old bundle or an empty folder; anything else is somebody's and stays."""
     names = {entry.name for entry in out.iterdir()} if out.is_dir() else {out.name}
     if not names <= {"manifest.json", "posterior.npz"}:
-        raise OccupiedFolder(f"{out} exists and is not a policy bundle; name another folder with --out.")
+        raise OccupiedFolderError(f"{out} exists and is not a policy bundle; name another folder with --out.")
     shutil.rmtree(out)

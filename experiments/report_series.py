@@ -1,4 +1,4 @@
-"""Series over days that the report draws and MLflow stores, each per customer and cumulative unless it says otherwise."""
+"""Series over days that the report draws and MLflow stores, per customer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def net_value(daily: FloatArray) -> FloatArray:
 
 
 def regret_share(daily: FloatArray) -> FloatArray:
-    """(days,) share of the myopic oracle's value left on the table in the last seven days, nan without decisions."""
+    """(days,) share of the myopic oracle's value missed in the last seven days, nan without decisions."""
     best, got = (np.cumsum(column(daily, name)) for name in ("oracle_value", "expected_value"))
     days = np.arange(best.size)
 

@@ -33,7 +33,7 @@ _PATHS = (
 )
 
 
-class MissingStore(NBAError, FileNotFoundError):
+class MissingStoreError(NBAError, FileNotFoundError):
     """There is no store in this folder."""
 
 
@@ -48,7 +48,7 @@ def open_store(store: Path, create: bool = False) -> Any:
     elif create:
         (store / ARTIFACTS).mkdir(parents=True, exist_ok=True)
     else:
-        raise MissingStore(
+        raise MissingStoreError(
             f"{store} holds no {DATABASE}: `nba demo` and `nba train` make one; --store names another folder."
         )
     uri = f"sqlite:///{database.resolve()}"

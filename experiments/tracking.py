@@ -33,7 +33,7 @@ _PARAM_CHARACTERS = 6_000
 _COSTS = {"cost_per_customer": "cost/per_customer"}
 
 
-class UnknownExperiment(NBAError, LookupError):
+class UnknownExperimentError(NBAError, LookupError):
     """No finished result of this experiment is in the store."""
 
 
@@ -63,8 +63,8 @@ def record(result: ExperimentResult, store: Path) -> Recorded:
             tags = common | _strategy_tags(result, one) | {"nba.bundle_digest": digest}
             run_id = _log_run(client, experiment_id, (result, one), tags, (folder / "shared", own))
             if one.spec.name == result.champion:
-                model_id = _log_model(client, experiment_id, run_id, one, own / "bundle")
-                change = add_version(client, model_id, run_id, tags | _gate_tags(one))
+                model = _log_model(client, experiment_id, run_id, one, own / "bundle")
+                change = add_version(client, model, run_id, tags | _gate_tags(one))
             run_ids[one.spec.name] = run_id
     return Recorded(experiment_id, run_ids, change.version, change.alias, sweep)
 
@@ -79,7 +79,9 @@ def search(store: Path, experiment: str | None = None) -> list[dict[str, Any]]:
     chosen = [one for one in known if experiment in (None, one.name)]
     if not chosen:
         names = ", ".join(sorted(one.name for one in known)) or "none yet"
-        raise UnknownExperiment(f"{store} holds no result of {experiment or 'any experiment'}; it has: {names}.")
+        raise UnknownExperimentError(
+            f"{store} holds no result of {experiment or 'any experiment'}; it has: {names}."
+        )
     return [row for one in chosen for row in _leaderboard(client, one)]
 
 
@@ -191,7 +193,9 @@ def _gate_tags(winner: StrategyResult) -> dict[str, str]:
     row = winner.row
     passed = row.incremental_ci_low > 0 and winner.constraint_violations == 0
     numbers = ("incremental_value", "incremental_ci_low", "incremental_ci_high")
-    return {GATE: "passed" if passed else "failed"} | {f"nba.{name}": repr(getattr(row, name)) for name in numbers}
+    return {GATE: "passed" if passed else "failed"} | {
+        f"nba.{name}": repr(getattr(row, name)) for name in numbers
+    }
 
 
 def _git_revision() -> str:
@@ -208,18 +212,17 @@ def _git_revision() -> str:
         return ""
 
 
-def _log_model(client: Any, experiment_id: str, run_id: str, winner: StrategyResult, bundle: Path) -> str:
+def _log_model(client: Any, experiment_id: str, run_id: str, winner: StrategyResult, bundle: Path) -> Any:
     """The champion as a logged model of its run; MLflow's fluent calls would change global state."""
     from mlflow.entities import LoggedModelOutput
 
     tags = {_STRATEGY: winner.spec.name}
     made = client.create_logged_model(experiment_id, "policy", run_id, tags, model_type="next-best-action")
-    model_id = str(made.model_id)
     folder = save_policy_model(bundle, winner.snapshot.strategy.schema, bundle.parent / "model")
-    client.log_model_artifacts(model_id, str(folder))
-    client.finalize_logged_model(model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
-    return model_id
+    client.log_model_artifacts(made.model_id, str(folder))
+    client.finalize_logged_model(made.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, 0)])
+    return made
 
 
 def _newest_sweep(client: Any, experiment_id: str) -> str | None:

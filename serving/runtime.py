@@ -34,6 +34,7 @@ class Runtime:
             self.ledger.close()
             raise
         self.ready = asyncio.Event()
+        self.failure: Exception | None = None  # why the log could not be replayed, once `ready` is set
         self._stop = asyncio.Event()
         self._learning: asyncio.Task[None] | None = None
         self._digest_of: tuple[int, str] = (-1, "")
@@ -106,6 +107,7 @@ class Runtime:
         try:
             await self.learner.run(self._stop, self.clock, self.ready)
         except Exception as error:
-            # The service goes on deciding under the last snapshot; /readyz tells.
-            self.learner.is_healthy = False
-            log.error("the learner stopped: %s: %s", type(error).__name__, error)
+            # A service that has a snapshot goes on deciding under it; /readyz tells.
+            self.learner.is_healthy, self.failure = False, error
+            log.error("the learner stopped: %s", type(error).__name__)
+            self.ready.set()

@@ -33,6 +33,9 @@ class Server(uvicorn.Server):
 
     async def _tell(self) -> None:
         await self._runtime.ready.wait()
+        if self._runtime.failure is not None:
+            self.should_exit = True
+            return
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         runtime, settings = self._runtime, self._runtime.settings
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -53,22 +56,23 @@ class Server(uvicorn.Server):
 def run(settings: Settings, port: int, *, as_json: bool = False) -> None:
     """Serve until told to stop; an address that cannot be listened on is an NBAError."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    listening = _listen(settings.host, port)
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=port,
-        log_config=None,
-        access_log=False,  # paths hold decision ids
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=10,
-    )
-    # uvicorn raises the signal again after its clean end; a handler of ours makes that exit code 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
-    Server(config, app.state.runtime, as_json=as_json).run(sockets=[listening])
+    with _listen(settings.host, port) as listening:
+        app = create_app(settings)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,  # paths hold decision ids
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=10,
+        )
+        # uvicorn raises the signal again after its clean end; a handler of ours makes that exit code 0.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _ignore)
+        runtime: Runtime = app.state.runtime
+        Server(config, runtime, as_json=as_json).run(sockets=[listening])
+    if runtime.failure is not None:
+        raise NBAError(f"The log could not be replayed: {runtime.failure}") from runtime.failure
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -208,7 +208,7 @@ class DecisionService:
             event_id=feedback.event_id,
             decision_id=feedback.decision_id.lower(),
             customer_id=row.customer_id if row else None,
-            fingerprint=fingerprint_of(structs.replace(feedback, outcome=outcome)),
+            fingerprint=_fingerprint(feedback, outcome, occurred_at),
             outcome=outcome,
             value=feedback.value or 0.0,
             product=feedback.product or (row.product if row else None),
@@ -271,6 +271,17 @@ def _outcome_time(occurred_at: datetime, row: DecisionRow | None) -> int:
         decided = from_micros(row.at).isoformat()
         raise invalid("/occurred_at", f"an outcome cannot come before its decision, which is of {decided}")
     return to_micros(occurred_at)
+
+
+def _fingerprint(feedback: Feedback, outcome: str, occurred_at: int) -> str:
+    """Equal for feedback that says the same in other words; a time that was not given stays open."""
+    moment = from_micros(occurred_at) if feedback.occurred_at else None
+    same = {
+        "decision_id": feedback.decision_id.lower(),
+        "value": feedback.value or 0.0,
+        "occurred_at": moment,
+    }
+    return fingerprint_of(structs.replace(feedback, outcome=outcome, **same))
 
 
 def _attribute_pointer(pointer: str, request: DecisionRequest) -> str:

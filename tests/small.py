@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from nba.posteriors import FactoredModel
 from nba.propensity import Floor
 from nba.strategy import Strategy
 from simulator.config import ContactRules, WorldConfig
-from simulator.world import World
+from simulator.world import World, load_world
 
 NOW = datetime(2026, 3, 4, 9, 0, tzinfo=UTC)  # a Wednesday
 
@@ -158,8 +159,13 @@ def ids_of(n: int, prefix: str = "d") -> StrArray:
     return np.array([f"{prefix}{number}" for number in range(n)], dtype=object)
 
 
+@cache
+def bank() -> World:
+    """The retail bank, calibrated once for all tests."""
+    return load_world("retail-bank")
+
+
 def small_world(
-    bank: World,
     channels: Sequence[str] = ("app_push", "sms"),
     timings: Sequence[str] = ("morning", "evening"),
     products: Sequence[str] = ("coupon", "card-instalment", "membership"),
@@ -168,7 +174,7 @@ def small_world(
     policy: ContactPolicy = ContactPolicy(),  # noqa: B008 - frozen
 ) -> World:
     """The retail bank with few actions; `response` and `population` replace parts of its numbers."""
-    full, config = bank.config.catalogue, bank.config
+    full, config = bank().config.catalogue, bank().config
     c, t, p = (
         [full.level(kind, name) for name in names]
         for kind, names in (("channel", channels), ("timing", timings), ("product", products))
@@ -193,7 +199,7 @@ def small_world(
         population=structs.replace(people, **(population or {})),
         response=structs.replace(sliced_response(config, families, c, t, p), **(response or {})),
     )
-    return World(small, bank.calibration)
+    return World(small, bank().calibration)
 
 
 def pick(row: Sequence[Any], places: Sequence[int]) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from checks.posteriors import CHECKS, Check, features_of, instances, prior_of, r
 from scipy.stats import gamma
 
 from nba.arrays import FloatArray
+from nba.errors import ShapeMismatch
 from nba.posteriors import STATE_FIELDS, DisjointModel, FactoredModel, Model, Posterior, SegmentRatesModel
 
 
@@ -154,3 +155,10 @@ def test_an_unknown_segment_is_expected_to_do_nothing() -> None:
     x = np.zeros((1, 8))
     x[0, 0] = 1.0
     assert not taught(SegmentRatesModel()).mean(x).any()
+
+
+@pytest.mark.parametrize("model", [FactoredModel(), DisjointModel()], ids=lambda model: type(model).__name__)
+def test_features_of_another_width_are_refused(model: Model) -> None:
+    posterior = taught(model)
+    with pytest.raises(ShapeMismatch, match="features"):
+        posterior.scores(posterior.mean_draw(), features_of(model)[:, :-1])

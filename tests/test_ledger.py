@@ -248,3 +248,16 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
     with pytest.raises(LedgerError, match="cannot be opened"):
         open_ledger(f"sqlite:///{tmp_path}/log.db")
+
+
+def test_a_failed_commit_fails_its_writes_and_the_next_one_heals(ledger: SQLiteLedger) -> None:
+    def full(db: apsw.Connection) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    ledger.append_decision(decision("d1")).result()
+    with pytest.raises(LedgerError, match="FullError"):
+        ledger.writer.submit(full).result()
+    assert ledger.reader().counts() == {"decisions": 1}
+    assert not ledger.is_writable()  # and tries
+    ledger.append_decision(decision("d2")).result()
+    assert ledger.is_writable() and ledger.reader().counts() == {"decisions": 2}

@@ -38,6 +38,7 @@ class RateEvidence(NamedTuple):
 class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rates"):
     """Gamma posterior of each segment's conversion rate per contact, whatever channel and timing."""
 
+    n_columns: int  # K
     segment_columns: IntArray  # (S,) columns of the feature matrix with the segment's one-hot code
     product_of: IntArray  # (A,)
     prior_conversions: FloatArray  # (S, P) Gamma shape
@@ -70,7 +71,7 @@ class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rat
 
     def scores(self, draws: RateDraws, features: FloatArray) -> Float32Array:
         """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
-        check_shape(features, (None, None), "features")
+        check_shape(features, (None, self.n_columns), "features")
         codes = features[:, self.segment_columns].astype(np.float32)
         by_product = np.einsum("bs,msp->mbp", codes, draws.rates)
         scores: Float32Array = by_product[:, :, self.product_of]
@@ -133,6 +134,7 @@ class SegmentRatesModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         exposure = np.full(shape, self.pseudo_contacts)
         conversions = exposure * catalogue.forecast_rates
         return SegmentRates(
+            n_columns=schema.n_columns,
             segment_columns=schema.segment_columns,
             product_of=catalogue.product_of,
             prior_conversions=conversions,

@@ -184,8 +184,12 @@ class SQLiteLedger:
         return SQLiteReader(self.path)
 
     def is_writable(self) -> bool:
-        """Whether the writer still takes writes."""
-        return self.writer.is_alive
+        """Whether the last commit went well; after one that did not, asking tries a write for the next asker."""
+        if self.writer.is_alive:
+            return True
+        if not self.writer.is_closed:
+            self.writer.submit(lambda db: db.execute("UPDATE meta SET value = value"))
+        return False
 
     def close(self) -> None:
         """Commit what is queued and release the store."""

@@ -49,6 +49,11 @@ class Writer:
         """Whether writes are taken, and the last commit went well."""
         return self._thread.is_alive() and not self._closed and not self._failed
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the end has begun."""
+        return self._closed or not self._thread.is_alive()
+
     def submit(self, operation: Callable[[apsw.Connection], Result]) -> Future[Result]:
         """Queue an operation; its future has the result once the commit is on the disk."""
         future: Future[Result] = Future()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeAlias, get_args
 
 import numpy as np
@@ -11,7 +12,6 @@ from small import cut, open_strategy, small_contexts, small_rounds
 
 from nba.arrays import FloatArray
 from nba.bundle import posterior_bytes, posterior_from_bytes
-from nba.errors import ShapeMismatch
 from nba.feedback import RoundBatch
 from nba.posteriors import Model, Posterior, state_of
 from nba.strategy import Strategy
@@ -25,15 +25,18 @@ def instances() -> list[Model]:
     return [model() for model in get_args(Model)]
 
 
+@cache
 def strategy_of(model: Model) -> Strategy:
     return open_strategy(model=model)
 
 
+@cache
 def prior_of(model: Model) -> Posterior:
     strategy = strategy_of(model)
     return strategy.model.prior(strategy.catalogue, strategy.schema)
 
 
+@cache
 def rounds_of(model: Model, seed: int = 0) -> RoundBatch:
     return small_rounds(strategy_of(model), ROUNDS, seed)
 
@@ -43,6 +46,7 @@ def taught(model: Model, seed: int = 0) -> Any:
     return prior.absorb(prior.evidence(rounds_of(model, seed)))
 
 
+@cache
 def features_of(model: Model, n: int = 12, seed: int = 5) -> FloatArray:
     strategy = strategy_of(model)
     return strategy.encode(small_contexts(strategy, n, seed)).features
@@ -214,15 +218,6 @@ def equal_posteriors_have_equal_bytes(model: Model) -> None:
     assert posterior_bytes(taught(model)) != posterior_bytes(taught(model, seed=1))
 
 
-def features_of_another_width_are_refused(model: Model) -> None:
-    posterior = taught(model)
-    try:
-        posterior.scores(posterior.mean_draw(), features_of(model)[:, :-1])
-    except ShapeMismatch:
-        return
-    raise AssertionError("a feature matrix of the wrong width was scored")
-
-
 CHECKS: list[Check] = [
     learning_changes_something,
     order_of_batches_does_not_matter,
@@ -242,5 +237,4 @@ CHECKS: list[Check] = [
     without_half_life_nothing_is_forgotten,
     bytes_bring_the_posterior_back,
     equal_posteriors_have_equal_bytes,
-    features_of_another_width_are_refused,
 ]
