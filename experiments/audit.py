@@ -1,4 +1,4 @@
-"""An independent look at a decision log: were the bank's hard limits kept?
+"""An independent look at a decision log, to see whether the bank's hard limits were kept.
 
 Written against the log alone and not with the code that enforces the limits, so that a mistake
 there shows here.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.logs import DecisionLog
-from nba.arrays import IntArray
+from nba.arrays import BoolArray, IntArray
 from nba.catalogue import Catalogue
 from nba.constraints import ContactPolicy
 
@@ -39,7 +39,7 @@ def _too_close(subject: IntArray, day: IntArray, contacts: int, days: int) -> in
     return int((same & (day[contacts:] - day[: day.size - contacts] < days)).sum())
 
 
-def _after_opt_out(customer: IntArray, channel: IntArray, day: IntArray, opted_out: np.ndarray) -> int:  # type: ignore[type-arg]
+def _after_opt_out(customer: IntArray, channel: IntArray, day: IntArray, opted_out: BoolArray) -> int:
     """Contacts on a channel on a later day than the customer's opt-out from it."""
     left = {
         (int(c), int(h)): int(d)

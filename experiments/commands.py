@@ -17,7 +17,9 @@ ExperimentName = Annotated[str, typer.Option(help="Shipped experiment, or path o
 def demo(
     workers: Workers = 2,
     store: StoreDir = Path("mlruns"),
-    out: Annotated[Path, typer.Option(help="Folder for the served bundle and ledger; replaced.")] = Path("build/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the served bundle and ledger; replaced.")] = Path(
+        "build/demo"
+    ),
     scale: Annotated[float, typer.Option(help="Factor on the numbers of customers.", min=0.01)] = 1.0,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +38,9 @@ def simulate(
     workers: Workers = 1,
     out: Annotated[Path, typer.Option(help="Folder for the Parquet files.")] = Path("build/simulation"),
     experiment: ExperimentName = "demo",
-    publish_every_days: Annotated[int, typer.Option(help="Learn in this rhythm; 0 keeps the prior.", min=0)] = 4,
+    publish_every_days: Annotated[
+        int, typer.Option(help="Learn in this rhythm; 0 keeps the prior.", min=0)
+    ] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Simulate one strategy on customers and write its decisions and outcomes to Parquet."""
@@ -49,7 +53,9 @@ def simulate(
 
 def train(
     experiment: ExperimentName = "demo",
-    workers: Annotated[int, typer.Option(help="Ray workers; 1 runs in this process without Ray.", min=1)] = os.cpu_count() or 1,
+    workers: Annotated[
+        int, typer.Option(help="Ray workers; 1 runs in this process without Ray.", min=1)
+    ] = os.cpu_count() or 1,
     store: StoreDir = Path("mlruns"),
     scale: Annotated[float, typer.Option(help="Factor on the numbers of customers.", min=0.01)] = 1.0,
     as_json: AsJson = False,
@@ -62,7 +68,9 @@ def train(
 
 def compare(
     store: StoreDir = Path("mlruns"),
-    experiment: Annotated[str | None, typer.Option(help="Name of a logged experiment; all without it.")] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="Name of a logged experiment; all without it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the leaderboards that are logged in MLflow, and where to look at them."""

@@ -50,10 +50,14 @@ def run_experiment(
     """Run all strategies; `on_customer_days` hears the customer-days of all of them as they are simulated."""
     begun = perf_counter()
     # The longest first, so that the last task to finish is a short one.
-    specs = sorted(experiment.strategies, key=lambda spec: spec.model.__struct_config__.tag == "segment_rates")
+    specs = sorted(
+        experiment.strategies, key=lambda spec: spec.model.__struct_config__.tag == "segment_rates"
+    )
     jobs = [Job(world, experiment, spec) for spec in specs]
     finished = executor.map(run_job, jobs, on_customer_days)
-    control = next(done.evaluation.totals for spec, done in zip(specs, finished, strict=True) if spec.name == CONTROL)
+    control = next(
+        done.evaluation.totals for spec, done in zip(specs, finished, strict=True) if spec.name == CONTROL
+    )
     results = [_result(job, done, control) for job, done in zip(jobs, finished, strict=True)]
     results.sort(key=lambda one: -one.row.net_value_per_customer)
     champion = results[0].spec.name
@@ -76,7 +80,7 @@ def total_customer_days(experiment: Experiment) -> int:
 
 
 def learns(spec: StrategySpec) -> bool:
-    """Does training change what the strategy does?"""
+    """Whether training changes what the strategy does."""
     return spec.policy.__struct_config__.tag not in ("no_contact", "random_eligible")
 
 
@@ -90,7 +94,12 @@ def run_job(job: Job, report: Report) -> JobResult:
         snapshot, training = trained.snapshot.at(trained.snapshot.posterior, 0), trained.daily
     between = perf_counter()
     evaluation = rollout(
-        job.world, snapshot, job.experiment.evaluate, first_customer=_EVALUATION_FIRST, logged=True, on_customer_days=report
+        job.world,
+        snapshot,
+        job.experiment.evaluate,
+        first_customer=_EVALUATION_FIRST,
+        logged=True,
+        on_customer_days=report,
     )
     return JobResult(snapshot, training, evaluation, between - begun, perf_counter() - between)
 
@@ -129,7 +138,9 @@ def _result(job: Job, done: JobResult, control: Totals) -> StrategyResult:
         spec=spec,
         snapshot=done.snapshot,
         row=leaderboard_row(spec.name, done.evaluation.totals, control),
-        training_daily=np.zeros((0, done.evaluation.daily.shape[1])) if done.training is None else done.training,
+        training_daily=np.zeros((0, done.evaluation.daily.shape[1]))
+        if done.training is None
+        else done.training,
         evaluation_daily=done.evaluation.daily,
         totals=done.evaluation.totals,
         customers_trained=0 if done.training is None else experiment.train.customers,

@@ -61,7 +61,8 @@ def run_demo(workers: int, store: Path, out: Path, scale: float, as_json: bool) 
     print_links(training.recorded, training.result.champion, store)
     typer.echo(
         f"\nServe the champion yourself:\n"
-        f"  .venv/bin/nba serve --bundle {out / 'champion'} --store sqlite:///{out / 'my.sqlite'} --port 8000\n"
+        f"  .venv/bin/nba serve --port 8000 --bundle {out / 'champion'} "
+        f"--store sqlite:///{out / 'my.sqlite'}\n"
         f"Check that every decision of the demo replays to the same bytes:\n"
         f"  .venv/bin/nba replay --bundle {out / 'champion'} --store sqlite:///{out / 'service.sqlite'}"
     )
@@ -100,7 +101,9 @@ def _contact(url: str) -> Any:
         answer = _post(f"{url}/v1/decisions", {"customer": customer, "limit": 3})
         if answer["actions"][0]["channel"] is not None:
             return answer
-    raise DemoError(f"{_ASKS} decisions in a row chose no contact; a longer training (--scale) gives clearer ones")
+    raise DemoError(
+        f"{_ASKS} decisions in a row chose no contact; a longer training (--scale) gives clearer ones"
+    )
 
 
 def _wait_for_newer(url: str, posterior_seq: int) -> Any:
@@ -117,7 +120,16 @@ def _wait_for_newer(url: str, posterior_seq: int) -> Any:
 @contextmanager
 def _service(bundle: Path, ledger: Path) -> Iterator[str]:
     """The real service in a process of its own, on a free port; stopped cleanly at the end."""
-    command = [sys.executable, "-m", "nba", "serve", "--bundle", str(bundle), "--store", f"sqlite:///{ledger}"]
+    command = [
+        sys.executable,
+        "-m",
+        "nba",
+        "serve",
+        "--bundle",
+        str(bundle),
+        "--store",
+        f"sqlite:///{ledger}",
+    ]
     process = subprocess.Popen([*command, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -18,7 +18,9 @@ _POLL_SECONDS = 0.3
 class Executor(Protocol):
     """Maps a plain function over items; results come back in the order of the items."""
 
-    def map(self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None) -> list[Result]:
+    def map(
+        self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None
+    ) -> list[Result]:
         """Results of all items; `on_steps` hears the steps of all tasks as they are finished."""
         ...
 
@@ -30,7 +32,9 @@ def silent(steps: int) -> None:
 class SerialExecutor:
     """In this process, one after the other."""
 
-    def map(self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None) -> list[Result]:
+    def map(
+        self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None
+    ) -> list[Result]:
         """Results of all items."""
         return [task(item, on_steps or silent) for item in items]
 
@@ -52,7 +56,9 @@ class _Steps:
 class RayExecutor:
     """As Ray tasks on the cluster that is up; a worker that dies is retried by Ray."""
 
-    def map(self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None) -> list[Result]:
+    def map(
+        self, task: Task[Item, Result], items: Sequence[Item], on_steps: Report | None = None
+    ) -> list[Result]:
         """Results of all items; an error in a task is raised here as its own type."""
         import ray
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from experiments.tallies import DayTally
-from nba.arrays import BoolArray, FloatArray, IntArray
+from nba.arrays import BoolArray, FloatArray, IntArray, join_rows, take_rows
 from simulator.state import Conversions, WorldState
 from simulator.world import World
 
@@ -56,10 +56,9 @@ class DecisionLog(NamedTuple):
     def join(cls, parts: list[Self]) -> Self:
         """All rows by day and customer, whatever the order and the cut of the parts."""
         if not parts:
-            return cls(*(np.zeros(0, dtype=np.int64) for _ in cls._fields))
-        joined = cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-        order = np.lexsort((joined.customer, joined.day))
-        return cls(*(column[order] for column in joined))
+            return cls._make(np.zeros(0, dtype=np.int64) for _ in cls._fields)
+        joined = join_rows(parts)
+        return take_rows(joined, np.lexsort((joined.customer, joined.day)))
 
 
 class OutcomeLog(NamedTuple):
@@ -89,10 +88,9 @@ class OutcomeLog(NamedTuple):
     def join(cls, parts: list[Self]) -> Self:
         """All rows by day and customer, whatever the order and the cut of the parts."""
         if not parts:
-            return cls(*(np.zeros(0, dtype=np.int64) for _ in cls._fields))
-        joined = cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-        order = np.lexsort((joined.customer, joined.day))
-        return cls(*(column[order] for column in joined))
+            return cls._make(np.zeros(0, dtype=np.int64) for _ in cls._fields)
+        joined = join_rows(parts)
+        return take_rows(joined, np.lexsort((joined.customer, joined.day)))
 
 
 def digest(decisions: DecisionLog, outcomes: OutcomeLog) -> str:

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.report_series import evaluation_series, net_value, regret_share
+from experiments.report_svg import GREY, svg
 from experiments.results import ExperimentResult, StrategyResult
 from experiments.spec import CONTROL
 from nba.arrays import FloatArray
 
-_GREY, _INK, _LINE = "#8b8f97", "#2b2f36", "#dfe2e7"
 # Okabe and Ito (2008): told apart with any colour vision; grey is kept for the control.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a51a3", "#8c6d31")
 _MOST_LEVELS = 8
-_WIDTH = 4.7  # inches; narrow, so that text stays readable when a phone scales the chart down
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "nba",
-    "font.family": ["DejaVu Sans", "sans-serif"],
-    "font.size": 9.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _LINE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": _LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "figure.constrained_layout.use": True,
-}
-
-Draw = Callable[[Any], None]  # on one matplotlib Axes
 
 
 class Chart(NamedTuple):
@@ -71,7 +45,7 @@ def colours_of(result: ExperimentResult) -> dict[str, str]:
     """Each strategy's colour, by its place in the experiment, whoever wins."""
     names = [spec.name for spec in result.experiment.strategies if spec.name != CONTROL]
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
-    return colours | {CONTROL: _GREY}
+    return colours | {CONTROL: GREY}
 
 
 def _incremental(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
@@ -89,7 +63,7 @@ def _incremental(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
             label = f"{row.incremental_value:+.2f}"
             spot = (row.incremental_value, place)
             axes.annotate(label, spot, (0, 8), textcoords="offset points", ha="center", fontsize=8.5)
-        axes.axvline(0, color=_GREY, linewidth=1)
+        axes.axvline(0, color=GREY, linewidth=1)
         _name_rows(axes, [row.strategy for row in rows])
         axes.set_xlabel("value above no contact, per customer")
         axes.margins(x=0.1)
@@ -105,7 +79,7 @@ def _incremental(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
         f"Incremental value per customer with 95 % intervals: {'; '.join(told)}.",
         "Net value above no contact on the same customers. Dots are means, whiskers 95 % intervals: where "
         "one crosses zero, chance may explain the difference.",
-        _svg("incremental", draw, 0.8 + 0.42 * len(rows)),
+        svg("incremental", draw, 0.8 + 0.42 * len(rows)),
     )
 
 
@@ -122,7 +96,7 @@ def _judged(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
         f"Incremental value so far over the evaluation days; at the end: {_ends(lines, '{:+.2f}')}.",
         "Incremental value so far, per evaluation customer. Contacts cost at once and pay later, so lines "
         "may dip first; after the last decision only delayed conversions are counted.",
-        _svg("judged", lambda axes: _lines(axes, lines, colours, "value above no contact")),
+        svg("judged", lambda axes: _lines(axes, lines, colours, "value above no contact")),
     )
 
 
@@ -136,7 +110,7 @@ def _learnt(learners: Sequence[StrategyResult], colours: Mapping[str, str]) -> C
         f"Cumulative net value per customer over the training days; at the end: {_ends(lines, '{:.2f}')}.",
         "Cumulative net value per training customer, conversions that needed no contact included: what "
         "learning costs or earns while it goes on.",
-        _svg("learnt", lambda axes: _lines(axes, lines, colours, "net value per customer")),
+        svg("learnt", lambda axes: _lines(axes, lines, colours, "net value per customer")),
     )
 
 
@@ -148,7 +122,7 @@ def _regret(learners: Sequence[StrategyResult], colours: Mapping[str, str]) -> C
         f"Share of the oracle's value missed, last seven training days: {_ends(lines, '{:.0f} %')}.",
         "Share of the value of the best allowed action at each decision that was left on the table, over "
         "the last seven days. The oracle knows every customer's response but does not plan ahead.",
-        _svg("regret", lambda axes: _lines(axes, lines, colours, "regret, %")),
+        svg("regret", lambda axes: _lines(axes, lines, colours, "regret, %")),
     )
 
 
@@ -159,7 +133,7 @@ def _contacts(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
         for row in rows:
             spot = (row.contacts_per_customer, row.incremental_value)
             axes.plot(*spot, "o", color=colours[row.strategy], markersize=8, label=row.strategy)
-        axes.axhline(0, color=_GREY, linewidth=1)
+        axes.axhline(0, color=GREY, linewidth=1)
         axes.set_xlabel("contacts per customer")
         axes.set_ylabel("value above no contact")
         axes.margins(0.12)
@@ -173,7 +147,7 @@ def _contacts(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
         "Contacts and value",
         f"Contacts per customer and incremental value: {'; '.join(told)}.",
         "Up is better, left is quieter: a strategy above and left of another earns more with fewer contacts.",
-        _svg("contacts", draw, 3.4),
+        svg("contacts", draw, 3.4),
     )
 
 
@@ -200,7 +174,7 @@ def _harm(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
         f"Opt-outs per 100 customers: {'; '.join(told)}.",
         "Consents for a channel that customers withdrew after a contact, in the evaluation. Their modelled "
         "loss is part of the net value.",
-        _svg("harm", draw, 0.8 + 0.36 * len(rows)),
+        svg("harm", draw, 0.8 + 0.36 * len(rows)),
     )
 
 
@@ -213,7 +187,7 @@ def _mix(result: ExperimentResult, factor: str, of: str) -> Chart:
     def draw(axes: Any) -> None:
         left = np.zeros(len(mixes))
         for number, (level, widths) in enumerate(shares.items()):
-            colour = _GREY if level in (CONTROL, "other") else _COLOURS[number % len(_COLOURS)]
+            colour = GREY if level in (CONTROL, "other") else _COLOURS[number % len(_COLOURS)]
             axes.barh(
                 np.arange(len(mixes)), 100 * widths, left=100 * left, height=0.62, color=colour, label=level
             )
@@ -234,7 +208,7 @@ def _mix(result: ExperimentResult, factor: str, of: str) -> Chart:
         f"Shares of {of} by {factor}, the largest per strategy. {'; '.join(told)}.",
         f"Shares of {of} by {factor} in the evaluation"
         + (", silence among them." if of == "decisions" else "."),
-        _svg(f"{factor}-mix", draw, 1.0 + 0.34 * len(mixes) + 0.22 * -(-len(shares) // 3)),
+        svg(f"{factor}-mix", draw, 1.0 + 0.34 * len(mixes) + 0.22 * -(-len(shares) // 3)),
     )
 
 
@@ -275,30 +249,3 @@ def _legend(axes: Any, n_entries: int) -> None:
         handlelength=1.2,
         columnspacing=1.2,
     )
-
-
-def _svg(key: str, draw: Draw, height: float = 3.3) -> str:
-    """Draw with matplotlib, without its global state, and make the result fit for a page."""
-    from io import StringIO
-
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height))
-        FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
-        text = StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return _inlined(text.getvalue(), key)
-
-
-def _inlined(svg: str, key: str) -> str:
-    """Without prologue, metadata, namespaces and size; with ids that are unique in the page."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
-    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body))
-    body = re.sub(r'\bid="', f'id="{key}-', body)
-    return re.sub(r'(url\(|href=")#', rf"\1#{key}-", body).strip()

@@ -91,7 +91,7 @@ def _offer() -> None:
         ) -> pd.DataFrame:
             """Decide, or give the distributions with params={"output": "distribution"}."""
             answer = distributions if (params or {}).get("output") == "distribution" else decisions
-            return answer(self.snapshot, model_input)
+            return answer(self.snapshot, model_input)  # type: ignore[no-any-return]
 
     mlflow.models.set_model(PolicyModel())
 

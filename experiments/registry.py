@@ -152,11 +152,11 @@ def save_policy_model(bundle: Path, schema: FeatureSchema, folder: Path) -> Path
     """Write an MLflow model that runs the bundle; the code of `nba` travels with it."""
     from importlib.metadata import version
 
-    import mlflow.pyfunc
-
     here, code = Path(__file__).parent, Path(nba.__file__).parent
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own use of pandas
+        warnings.simplefilter("ignore")  # MLflow warns of its own code
+        import mlflow.pyfunc
+
         mlflow.pyfunc.save_model(
             str(folder),
             python_model=str(here / "policy_model.py"),
@@ -236,7 +236,8 @@ def _version(client: Any, name: str, version: int) -> Any:
         return client.get_model_version(name, str(version))
     except MlflowException:
         known = sorted(int(one.version) for one in client.search_model_versions(f"name='{name}'"))
-        raise UnknownPolicyError(f"{name} has no version {version}; its versions: {known}.") from None
+        listed = ", ".join(map(str, known))
+        raise UnknownPolicyError(f"{name} has no version {version}; its versions: {listed}.") from None
 
 
 def _policy(found: Any, aliases: dict[str, int]) -> PolicyVersion:

@@ -31,7 +31,8 @@ def regret_share(daily: FloatArray) -> FloatArray:
         return total - np.where(days >= _WINDOW_DAYS, np.roll(total, _WINDOW_DAYS), 0.0)
 
     possible, lost = in_window(best), in_window(best - got)
-    return np.divide(lost, possible, out=np.full(best.size, np.nan), where=possible > 1e-9)
+    shares: FloatArray = np.divide(lost, possible, out=np.full(best.size, np.nan), where=possible > 1e-9)
+    return shares
 
 
 def training_series(one: StrategyResult) -> dict[str, FloatArray]:

@@ -72,7 +72,7 @@ class Margin(Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> bool:
-        """Is the whole interval above zero?"""
+        """Whether the whole interval lies above zero."""
         return self.difference.low > 0
 
 

@@ -16,7 +16,7 @@ from experiments.executor import Executor, Report, SerialExecutor
 from experiments.logs import DecisionLog, OutcomeLog
 from experiments.spec import Phase
 from experiments.tallies import DayTally, Oracle, Totals, day_row
-from nba.arrays import FloatArray, IntArray, KeyArray
+from nba.arrays import FloatArray, IntArray, KeyArray, join_rows, take_rows
 from nba.context import ContextBatch
 from nba.decision import DecisionBatch
 from nba.exposure import OpenRounds, Taught, probe_products
@@ -30,6 +30,7 @@ from simulator.world import World
 
 BLOCK_CUSTOMERS = 2_000
 _DAY_BITS = 20
+
 
 class Block(NamedTuple):
     """Some customers in the middle of a run."""
@@ -105,7 +106,7 @@ def rollout(
             snapshot = _learn(snapshot, results)
     return Rollout(
         snapshot,
-        Totals.join([block.totals for block in blocks]),
+        join_rows([block.totals for block in blocks]),
         np.concatenate(daily),
         DecisionLog.join(decisions),
         OutcomeLog.join(outcomes),
@@ -122,10 +123,9 @@ def _stretches(phase: Phase) -> list[tuple[int, bool]]:
 
 def _learn(snapshot: Snapshot, results: list[StretchResult]) -> Snapshot:
     keys = np.concatenate([result.round_keys for result in results])
-    rounds = RoundBatch.join([result.rounds for result in results])
+    rounds = join_rows([result.rounds for result in results])
     order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
-    sorted_rounds = RoundBatch(*(column[order] for column in rounds))
-    return snapshot.learn(sorted_rounds, snapshot.posterior_seq + rounds.n_rows)
+    return snapshot.learn(take_rows(rounds, order), snapshot.posterior_seq + rounds.n_rows)
 
 
 def run_stretch(work: Stretch, report: Report) -> StretchResult:
@@ -153,7 +153,7 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         report(block.totals.value.size)
     return StretchResult(
         block,
-        RoundBatch.join(taught),
+        join_rows(taught),
         np.concatenate(keys),
         np.array(daily),
         DecisionLog.join(decisions),
@@ -208,7 +208,7 @@ def _opened(world: World, snapshot: Snapshot, block: Block, day: Decided) -> Ope
         conversions=np.zeros(day.rows.size),
         features=day.contexts.features,
     )
-    return new.take(contacted | ~watched)
+    return take_rows(new, contacted | ~watched)
 
 
 def _keys(state: WorldState, taught: Taught) -> IntArray:

@@ -15,6 +15,7 @@ from experiments.logs import DecisionLog, OutcomeLog, digest
 from experiments.rollout import decision_id, rollout
 from experiments.spec import Phase, load_experiment
 from experiments.terminal import progress
+from nba.arrays import IntArray
 from nba.catalogue import Catalogue
 from nba.snapshot import Snapshot
 from simulator.world import World, load_world
@@ -28,7 +29,10 @@ def run_simulation(
     spec = load_experiment(experiment).spec(strategy)
     snapshot = Snapshot.start(spec.strategy(world, phase.seed))
     begun = perf_counter()
-    with executor(workers) as where, progress(f"{strategy} in {world.config.name}", phase.customer_days) as report:
+    with (
+        executor(workers) as where,
+        progress(f"{strategy} in {world.config.name}", phase.customer_days) as report,
+    ):
         run = rollout(world, snapshot, phase, where, logged=True, on_customer_days=report)
     seconds = perf_counter() - begun
     out.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,7 @@ def outcome_columns(world: World, seed: int, log: OutcomeLog) -> dict[str, Any]:
     }
 
 
-def _names(catalogue: Catalogue, factor: str, action: np.ndarray) -> Any:  # type: ignore[type-arg]
+def _names(catalogue: Catalogue, factor: str, action: IntArray) -> Any:
     names = np.array([None, *(row.name for row in getattr(catalogue, f"{factor}s"))], dtype=object)
     return names[getattr(catalogue, f"{factor}_of")[action] + 1]
 

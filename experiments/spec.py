@@ -19,6 +19,7 @@ from simulator.world import World
 
 CONTROL = "no-contact"
 BUSINESS_AS_USUAL = "rules"
+RANDOM = "random"
 
 
 class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,9 +36,17 @@ class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name, least in (("customers", 1), ("days", 1), ("seed", 0), ("publish_every_days", 0), ("settle_days", 0)):
+        for name, least in (
+            ("customers", 1),
+            ("days", 1),
+            ("seed", 0),
+            ("publish_every_days", 0),
+            ("settle_days", 0),
+        ):
             if getattr(self, name) < least:
-                raise InvalidConfig("experiment", name, f"must be at least {least}, got {getattr(self, name)}")
+                raise InvalidConfig(
+                    "experiment", name, f"must be at least {least}, got {getattr(self, name)}"
+                )
 
     @property
     def customer_days(self) -> int:
@@ -106,7 +115,9 @@ def load_experiment(name: str) -> Experiment:
     shipped, is_path = folder / f"{name}.toml", name.endswith(".toml")
     if not is_path and not shipped.is_file():
         known = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
-        raise InvalidConfig(name, "", f"no such experiment; use one of {', '.join(known)}, or the path of a .toml file")
+        raise InvalidConfig(
+            name, "", f"no such experiment; use one of {', '.join(known)}, or the path of a .toml file"
+        )
     try:
         text = Path(name).read_bytes() if is_path else shipped.read_bytes()
         return msgspec.toml.decode(text, type=Experiment)

@@ -67,11 +67,6 @@ class Totals(NamedTuple):
         """Nothing yet."""
         return Totals(*(np.zeros(n_customers) for _ in Totals._fields))
 
-    @staticmethod
-    def join(parts: list[Totals]) -> Totals:
-        """All customers of `parts`, in order."""
-        return Totals(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
     @property
     def net(self) -> FloatArray:
         """(N,) value minus contact cost minus modelled losses."""
@@ -84,7 +79,7 @@ class Totals(NamedTuple):
         seen, sold, n = day.responses, day.conversions, self.value.size
 
         def by_customer(amounts: FloatArray) -> FloatArray:
-            return np.bincount(day.rows, amounts, minlength=n)
+            return np.bincount(day.rows, amounts, minlength=n).astype(np.float64)
 
         return Totals(
             value=self.value + np.bincount(sold.customers, margins[sold.products], minlength=n),

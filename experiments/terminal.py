@@ -17,13 +17,26 @@ from experiments.verdict import table
 def progress(label: str, total: int) -> Iterator[Report]:
     """A progress bar over `total` steps; on a stream that is no terminal, a line per tenth."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _tenths(label, total)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(label, total=total)
         yield lambda steps: bar.advance(task, steps)
@@ -50,6 +63,9 @@ def print_leaderboard(rows: Sequence[LeaderboardRow]) -> None:
     headings, cells = table(rows)
     widths = [max(len(row[column]) for row in [headings, *cells]) for column in range(len(headings))]
     for row in [headings, ["-" * width for width in widths], *cells]:
-        first, *others = (cell.ljust(width) if not i else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        first, *others = (
+            cell.ljust(width) if not i else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         typer.echo("  ".join([first, *others]).rstrip())
     sys.stdout.flush()

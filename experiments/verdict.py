@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.results import LeaderboardRow, Margin, StrategyResult
+from experiments.spec import BUSINESS_AS_USUAL, CONTROL, RANDOM
 
 _COLUMNS = (
     ("strategy", "strategy", "{}"),
@@ -28,30 +29,56 @@ def table(rows: Sequence[LeaderboardRow]) -> tuple[list[str], list[list[str]]]:
 
 def verdict(results: Sequence[StrategyResult], champion: str, margins: Sequence[Margin]) -> str:
     """Markdown for the run page, the report and the terminal."""
-    by_name = {one.spec.name: one for one in results}
-    row = by_name[champion].row
-    lines = [
-        f"**{champion}** leads with {row.net_value_per_customer:.2f} net value per customer, "
-        f"{row.incremental_value:+.2f} against no contact "
-        f"(95 % interval {row.incremental_ci_low:+.2f} to {row.incremental_ci_high:+.2f}).",
-        "",
-    ]
-    for margin in margins:
-        gap = margin.difference
-        word = "beats" if margin.holds else "is **not settled** against"
-        lines.append(
-            f"- {margin.better} {word} {margin.worse}: {gap.mean:+.2f} per customer ({gap.low:+.2f} to {gap.high:+.2f})."
-        )
-    broken = [one.spec.name for one in results if one.constraint_violations]
-    lines.append("- Contact limits, product rests and opt-outs: " + (
-        f"**broken by {', '.join(broken)}**." if broken else "kept by all strategies (checked from the log)."
-    ))
+    row = next(one.row for one in results if one.spec.name == champion)
     headings, cells = table([one.row for one in results])
-    lines += ["", "| " + " | ".join(headings) + " |", "| --- |" + " ---: |" * (len(headings) - 1)]
-    lines += ["| " + " | ".join(row_cells) + " |" for row_cells in cells]
-    lines += [
-        "",
-        "Differences are paired: the same simulated customers with the same noise. The intervals cover chance "
-        "over customers, not over worlds or training seeds, and the champion was picked on the same customers.",
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"**{champion}** leads with {row.net_value_per_customer:.2f} net value per customer, "
+            f"{row.incremental_value:+.2f} against no contact "
+            f"(95 % interval {row.incremental_ci_low:+.2f} to {row.incremental_ci_high:+.2f}).",
+            "",
+            f"- {_order(margins)}",
+            *(f"- {_sentence(margin)}" for margin in margins),
+            f"- {_limits(results)}",
+            "",
+            "| " + " | ".join(headings) + " |",
+            "| --- |" + " ---: |" * (len(headings) - 1),
+            *("| " + " | ".join(row_cells) + " |" for row_cells in cells),
+            "",
+            "Differences are paired: the same simulated customers with the same noise. The intervals cover "
+            "chance over customers, not over worlds or training seeds, and the champion was picked on the "
+            "same customers.",
+        ]
+    )
+
+
+def _order(margins: Sequence[Margin]) -> str:
+    """Whether the strategies stand as they should: learned above rules above random."""
+    against = [one for one in margins if BUSINESS_AS_USUAL in (one.better, one.worse)]
+    if not against:
+        return f"No strategy is named {BUSINESS_AS_USUAL!r}: nothing is compared with business as usual."
+    baselines = (CONTROL, RANDOM)
+    learned = [one for one in against if one.better not in baselines and one.worse not in baselines]
+    missing = [one.better for one in learned if one.worse == BUSINESS_AS_USUAL and not one.holds]
+    missing += [one.worse for one in learned if one.better == BUSINESS_AS_USUAL]
+    is_above_random = any(one.worse == RANDOM and one.holds for one in against)
+    first = (
+        "All learned strategies beat the rules"
+        if not missing
+        else f"**Not above the rules: {', '.join(missing)}**"
+    )
+    second = "the rules beat random" if is_above_random else "**the rules do not beat random**"
+    return f"{first}, and {second} (by more than the 95 % interval of the difference)."
+
+
+def _sentence(margin: Margin) -> str:
+    gap = margin.difference
+    word = "beats" if margin.holds else "is **not settled** against"
+    size = f"{gap.mean:+.2f} per customer ({gap.low:+.2f} to {gap.high:+.2f})"
+    return f"{margin.better} {word} {margin.worse}: {size}."
+
+
+def _limits(results: Sequence[StrategyResult]) -> str:
+    broken = [one.spec.name for one in results if one.constraint_violations]
+    kept = f"**broken by {', '.join(broken)}**" if broken else "kept by all strategies (checked from the log)"
+    return f"Contact limits, product rests and opt-outs: {kept}."

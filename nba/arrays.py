@@ -6,7 +6,8 @@ parameters, M posterior draws, C channels, T timings, P products, J shared resou
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,19 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 TimeArray: TypeAlias = NDArray[np.datetime64]
 StrArray: TypeAlias = NDArray[Any]  # of str objects
 AnyArray: TypeAlias = NDArray[Any]
+
+
+Columns = TypeVar("Columns", bound=NamedTuple)
+
+
+def take_rows(columns: Columns, rows: IntArray | BoolArray | slice) -> Columns:
+    """The rows of a named tuple whose arrays all have the same first axis."""
+    return columns._make(column[rows] for column in columns)
+
+
+def join_rows(parts: Sequence[Columns]) -> Columns:
+    """The rows of some named tuples of one type, in their order; there must be at least one part."""
+    return parts[0]._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
 def check_shape(array: AnyArray, shape: tuple[int | None, ...], name: str) -> None:

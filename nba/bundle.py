@@ -35,7 +35,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def posterior_bytes(posterior: Posterior) -> bytes:
     """The learnt state of a posterior; equal posteriors give equal bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, **_packed(posterior))
+    np.savez(buffer, allow_pickle=False, **_packed(posterior))
     return buffer.getvalue()
 
 

@@ -159,8 +159,11 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
 
     @cached_property
     def _levels(self) -> dict[str, dict[str, int]]:
-        rows = {"channel": self.channels, "timing": self.timings, "product": self.products}
-        return {kind: {row.name: i for i, row in enumerate(table)} for kind, table in rows.items()}  # type: ignore[arg-type, attr-defined]
+        return {
+            "channel": {row.name: number for number, row in enumerate(self.channels)},
+            "timing": {row.name: number for number, row in enumerate(self.timings)},
+            "product": {row.name: number for number, row in enumerate(self.products)},
+        }
 
     @cached_property
     def _rows(self) -> dict[str, int]:

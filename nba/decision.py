@@ -29,7 +29,10 @@ class RankedAction(Struct, frozen=True, kw_only=True):
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """One decision as it is logged; `features` are what learning from it needs, `removed` counts actions by rule."""
+    """One decision as it is logged.
+
+    `features` are what learning from it needs, `removed` counts actions by the first rule against them.
+    """
 
     decision_id: str
     customer_id: str

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, join_rows, take_rows
 from nba.feedback import N_INTERVALS, ExposureSchedule, RoundBatch
 from nba.randomness import Purpose, keyed_uniforms
 
@@ -46,12 +46,8 @@ class OpenRounds(NamedTuple):
         empty = np.zeros(0, dtype=np.int64)
         return OpenRounds(empty, empty, empty, empty, empty, empty, np.zeros(0), np.zeros((0, n_columns)))
 
-    def take(self, keep: BoolArray | IntArray) -> OpenRounds:
-        """The rounds of a mask or of indices."""
-        return OpenRounds(*(column[keep] for column in self))
-
     def holds(self, customers: IntArray, products: IntArray) -> BoolArray:
-        """(n,) is a round open on these customers and products?"""
+        """(n,) whether a round is open on these customers and products."""
         return np.isin(_cell(customers, products), _cell(self.customers, self.products))
 
     def opening(self, new: OpenRounds, day: int, schedule: ExposureSchedule) -> tuple[OpenRounds, Taught]:
@@ -60,12 +56,12 @@ class OpenRounds(NamedTuple):
         Also returns what the closed rounds teach about the part of their interval that was watched.
         """
         stale = new.holds(self.customers, self.products)
-        closed, kept = self.take(stale), self.take(~stale)
+        closed, kept = take_rows(self, stale), take_rows(self, ~stale)
         begins = schedule.begins(closed.products, closed.interval)
         ages = np.maximum((day - closed.opened).astype(np.float64), begins)
-        watched = closed.take(ages > begins)
+        watched = take_rows(closed, ages > begins)
         taught = watched._rows(begins[ages > begins], ages[ages > begins], schedule)
-        return OpenRounds(*(np.concatenate(pair) for pair in zip(kept, new, strict=True))), taught
+        return join_rows([kept, new]), taught
 
     def credit(self, customers: IntArray, products: IntArray, day: int) -> tuple[OpenRounds, IntArray]:
         """Conversions (n,) of a day: the ledger that holds them, and (n,) credited rounds, -1 if organic.
@@ -92,12 +88,15 @@ class OpenRounds(NamedTuple):
         """Close every interval that ends with `day`: the remaining ledger and what the intervals teach."""
         ends = self.opened + schedule.cuts_days[self.products, self.interval] - 1
         ending = ends <= day
-        done = self.take(ending)
+        done = take_rows(self, ending)
         begins = schedule.begins(done.products, done.interval)
-        taught = done._rows(begins, schedule.cuts_days[done.products, done.interval].astype(np.float64), schedule)
+        taught = done._rows(
+            begins, schedule.cuts_days[done.products, done.interval].astype(np.float64), schedule
+        )
         interval = self.interval + ending
         held = np.where(ending, 0.0, self.conversions)
-        return self._replace(interval=interval, conversions=held).take(interval < N_INTERVALS), taught
+        moved = self._replace(interval=interval, conversions=held)
+        return take_rows(moved, interval < N_INTERVALS), taught
 
     def _rows(self, begins: FloatArray, ends: FloatArray, schedule: ExposureSchedule) -> Taught:
         """All rounds of this ledger as rows, watched between two ages (n,) in days."""

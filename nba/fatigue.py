@@ -28,8 +28,10 @@ class FatigueKernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def recovery(self, days: float | FloatArray) -> FloatArray:
         """(..., 2) the share of each counter left after `days`."""
         half_lives = np.array([self.short_half_life_days, self.long_half_life_days])
-        return np.exp2(-np.asarray(days, dtype=np.float64)[..., None] / half_lives)
+        left: FloatArray = np.exp2(-np.asarray(days, dtype=np.float64)[..., None] / half_lives)
+        return left
 
     def of_contacts(self, channels: IntArray, ages_days: FloatArray, spill: FloatArray) -> FloatArray:
         """(C, 2) counters of one customer from their contacts' channels (n,) and ages (n,)."""
-        return np.einsum("nc,nk->ck", spill[channels], self.recovery(ages_days))
+        counters: FloatArray = np.einsum("nc,nk->ck", spill[channels], self.recovery(ages_days))
+        return counters

@@ -34,7 +34,7 @@ class Numeric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not -_LARGEST <= value <= _LARGEST:  # type: ignore[operator]
             raise BadContext(f"/{self.name}", f"must be a finite number, got {value!r}")
-        return float(value)
+        return float(value)  # type: ignore[arg-type]
 
     def encode(self, raw: AnyArray) -> FloatArray:
         """(B,) to (B, 1)."""
@@ -85,7 +85,8 @@ class Category(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
     def encode(self, raw: AnyArray) -> FloatArray:
         """(B,) level indices to (B, n levels)."""
-        return (raw[:, None] == np.arange(len(self.levels))).astype(np.float64)
+        one_hot: FloatArray = (raw[:, None] == np.arange(len(self.levels))).astype(np.float64)
+        return one_hot
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -109,12 +110,16 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Check that names are unique and that the segment is a category of the model."""
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names) or set(names) & set(RESERVED):
-            raise InvalidConfig("schema", "columns", f"names must be unique and not one of {RESERVED}: {names}")
+            raise InvalidConfig(
+                "schema", "columns", f"names must be unique and not one of {RESERVED}: {names}"
+            )
         for index, column in enumerate(self.columns):
             if isinstance(column, Numeric) and not 0 < column.scale < np.inf:
                 raise InvalidConfig("schema", f"columns[{index}].scale", "must be finite and > 0")
         if not any(isinstance(c, Category) and c.in_model and c.name == self.segment for c in self.columns):
-            raise InvalidConfig("schema", "segment", f"{self.segment!r} must be a category column of the model")
+            raise InvalidConfig(
+                "schema", "segment", f"{self.segment!r} must be a category column of the model"
+            )
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -145,7 +150,9 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             for name in record.keys() - known:
                 raise BadContext(f"/{name}", f"is not declared; the schema knows {', '.join(sorted(known))}")
         return {
-            column.name: np.array([column.raw(record.get(column.name)) for record in records], dtype=np.float64)
+            column.name: np.array(
+                [column.raw(record.get(column.name)) for record in records], dtype=np.float64
+            )
             for column in self.columns
         }
 

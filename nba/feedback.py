@@ -44,11 +44,6 @@ class RoundBatch(NamedTuple):
         """n, the number of rows."""
         return int(self.actions.shape[0])
 
-    @staticmethod
-    def join(parts: list[RoundBatch]) -> RoundBatch:
-        """All rows of `parts`, in that order."""
-        return RoundBatch(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
 
 class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
     """When the intervals of each product's attribution window end, and how conversions fill the window."""
@@ -60,7 +55,9 @@ class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
     def of(catalogue: Catalogue) -> ExposureSchedule:
         """The schedule of a catalogue's products: intervals end near the quarters of the completion curve."""
         cuts = np.array([_cuts(product) for product in catalogue.products], dtype=np.int64)
-        return ExposureSchedule(cuts, np.array([product.decision_delay_days for product in catalogue.products]))
+        return ExposureSchedule(
+            cuts, np.array([product.decision_delay_days for product in catalogue.products])
+        )
 
     def begins(self, products: IntArray, intervals: IntArray) -> FloatArray:
         """(n,) age in days at which an interval begins."""
@@ -68,7 +65,8 @@ class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
 
     def interval(self, products: IntArray, ages_days: FloatArray) -> IntArray:
         """(n,) interval that holds an age in days; N_INTERVALS when the window has passed."""
-        return (ages_days[:, None] > self.cuts_days[products]).sum(axis=1)
+        passed: IntArray = (ages_days[:, None] > self.cuts_days[products]).sum(axis=1)
+        return passed
 
     def shares(
         self, products: IntArray, intervals: IntArray, contacted: IntArray | BoolArray
@@ -91,7 +89,7 @@ class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
         full = completion(windows, delays)
         uplift = (completion(ends, delays) - completion(begins, delays)) / full
         organic = (ends - begins) / windows
-        is_contact = np.asarray(contacted) > 0
+        is_contact = np.asarray(contacted, dtype=np.bool_)
         exposure = np.where(is_contact, (uplift + organic) / 2.0, organic)
         return exposure, np.where(is_contact, uplift / exposure, 0.0), organic / exposure
 

@@ -38,7 +38,7 @@ class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         cheap[:, NO_ACTION] = False
         n_cheap = cheap.sum(axis=1, keepdims=True)
         contact_share = np.where(n_cheap > 0, 1.0 - self.no_contact_share, 0.0)
-        spread = cheap * (contact_share / np.maximum(n_cheap, 1))
+        spread: FloatArray = cheap * (contact_share / np.maximum(n_cheap, 1))
         spread[:, NO_ACTION] = 1.0 - contact_share[:, 0]
         return spread
 
@@ -60,7 +60,8 @@ def win_shares(utilities: Float32Array, eligible: BoolArray) -> FloatArray:
     winners = (utilities - barrier).argmax(axis=2)  # several times faster than np.where on (M, B, A)
     cells = (winners + n_actions * np.arange(n_contexts)).ravel()
     wins = np.bincount(cells, minlength=n_contexts * n_actions).reshape(n_contexts, n_actions)
-    return wins / n_draws
+    shares: FloatArray = wins / n_draws
+    return shares
 
 
 def choose(distribution: FloatArray, uniforms: FloatArray) -> IntArray:
@@ -72,7 +73,8 @@ def choose(distribution: FloatArray, uniforms: FloatArray) -> IntArray:
     cumulative = np.cumsum(distribution, axis=1)
     below = (cumulative <= uniforms[:, None]).sum(axis=1)
     last = distribution.shape[1] - 1 - (distribution[:, ::-1] > 0).argmax(axis=1)
-    return np.minimum(below, last)
+    actions: IntArray = np.minimum(below, last)
+    return actions
 
 
 def probability_of(distribution: FloatArray, actions: IntArray) -> FloatArray:

@@ -53,7 +53,9 @@ def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = 
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
 
 
-def keyed_uniforms(seed: int, purpose: int, ids: ArrayLike, day: ArrayLike = 0, block: ArrayLike = 0) -> FloatArray:
+def keyed_uniforms(
+    seed: int, purpose: int, ids: ArrayLike, day: ArrayLike = 0, block: ArrayLike = 0
+) -> FloatArray:
     """One uniform in [0, 1) with 53 bits for each id; `ids`, `day` and `block` broadcast to one shape.
 
     ids are integers below 2^56 (customers, or `decision_keys`), day and block below 2^32.

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct, structs
 
 from nba.arbitration import utilities
-from nba.arrays import BoolArray, FloatArray, IntArray, StrArray
+from nba.arrays import BoolArray, FloatArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
@@ -124,7 +124,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             policy=self.strategy.name,
             policy_version=self.version,
             posterior_seq=self.posterior_seq,
-            actions=tuple(self._ranked(batch, rank) for rank in np.flatnonzero(batch.ranked[0] >= 0)),
+            actions=tuple(self._ranked(batch, rank) for rank in range(int((batch.ranked[0] >= 0).sum()))),
             no_contact_propensity=float(batch.distribution[0, NO_ACTION]),
             n_eligible=int(batch.eligible[0].sum()),
             eligible_digest=sha256(np.packbits(batch.eligible[0]).tobytes()).hexdigest(),
@@ -138,11 +138,11 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         return self.at(self.posterior.absorb(self.posterior.evidence(rounds)), seq)  # type: ignore[arg-type]
 
     def at(self, posterior: Posterior, seq: int) -> Snapshot:
-        """This snapshot with another posterior, learnt up to position `seq` of the log."""
+        """The same snapshot with another posterior, learnt up to position `seq` of the log."""
         return structs.replace(self, posterior=posterior, posterior_seq=seq)
 
     def _believe(self, contexts: ContextBatch, eligible: BoolArray) -> Belief:
-        """Distribution and expected values, tile by tile; contexts that only no-contact is left for cost nothing."""
+        """Distribution and expected values by tiles; a context without eligible contacts costs nothing."""
         distribution = np.zeros(eligible.shape)
         distribution[:, NO_ACTION] = 1.0
         expected = np.where(np.arange(eligible.shape[1]) == NO_ACTION, 0.0, np.full(eligible.shape, -np.inf))
@@ -163,15 +163,13 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         money = utilities(scores, self._values, charges)
         base = strategy.policy.base_distribution(money, eligible)
         mean = utilities(self.posterior.scores(self.frozen.mean_draw, features), self._values, charges)[0]
-        return Belief(
-            strategy.floor.mix(base, eligible, catalogue.costs), np.where(eligible, mean, -np.inf)
-        )
+        return Belief(strategy.floor.mix(base, eligible, catalogue.costs), np.where(eligible, mean, -np.inf))
 
     @cached_property
     def _values(self) -> FloatArray:
         return self.strategy.arbitration.values(self.strategy.catalogue)
 
-    def _ranked(self, batch: DecisionBatch, rank: IntArray) -> RankedAction:
+    def _ranked(self, batch: DecisionBatch, rank: int) -> RankedAction:
         action = int(batch.ranked[0, rank])
         parts = self.strategy.catalogue.action_ids[action].split("/") if action else [None] * 3
         return RankedAction(
@@ -179,7 +177,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             channel=parts[0],
             timing=parts[1],
             product=parts[2],
-            rank=int(rank) + 1,
+            rank=rank + 1,
             propensity=float(batch.ranked_propensities[0, rank]),
             expected_value=float(batch.expected_values[0, action]),
         )

@@ -60,7 +60,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         return max(longest_fatigue, self.contact_policy.product_rest_days, *windows, 0)
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
-        """Apply catalogue, request (B, A), rules and contact policy, in that order; the first to remove counts."""
+        """Apply catalogue, request (B, A), rules and contact policy in turn; the first to remove counts."""
         shape = (contexts.n_contexts, self.catalogue.n_actions)
         everything = np.ones(shape, dtype=np.bool_)
         masks = [
@@ -119,9 +119,16 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def _history(self, context: Context) -> tuple[FloatArray, IntArray, FloatArray]:
         """Fatigue (C, 2), contact counts (W, C + 1) and offer ages (P,) from one customer's contacts."""
         level, n_channels = self.catalogue.level, len(self.catalogue.channels)
-        channels = np.array([level("channel", contact.channel) for contact in context.contacts], dtype=np.int64)
-        products = np.array([level("product", contact.product) for contact in context.contacts], dtype=np.int64)
-        ages = np.array([(context.at - contact.at).total_seconds() for contact in context.contacts]) / _DAY_SECONDS
+        channels = np.array(
+            [level("channel", contact.channel) for contact in context.contacts], dtype=np.int64
+        )
+        products = np.array(
+            [level("product", contact.product) for contact in context.contacts], dtype=np.int64
+        )
+        ages = (
+            np.array([(context.at - contact.at).total_seconds() for contact in context.contacts])
+            / _DAY_SECONDS
+        )
         offer_ages = np.full(len(self.catalogue.products), np.inf)
         np.minimum.at(offer_ages, products, ages)
         counts = self.contact_policy.counts(channels, ages, n_channels)

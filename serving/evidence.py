@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from nba.arrays import join_rows
 from nba.bundle import posterior_bytes, posterior_from_bytes
 from nba.context import Context
 from nba.decision import Decision
@@ -74,7 +75,7 @@ class Folder:
         """Fold accepted events; says whether a new snapshot is worth publishing."""
         rounds = [taught for one in events if (taught := self._round(one))]
         if rounds:
-            self.posterior = self.posterior.fold(RoundBatch.join(rounds))
+            self.posterior = self.posterior.fold(join_rows(rounds))
         if events:
             self.seq = events[-1].event.seq
         return bool(rounds) or any(event.outcome == "converted" for event in (one.event for one in events))

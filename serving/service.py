@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from msgspec import structs
@@ -15,14 +15,22 @@ from nba.errors import BadContext, UnknownAction
 from nba.snapshot import Snapshot
 from serving.answers import audit_of, response_of
 from serving.body import DecisionBody, decode_body, encode_body, requested_of
+from serving.checks import (
+    attribute_pointer,
+    check_same_request,
+    decision_time,
+    feedback_fingerprint,
+    issued,
+    outcome_time,
+)
 from serving.customers import CustomerBook, Remembered, settled, with_contact
 from serving.evidence import Windows
-from serving.ids import made_at, new_id
+from serving.ids import new_id
 from serving.learner import OnlineLearner
 from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
-from serving.ledger.records import from_micros, to_micros
+from serving.ledger.records import to_micros
 from serving.metrics import Metrics
-from serving.problems import Rejected, invalid, token
+from serving.problems import Rejected, invalid
 from serving.settings import Clock
 from serving.wire import (
     DecisionAudit,
@@ -32,12 +40,6 @@ from serving.wire import (
     FeedbackReceipt,
     fingerprint_of,
 )
-
-CLOCK_SKEW = timedelta(minutes=1)  # between machines, before an id counts as from the future
-EARLIEST_OUTCOME = timedelta(days=1)  # before its decision: clocks and time zones of other systems
-PLANNING = timedelta(days=366)  # how far ahead of the clock a decision may be asked for
-OLDEST_YEAR, NEWEST_YEAR = 2000, 2999
-
 
 Result = TypeVar("Result")
 
@@ -76,11 +78,11 @@ class DecisionService:
             return await self._decide(request, fingerprint)
         flying = self._in_flight.get(request.request_id)
         if flying is not None:
-            _check_same_request(flying.fingerprint, fingerprint)
+            check_same_request(flying.fingerprint, fingerprint)
             return structs.replace(await asyncio.shield(flying.answer), replayed=True)
         stored = self._reader.decision_of_request(request.request_id)
         if stored is not None:
-            _check_same_request(stored.fingerprint, fingerprint)
+            check_same_request(stored.fingerprint, fingerprint)
             self._metrics.decisions.labels("replayed").inc()
             return response_of(decode_body(stored.body).decision, stored, replayed=True)
         return await self._decide_once(request, request.request_id, fingerprint)
@@ -88,7 +90,7 @@ class DecisionService:
     async def record(self, feedback: Feedback) -> FeedbackReceipt:
         """Append feedback; an opt-out closes its channel before the answer is given."""
         received_at = self._clock()
-        row = self._reader.decision(_issued(feedback.decision_id, received_at))
+        row = self._reader.decision(issued(feedback.decision_id, received_at))
         event = self._event(feedback, row, received_at)
         appended = await _durable(self._ledger.append_event(event))
         if appended.status == "conflict":
@@ -148,7 +150,7 @@ class DecisionService:
 
     def _make(self, request: DecisionRequest, fingerprint: str) -> Made:
         now = self._clock()
-        at = _decision_time(request.at, now)
+        at = decision_time(request.at, now)
         snapshot = self._snapshot()
         requested = requested_of(request, self._strategy.catalogue)
         context = self._book.context(request.customer.id, at, request.customer.attributes)
@@ -156,7 +158,7 @@ class DecisionService:
             try:
                 decision = snapshot.decide_one(context, new_id(now), request.limit, requested)
             except BadContext as error:
-                raise invalid(_attribute_pointer(error.pointer, request), error.rule) from None
+                raise invalid(attribute_pointer(error.pointer, request), error.rule) from None
         body = DecisionBody(
             channels=request.channels,
             candidates=request.candidates,
@@ -196,7 +198,7 @@ class DecisionService:
 
     def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
         outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome
-        occurred_at = _outcome_time(feedback.occurred_at or received_at, row)
+        occurred_at = outcome_time(feedback.occurred_at or received_at, row)
         if feedback.product is not None:
             try:
                 self._strategy.catalogue.level("product", feedback.product)
@@ -208,7 +210,7 @@ class DecisionService:
             event_id=feedback.event_id,
             decision_id=feedback.decision_id.lower(),
             customer_id=row.customer_id if row else None,
-            fingerprint=_fingerprint(feedback, outcome, occurred_at),
+            fingerprint=feedback_fingerprint(feedback, outcome, occurred_at),
             outcome=outcome,
             value=feedback.value or 0.0,
             product=feedback.product or (row.product if row else None),
@@ -229,67 +231,6 @@ class DecisionService:
 
 async def _durable(future: Future[Result]) -> Result:
     return await asyncio.shield(asyncio.wrap_future(future))
-
-
-def _check_same_request(stored: str, fingerprint: str) -> None:
-    if stored != fingerprint:
-        rule = "was used for another request; a new question needs a new id"
-        raise invalid("/request_id", rule, slug="request-id-reused")
-
-
-def _issued(decision_id: str, now: datetime) -> str:
-    """The id in canonical form, if this service can have made it."""
-    made = made_at(decision_id.lower())
-    if made is None:
-        raise invalid(
-            "/decision_id", "must be the id of a decision (a UUID of version 7)", slug="unknown-decision"
-        )
-    if made > now + CLOCK_SKEW:
-        raise invalid(
-            "/decision_id", "is dated in the future: this service did not make it", slug="unknown-decision"
-        )
-    return decision_id.lower()
-
-
-def _decision_time(at: datetime | None, now: datetime) -> datetime:
-    if at is None:
-        return now
-    if at.year < OLDEST_YEAR or at > now + PLANNING:
-        raise invalid(
-            "/at", f"must lie between {OLDEST_YEAR} and {PLANNING.days} days from now, got {at.isoformat()}"
-        )
-    return at.astimezone(now.tzinfo)
-
-
-def _outcome_time(occurred_at: datetime, row: DecisionRow | None) -> int:
-    """Microseconds of an outcome's time, if it can be true."""
-    if not OLDEST_YEAR <= occurred_at.year <= NEWEST_YEAR:
-        raise invalid(
-            "/occurred_at", f"the year must lie in {OLDEST_YEAR} to {NEWEST_YEAR}, got {occurred_at.year}"
-        )
-    if row is not None and occurred_at < from_micros(row.at) - EARLIEST_OUTCOME:
-        decided = from_micros(row.at).isoformat()
-        raise invalid("/occurred_at", f"an outcome cannot come before its decision, which is of {decided}")
-    return to_micros(occurred_at)
-
-
-def _fingerprint(feedback: Feedback, outcome: str, occurred_at: int) -> str:
-    """Equal for feedback that says the same in other words; a time that was not given stays open."""
-    moment = from_micros(occurred_at) if feedback.occurred_at else None
-    same = {
-        "decision_id": feedback.decision_id.lower(),
-        "value": feedback.value or 0.0,
-        "occurred_at": moment,
-    }
-    return fingerprint_of(structs.replace(feedback, outcome=outcome, **same))
-
-
-def _attribute_pointer(pointer: str, request: DecisionRequest) -> str:
-    """The pointer into the body of a pointer below the attributes, whose names may hold "/" and "~"."""
-    name = pointer[1:]
-    if name in request.customer.attributes:
-        name = token(name)
-    return f"/customer/attributes/{name}"
 
 
 def _contact(chosen: RankedAction, at: datetime) -> Contact | None:

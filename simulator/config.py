@@ -116,7 +116,9 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         self._families("population.loadings", people.loadings, families, N_INTERESTS)
         self._families("response.channel_fit", answer.channel_fit, families, c)
         if [len(row) for row in answer.receptivity] != [t] * N_RECEPTIVITY:
-            raise InvalidConfig(self.name, "response.receptivity", f"needs {N_RECEPTIVITY} rows of {t} timings")
+            raise InvalidConfig(
+                self.name, "response.receptivity", f"needs {N_RECEPTIVITY} rows of {t} timings"
+            )
         for pointer, row in self._probabilities().items():
             if not all(0.0 <= value <= 1.0 for value in row):
                 raise InvalidConfig(self.name, pointer, f"must lie in [0, 1], got {list(row)}")
@@ -153,4 +155,6 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise InvalidConfig(self.name, pointer, f"must name the product families {sorted(families)}")
         for family, row in table.items():
             if len(row) != length:
-                raise InvalidConfig(self.name, f"{pointer}.{family}", f"needs {length} numbers, got {len(row)}")
+                raise InvalidConfig(
+                    self.name, f"{pointer}.{family}", f"needs {length} numbers, got {len(row)}"
+                )

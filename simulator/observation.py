@@ -36,7 +36,9 @@ def contact_counts(config: WorldConfig, state: WorldState, rows: IntArray) -> In
     n_channels = len(config.catalogue.channels)
     windows = config.contact.policy.windows_days
     history = state.history[rows]
-    ages = (state.day - np.arange(HISTORY_DAYS)) % HISTORY_DAYS  # column d holds the contact made `ages` days ago
+    ages = (
+        state.day - np.arange(HISTORY_DAYS)
+    ) % HISTORY_DAYS  # column d holds the contact made `ages` days ago
     ages[ages == 0] = HISTORY_DAYS  # today's column still holds what happened a whole round ago
     counts = np.zeros((rows.size, len(windows), n_channels + 1), dtype=np.int64)
     for number, days in enumerate(windows):

@@ -26,4 +26,3 @@ def expected_values(world: World, state: WorldState, rows: IntArray) -> FloatArr
     values = np.zeros((rows.size, catalogue.n_actions))
     values[:, 1:] = worth.reshape(rows.size, catalogue.n_actions - 1) - catalogue.costs[1:]
     return values
-

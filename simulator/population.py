@@ -9,16 +9,20 @@ from scipy.special import expit, ndtri
 
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.randomness import Purpose, keyed_uniforms
-from simulator.config import N_INTERESTS, N_RECEPTIVITY, STAGES, WorldConfig
+from simulator.config import N_INTERESTS, N_RECEPTIVITY, WorldConfig
 
 # One block of draws per trait, so that a new trait never shifts the noise of the others.
-_AGE, _SEGMENT, _WEALTH, _DIGITAL, _TENURE, _PAYDAY, _RECEPTIVE, _SEEN_RECEPTIVE, _RISK, _APP, _STAGE = range(11)
+_AGE, _SEGMENT, _WEALTH, _DIGITAL, _TENURE, _PAYDAY, _RECEPTIVE, _SEEN_RECEPTIVE, _RISK, _APP, _STAGE = range(
+    11
+)
 _RESPONSIVE, _PHASE = 11, 12
 _INTEREST, _SEEN_INTEREST, _PREFERENCE, _SEEN_PREFERENCE = 100, 200, 300, 400
 _CONSENT, _OWNED = 500, 600
 _SILVER_AGE = 60
 _AFFINITY_SCALE = 0.6  # assumed: log factor on hazards per unit of loading times interest
 _STAGE_SHARES = (0.08, 0.22, 0.45, 0.13, 0.12)  # assumed, order of STAGES
+_PAYDAYS = (1, 10, 15, 25)  # assumed
+_CONTACT_TRAITS = ("digital_engagement", "human_engagement")
 _ACTIVE = (("active_mornings", 0), ("active_evenings", 2), ("active_weekends", 3))
 
 
@@ -46,68 +50,89 @@ class Population(NamedTuple):
         return int(self.ids.shape[0])
 
 
+class _Noise(NamedTuple):
+    """Keyed noise of some customers; every trait has blocks of its own."""
+
+    seed: int
+    ids: IntArray  # (N,)
+
+    def uniform(self, block: int) -> FloatArray:
+        """(N,) one uniform per customer."""
+        return keyed_uniforms(self.seed, Purpose.POPULATION, self.ids, block=block)
+
+    def uniforms(self, first_block: int, width: int) -> FloatArray:
+        """(N, width) uniforms."""
+        blocks = np.arange(first_block, first_block + width)
+        return keyed_uniforms(self.seed, Purpose.POPULATION, self.ids[:, None], block=blocks[None, :])
+
+    def normals(self, first_block: int, width: int) -> FloatArray:
+        """(N, width) standard normals."""
+        normal: FloatArray = ndtri(self.uniforms(first_block, width) + 2.0**-54)
+        return normal
+
+    def normal(self, block: int) -> FloatArray:
+        """(N,) one standard normal per customer."""
+        return self.normals(block, 1)[:, 0]
+
+
 def draw_population(config: WorldConfig, seed: int, ids: IntArray) -> Population:
     """Draw the customers with the given numbers; each depends on (seed, number) only."""
-    people = config.population
+    people, noise = config.population, _Noise(seed, ids)
     c, _, p = config.catalogue.shape
-
-    def uniform(block: int) -> FloatArray:
-        return keyed_uniforms(seed, Purpose.POPULATION, ids, block=block)
-
-    def normals(first_block: int, width: int) -> FloatArray:
-        blocks = np.arange(first_block, first_block + width)
-        return ndtri(keyed_uniforms(seed, Purpose.POPULATION, ids[:, None], block=blocks[None, :]) + 2.0**-54)
-
-    def table(first_block: int, width: int) -> FloatArray:
-        return keyed_uniforms(
-            seed, Purpose.POPULATION, ids[:, None], block=np.arange(first_block, first_block + width)[None, :]
-        )
-
-    age = _ages(uniform(_AGE), people.share_60_plus)
-    silver = age >= _SILVER_AGE
-    segment = _segments(config, uniform(_SEGMENT), silver)
-    wealth = np.minimum(np.floor(4.0 * uniform(_WEALTH) ** 2 + 0.3 * silver), 3.0)
-    digital = expit(1.0 - (age - 35.0) / 15.0 + 1.2 * ndtri(uniform(_DIGITAL) + 2.0**-54))
-    interests = normals(_INTEREST, N_INTERESTS)
-    preference = people.preference_sd * normals(_PREFERENCE, c)
-    receptivity = np.floor(N_RECEPTIVITY * uniform(_RECEPTIVE)).astype(np.int64)
-    loadings = np.array([people.loadings[product.family] for product in config.catalogue.products])
-    # Not a matrix product: its bits would depend on how many customers are drawn together.
-    affinity = _AFFINITY_SCALE * sum(interests[:, [i]] * loadings[:, i] for i in range(N_INTERESTS))
-    responsiveness = people.responsiveness_sd * ndtri(uniform(_RESPONSIVE) + 2.0**-54)
-    stage = np.searchsorted(np.cumsum(_STAGE_SHARES), uniform(_STAGE), side="right")
-    risk = np.clip(np.round(3.2 - 1.0 * silver + 0.5 * interests[:, 1] + ndtri(uniform(_RISK) + 2.0**-54)), 1, 5)
-    tenure = np.where(stage == 0, 0.15, 1.0 - 6.0 * np.log1p(-uniform(_TENURE)))
-    has_app = uniform(_APP) < expit(4.0 * (digital - 0.35))
-    return Population(
+    age = _ages(noise.uniform(_AGE), people.share_60_plus)
+    interests = noise.normals(_INTEREST, N_INTERESTS)
+    digital: FloatArray = expit(1.0 - (age - 35.0) / 15.0 + 1.2 * noise.normal(_DIGITAL))
+    population = Population(
         ids=ids,
         age=age,
-        segment=segment,
+        segment=_segments(config, noise.uniform(_SEGMENT), age >= _SILVER_AGE),
         digital=digital,
-        payday=np.array([1, 10, 15, 25])[np.floor(4 * uniform(_PAYDAY)).astype(np.int64)],
-        receptivity=receptivity,
-        preference=preference,
-        # Minus half the variance: the mean factor exp(affinity) over all customers is then 1.
-        affinity=affinity - 0.5 * _AFFINITY_SCALE**2 * (loadings**2).sum(axis=1),
-        responsiveness=responsiveness - 0.5 * people.responsiveness_sd**2,
-        initial_stage=np.minimum(stage, len(STAGES) - 1),
-        initial_consents=table(_CONSENT, c) < np.array(people.consent_rates),
-        initial_owned=table(_OWNED, p) < np.array(people.ownership_rates),
-        phase=np.floor(config.decide_every_days * uniform(_PHASE)).astype(np.int64),
-        seen={
-            "age": age,
-            "is_60_plus": silver.astype(np.float64),
-            "wealth_tier": wealth,
-            "digital_index": digital,
-            "tenure_years": tenure,
-            "segment": segment.astype(np.float64),
-            **_seen_interests(config, interests, normals(_SEEN_INTEREST, N_INTERESTS)),
-            "has_app": has_app.astype(np.float64),
-            **_seen_preferences(config, preference, normals(_SEEN_PREFERENCE, 2)),
-            **_seen_activity(config, receptivity, uniform(_SEEN_RECEPTIVE)),
-            "risk_class": risk,
-        },
+        payday=np.array(_PAYDAYS)[np.floor(len(_PAYDAYS) * noise.uniform(_PAYDAY)).astype(np.int64)],
+        receptivity=np.floor(N_RECEPTIVITY * noise.uniform(_RECEPTIVE)).astype(np.int64),
+        preference=people.preference_sd * noise.normals(_PREFERENCE, c),
+        affinity=_affinity(config, interests),
+        responsiveness=people.responsiveness_sd
+        * (noise.normal(_RESPONSIVE) - 0.5 * people.responsiveness_sd),
+        initial_stage=np.searchsorted(np.cumsum(_STAGE_SHARES)[:-1], noise.uniform(_STAGE), side="right"),
+        initial_consents=noise.uniforms(_CONSENT, c) < np.array(people.consent_rates),
+        initial_owned=noise.uniforms(_OWNED, p) < np.array(people.ownership_rates),
+        phase=np.floor(config.decide_every_days * noise.uniform(_PHASE)).astype(np.int64),
+        seen={},
     )
+    return population._replace(seen=_seen(config, noise, population, interests))
+
+
+def _seen(
+    config: WorldConfig, noise: _Noise, people: Population, interests: FloatArray
+) -> dict[str, FloatArray]:
+    """What the bank observes: some traits as they are, others with noise."""
+    silver = (people.age >= _SILVER_AGE).astype(np.float64)
+    risk = np.round(3.2 - silver + 0.5 * interests[:, 1] + noise.normal(_RISK))
+    tenure = 1.0 - 6.0 * np.log1p(-noise.uniform(_TENURE))
+    return {
+        "age": people.age,
+        "is_60_plus": silver,
+        "wealth_tier": np.minimum(np.floor(4.0 * noise.uniform(_WEALTH) ** 2 + 0.3 * silver), 3.0),
+        "digital_index": people.digital,
+        "tenure_years": np.where(people.initial_stage == 0, 0.15, tenure),
+        "segment": people.segment.astype(np.float64),
+        "has_app": (noise.uniform(_APP) < expit(4.0 * (people.digital - 0.35))).astype(np.float64),
+        "risk_class": np.clip(risk, 1.0, 5.0),
+        **_seen_interests(config, interests, noise.normals(_SEEN_INTEREST, N_INTERESTS)),
+        **_seen_preferences(config, people.preference, noise.normals(_SEEN_PREFERENCE, len(_CONTACT_TRAITS))),
+        **_seen_activity(config, people.receptivity, noise.uniform(_SEEN_RECEPTIVE)),
+    }
+
+
+def _affinity(config: WorldConfig, interests: FloatArray) -> FloatArray:
+    """(N, P) log factor on hazards, with mean factor 1 over all customers."""
+    loadings = np.array([config.population.loadings[product.family] for product in config.catalogue.products])
+    # Not a matrix product: its bits would depend on how many customers are drawn together.
+    affinity = np.zeros((interests.shape[0], loadings.shape[0]))
+    for interest in range(N_INTERESTS):
+        affinity += _AFFINITY_SCALE * interests[:, [interest]] * loadings[:, interest]
+    affinity -= 0.5 * _AFFINITY_SCALE**2 * (loadings**2).sum(axis=1)
+    return affinity
 
 
 def _ages(uniforms: FloatArray, share_60_plus: float) -> FloatArray:
@@ -132,7 +157,9 @@ def _segments(config: WorldConfig, uniforms: FloatArray, silver: BoolArray) -> I
     among_elder[code] = share_silver
     # What the older customers take of a segment, the younger ones must not: shares hold over all ages.
     share_old = config.population.share_60_plus
-    among_young = np.clip(others - share_old * np.where(np.arange(len(names)) == code, 0.0, among_elder), 0.0, None)
+    among_young = np.clip(
+        others - share_old * np.where(np.arange(len(names)) == code, 0.0, among_elder), 0.0, None
+    )
     below = np.searchsorted(np.cumsum(among_young / among_young.sum()), uniforms, side="right")
     above = np.searchsorted(np.cumsum(among_elder), uniforms, side="right")
     return np.where(silver, above, below).clip(max=len(names) - 1)
@@ -146,13 +173,18 @@ def _seen_interests(config: WorldConfig, interests: FloatArray, noise: FloatArra
     return dict(zip(names, seen.T, strict=True))
 
 
-def _seen_preferences(config: WorldConfig, preference: FloatArray, noise: FloatArray) -> dict[str, FloatArray]:
+def _seen_preferences(
+    config: WorldConfig, preference: FloatArray, noise: FloatArray
+) -> dict[str, FloatArray]:
     """Past engagement, digital and human, as noisy averages of the true channel preferences."""
     digital = np.array([channel.family == "digital" for channel in config.catalogue.channels])
     sd = max(config.population.preference_sd, 1e-9)
     means = [preference[:, group].mean(axis=1) * np.sqrt(group.sum()) / sd for group in (digital, ~digital)]
     names = ("digital_engagement", "human_engagement")
-    return {name: (mean + 0.5 * noise[:, i]) / np.hypot(1, 0.5) for i, (name, mean) in enumerate(zip(names, means, strict=True))}
+    return {
+        name: (mean + 0.5 * noise[:, i]) / np.hypot(1, 0.5)
+        for i, (name, mean) in enumerate(zip(names, means, strict=True))
+    }
 
 
 def _seen_activity(config: WorldConfig, receptivity: IntArray, uniforms: FloatArray) -> dict[str, FloatArray]:

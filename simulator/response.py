@@ -94,7 +94,12 @@ def _deposit_lift(config: WorldConfig, calibration: Calibration, fit: FloatArray
 
 
 def response_tables(
-    config: WorldConfig, coefficients: Coefficients, people: Population, rows: IntArray, now: Situation, at: TimeArray
+    config: WorldConfig,
+    coefficients: Coefficients,
+    people: Population,
+    rows: IntArray,
+    now: Situation,
+    at: TimeArray,
 ) -> ResponseTables:
     """The tables of customers `rows` (B,) at times `at` (B, T): when a contact would be made."""
     answer = config.response
@@ -122,7 +127,12 @@ def response_tables(
 
 
 def _engagement(
-    config: WorldConfig, fixed: Coefficients, people: Population, rows: IntArray, now: Situation, at: TimeArray
+    config: WorldConfig,
+    fixed: Coefficients,
+    people: Population,
+    rows: IntArray,
+    now: Situation,
+    at: TimeArray,
 ) -> FloatArray:
     """(B, C, T) logit of noticing a delivered contact."""
     answer = config.response
@@ -140,7 +150,8 @@ def _engagement(
     weekday = (days + 3) % 7  # 1970-01-01 was a Thursday
     month = at.astype("datetime64[M]").astype(np.int64) % 12
     per_timing = fixed.receptivity[people.receptivity[rows]] + fixed.weekday[weekday] + fixed.month[month]
-    return per_channel[:, :, None] + per_timing[:, None, :]
+    logit: FloatArray = per_channel[:, :, None] + per_timing[:, None, :]
+    return logit
 
 
 def conversion_probability(tables: ResponseTables, halo: float) -> FloatArray:

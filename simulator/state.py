@@ -21,14 +21,6 @@ class Pending(NamedTuple):
     products: IntArray  # (n,)
     due: IntArray  # (n,) day
 
-    def take(self, keep: BoolArray) -> Pending:
-        """Those of a mask."""
-        return Pending(self.customers[keep], self.products[keep], self.due[keep])
-
-    def join(self, other: Pending) -> Pending:
-        """Both, these first."""
-        return Pending(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
-
 
 class WorldState(NamedTuple):
     """Customers at the start of a day."""

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 from scipy.special import gammaincinv
 
-from nba.arrays import BoolArray, FloatArray, IntArray, TimeArray
+from nba.arrays import BoolArray, FloatArray, IntArray, TimeArray, join_rows, take_rows
 from nba.context import ContextBatch
 from nba.errors import InvalidConfig
 from nba.fatigue import FatigueKernel
@@ -92,7 +92,10 @@ class World(Struct, frozen=True, dict=True):
         catalogue, answer = self.config.catalogue, self.config.response
         tables, index = self.tables(state, rows), np.arange(rows.size)
         contacted = actions > 0
-        c, t, p = (np.where(contacted, f[actions], 0) for f in (catalogue.channel_of, catalogue.timing_of, catalogue.product_of))
+        c, t, p = (
+            np.where(contacted, f[actions], 0)
+            for f in (catalogue.channel_of, catalogue.timing_of, catalogue.product_of)
+        )
         ids, day = state.people.ids[rows], state.day
 
         def happens(purpose: Purpose, probability: FloatArray) -> BoolArray:
@@ -105,7 +108,9 @@ class World(Struct, frozen=True, dict=True):
         mass = tables.mass[index, c, p] * delivered * np.where(engaged, 1.0, answer.halo)
         due = self._due_days(state, rows, p, mass, self.waits(state, rows)[index, t])
         lost = np.array(answer.opt_out.cost)[c] * opted_out + answer.complaint.cost * complained
-        return Responses(contacted, delivered, engaged, opted_out, complained, due, catalogue.costs[actions], lost)
+        return Responses(
+            contacted, delivered, engaged, opted_out, complained, due, catalogue.costs[actions], lost
+        )
 
     def _due_days(
         self, state: WorldState, rows: IntArray, products: IntArray, mass: FloatArray, waits: IntArray
@@ -165,14 +170,14 @@ class World(Struct, frozen=True, dict=True):
             fatigue=fatigue,
             consents=consents,
             engagement=engagement,
-            pending=state.pending.join(new),
+            pending=join_rows([state.pending, new]),
         )
 
     def _conversions(self, state: WorldState) -> Conversions:
         """At most one conversion per customer and day: what contacts caused first, else an organic one."""
-        due = state.pending.take(state.pending.due == state.day)
+        due = take_rows(state.pending, state.pending.due == state.day)
         possible = ~state.owned[due.customers, due.products]
-        caused = due.take(possible)
+        caused = take_rows(due, possible)
         _, first = np.unique(caused.customers, return_index=True)
         caused_rows, caused_products = caused.customers[first], caused.products[first]
         organic = self._organic(state)
@@ -198,14 +203,14 @@ class World(Struct, frozen=True, dict=True):
 
     def _still_pending(self, state: WorldState, done: Conversions) -> Pending:
         """Later clocks, without those of a family in which the customer has just converted (substitutes)."""
-        later = state.pending.take(state.pending.due > state.day)
+        later = take_rows(state.pending, state.pending.due > state.day)
         family = self._families
         n_families = int(family.max()) + 1
         served = np.isin(
             later.customers * n_families + family[later.products],
             done.customers * n_families + family[done.products],
         )
-        return later.take(~served)
+        return take_rows(later, ~served)
 
 
 class WorldReport(NamedTuple):
@@ -221,8 +226,14 @@ def load_world(name: str) -> World:
     shipped = resources.files("simulator") / "worlds" / f"{name}.toml"
     is_path = name.endswith(".toml")
     if not is_path and not shipped.is_file():
-        known = sorted(p.name[:-5] for p in (resources.files("simulator") / "worlds").iterdir() if p.name.endswith(".toml"))
-        raise InvalidConfig(name, "", f"no such world; use one of {', '.join(known)}, or the path of a .toml file")
+        known = sorted(
+            p.name[:-5]
+            for p in (resources.files("simulator") / "worlds").iterdir()
+            if p.name.endswith(".toml")
+        )
+        raise InvalidConfig(
+            name, "", f"no such world; use one of {', '.join(known)}, or the path of a .toml file"
+        )
     try:
         text = Path(name).read_bytes() if is_path else shipped.read_bytes()
     except OSError as error:

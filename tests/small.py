@@ -172,15 +172,18 @@ def small_world(
     response: dict[str, Any] | None = None,
     population: dict[str, Any] | None = None,
     policy: ContactPolicy = ContactPolicy(),  # noqa: B008 - frozen
+    cost: float | None = None,
 ) -> World:
-    """The retail bank with few actions; `response` and `population` replace parts of its numbers."""
+    """The retail bank with few actions; `response`, `population` and `cost` replace its numbers."""
     full, config = bank().config.catalogue, bank().config
     c, t, p = (
         [full.level(kind, name) for name in names]
         for kind, names in (("channel", channels), ("timing", timings), ("product", products))
     )
     catalogue = Catalogue(
-        channels=tuple(full.channels[i] for i in c),
+        channels=tuple(
+            structs.replace(full.channels[i], cost=full.channels[i].cost if cost is None else cost) for i in c
+        ),
         timings=tuple(full.timings[i] for i in t),
         products=tuple(full.products[i] for i in p),
     )

@@ -47,6 +47,7 @@ LAYERS = (
     {"snapshot"},
     {"bundle"},
     {"cli", "doctor"},
+    {"__main__"},
 )
 HEAVY = {"ray", "mlflow", "pandas", "litestar", "matplotlib"}
 # Clocks, chance, files, networks and processes are arguments of nba, never imports.

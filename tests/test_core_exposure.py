@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small import small_catalogue
 
-from nba.arrays import IntArray
+from nba.arrays import IntArray, take_rows
 from nba.exposure import OpenRounds, Taught, probe_products
 from nba.feedback import N_INTERVALS, ExposureSchedule, completion
 from nba.randomness import decision_keys
@@ -200,10 +200,10 @@ def estimate(truth: Truth, days: int) -> tuple[float, float]:
         fresh = rounds(*((int(i), int(i), CARD, day) for i in new)) if new.size else OpenRounds.none(1)
         ledger, closed = ledger.opening(fresh, day, SCHEDULE)
         gone = np.isin(ledger.customers, newer)
-        _, cut = ledger.take(gone).opening(
-            ledger.take(gone)._replace(opened=np.full(gone.sum(), day)), day, SCHEDULE
+        _, cut = take_rows(ledger, gone).opening(
+            take_rows(ledger, gone)._replace(opened=np.full(gone.sum(), day)), day, SCHEDULE
         )
-        ledger = ledger.take(~gone)
+        ledger = take_rows(ledger, ~gone)
         due = n[truth.due == day]
         ledger, _ = ledger.credit(due, np.full(due.size, CARD), day)
         ledger, passed = ledger.passing(day, SCHEDULE)

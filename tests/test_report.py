@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.plots import charts, colours_of
+from experiments.plots import Chart, charts, colours_of
 from experiments.report import report_html
 from experiments.report_columns import COLUMNS
 from experiments.report_files import write_files
@@ -53,6 +53,11 @@ def html() -> str:
     return report_html(small_result())
 
 
+@pytest.fixture(scope="module")
+def drawn() -> list[Chart]:
+    return charts(small_result())
+
+
 def test_the_page_is_whole_and_asks_nobody_for_anything(html: str) -> None:
     page = Page(html)
     assert page.open == [] and page.asks == []
@@ -69,12 +74,11 @@ def test_the_page_names_no_place_of_this_machine(html: str) -> None:
     assert str(Path(__file__).parent.parent) not in html and "/tmp" not in html
 
 
-def test_every_chart_says_in_words_what_it_shows(html: str) -> None:
-    found = charts(small_result())
-    assert Page(html).labels == [chart.alt for chart in found]
-    by_key = {chart.key: chart for chart in found}
+def test_every_chart_says_in_words_what_it_shows(html: str, drawn: list[Chart]) -> None:
+    assert Page(html).labels == [chart.alt for chart in drawn]
+    by_key = {chart.key: chart for chart in drawn}
     assert "thompson +4.00 (+3.50 to +4.50)" in by_key["incremental"].alt
-    assert all("<text" in chart.svg and chart.caption and chart.title for chart in found)
+    assert all("<text" in chart.svg and chart.caption and chart.title for chart in drawn)
 
 
 def test_foreign_text_is_escaped(html: str) -> None:

@@ -188,7 +188,7 @@ def test_a_saved_posterior_shortens_the_replay_and_changes_nothing(history: Path
             assert np.array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "all"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "all", "foreign"])
 def test_a_damaged_posterior_is_passed_over(history: Path, tmp_path: Path, damage: str) -> None:
     copyfile(history / "log.db", tmp_path / "log.db")
     now = datetime.now(UTC) + timedelta(days=400)
@@ -199,6 +199,9 @@ def test_a_damaged_posterior_is_passed_over(history: Path, tmp_path: Path, damag
     where = "1" if damage == "all" else "last_seq = (SELECT max(last_seq) FROM snapshot)"
     blob = "substr(posterior, 1, 100)" if damage == "truncate" else "x'00' || substr(posterior, 2)"
     db.execute(f"UPDATE snapshot SET posterior = CAST({blob} AS BLOB) WHERE {where}")
+    if damage == "foreign":  # a posterior that can be read, but is not the one that was saved
+        other = posterior_bytes(load_bundle(history / "bundle").posterior)
+        db.execute("UPDATE snapshot SET posterior = ?", (other,))
     db.close()
     with learner(tmp_path, history / "bundle") as second:
         assert posterior_bytes(second.recover(now).posterior) == expected
@@ -216,7 +219,7 @@ def test_replay_notices_a_changed_decision(history: Path, tmp_path: Path) -> Non
     db = apsw.Connection(str(tmp_path / "log.db"))
     older = """replace(CAST(body AS TEXT), '"age":40.0', '"age":41.0')"""
     db.execute(f"UPDATE decision SET body = CAST({older} AS BLOB) WHERE seq = 7")
-    db.execute("UPDATE event SET occurred_at = occurred_at + 86400000000 * 3 WHERE kind = 'feedback'")
+    db.execute("DELETE FROM event WHERE seq = (SELECT max(seq) FROM event WHERE kind = 'exposure')")
     db.close()
     report = replay(history / "bundle", url(tmp_path))
     assert report.mismatches >= 1

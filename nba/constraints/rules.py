@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import BoolArray
+from nba.arrays import BoolArray, IntArray
 from nba.catalogue import Catalogue, Combination
 from nba.context import ContextBatch
 from nba.features import FeatureSchema
@@ -18,7 +18,8 @@ class Consent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
-        return contexts.consents[:, catalogue.channel_of]
+        allowed: BoolArray = contexts.consents[:, catalogue.channel_of]
+        return allowed
 
 
 class NotOwned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="not_owned"):
@@ -27,7 +28,8 @@ class NotOwned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
         once = np.array([not product.repeatable for product in catalogue.products])
-        return ~(contexts.owned & once)[:, catalogue.product_of]
+        held: BoolArray = contexts.owned & once
+        return ~held[:, catalogue.product_of]
 
 
 class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="suitability"):
@@ -38,7 +40,7 @@ class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
         risk = np.array([product.risk_class for product in catalogue.products])
-        bearable = contexts.attributes[self.attribute][:, None] >= risk
+        bearable: BoolArray = contexts.attributes[self.attribute][:, None] >= risk
         return bearable[:, catalogue.product_of]
 
 
@@ -51,7 +53,7 @@ class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
         concerned = catalogue.matching(Combination(channel=self.channel))
-        has_flag = contexts.attributes[self.flag] > 0
+        has_flag: BoolArray = contexts.attributes[self.flag] > 0
         return has_flag[:, None] | ~concerned[None, :]
 
 
@@ -65,7 +67,7 @@ class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="n
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
         concerned = catalogue.matching(Combination(timing=self.timing))
-        is_near = contexts.attributes[self.attribute] <= self.within_days
+        is_near: BoolArray = contexts.attributes[self.attribute] <= self.within_days
         return is_near[:, None] | ~concerned[None, :]
 
 
@@ -81,9 +83,10 @@ class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         house = [self.channels.get(segment, self.otherwise) for segment in (*schema.segments, "")]
         levels = np.array([catalogue.level("channel", name) for name in house])
         # Segment code -1 (missing) reads the last entry, which is the channel for everybody else.
-        channel = levels[contexts.attributes[schema.segment].astype(np.int64)]
+        channel: IntArray = levels[contexts.attributes[schema.segment].astype(np.int64)]
         on_time = catalogue.timing_of == catalogue.level("timing", self.timing)
-        return (catalogue.channel_of[None, :] == channel[:, None]) & on_time[None, :]
+        house_actions: BoolArray = (catalogue.channel_of == channel[:, None]) & on_time
+        return house_actions
 
 
 Rule: TypeAlias = Consent | NotOwned | Suitability | Requires | Near | HouseChannels

@@ -13,7 +13,7 @@ from nba.propensity import win_shares
 
 
 class LinUCB(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="linucb"):
-    """Play the largest mean + alpha x standard deviation (Li et al. 2010; Chu et al. 2011 for a shared model).
+    """Play the largest mean + alpha x standard deviation (Li et al. 2010; shared: Chu et al. 2011).
 
     Deterministic, so its propensities are 0 or 1 until a floor is mixed in.
     """

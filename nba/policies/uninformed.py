@@ -43,4 +43,5 @@ class RandomEligible(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def base_distribution(self, utilities: Float32Array, eligible: BoolArray) -> FloatArray:
         """(B, A) uniform over the eligible actions."""
-        return eligible / eligible.sum(axis=1, keepdims=True)
+        even: FloatArray = eligible / eligible.sum(axis=1, keepdims=True)
+        return even

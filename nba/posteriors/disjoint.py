@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arrays import Float32Array, FloatArray, check_shape
+from nba.arrays import AnyArray, Float32Array, FloatArray, check_shape, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
@@ -50,7 +50,8 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
 
     def mean(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): expected reward of each action, 0 for no-contact."""
-        return self.scores(self.mean_draw(), features)[0].astype(np.float64)
+        mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
+        return mean
 
     def stddev(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): posterior standard deviation of `mean`."""
@@ -60,7 +61,8 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
         """The posterior covariance of all actions, laid out for `stddev`."""
         n_contacts, n_columns = self.shift.shape
         none = np.zeros((n_columns, n_contacts))
-        return QuadraticSpread.of_blocks(np.linalg.inv(self.precision), none, np.zeros(n_contacts), self.forecast)
+        blocks: AnyArray = np.linalg.inv(self.precision)
+        return QuadraticSpread.of_blocks(blocks, none, np.zeros(n_contacts), self.forecast)
 
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> DisjointDraws:
         """M independent draws of every action's parameters."""
@@ -87,7 +89,7 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
         gram, moment = np.zeros_like(self.precision), np.zeros_like(self.shift)
         for action in np.unique(rounds.actions[rounds.actions > 0]):
             rows = rounds.actions == action
-            self._add(RoundBatch(*(column[rows] for column in rounds)), gram, moment)
+            self._add(take_rows(rounds, rows), gram, moment)
         return DisjointEvidence(gram, moment)
 
     def absorb(self, evidence: DisjointEvidence) -> DisjointLinear:
@@ -100,7 +102,7 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
         """The posterior after rounds, added one row at a time in order (see FactoredLinear.fold)."""
         precision, shift = self.precision.copy(), self.shift.copy()
         for row in np.flatnonzero(rounds.actions > 0):
-            self._add(RoundBatch(*(column[row : row + 1] for column in rounds)), precision, shift)
+            self._add(take_rows(rounds, slice(row, row + 1)), precision, shift)
         return structs.replace(self, precision=precision, shift=shift)
 
     def decayed(self, elapsed_days: float) -> DisjointLinear:
@@ -121,8 +123,8 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
         shift[row] += rounds.features.T @ rounds.rewards
 
     def _parameters(self) -> FloatArray:
-        solved: FloatArray = np.linalg.solve(self.precision, self.shift[:, :, None])[:, :, 0]
-        return solved
+        solved: AnyArray = np.linalg.solve(self.precision, self.shift[:, :, None])
+        return solved[:, :, 0]
 
     def _draws_of(self, theta: FloatArray) -> DisjointDraws:
         """Lay parameters (A - 1, K, M) out for scoring."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arrays import BoolArray, Float32Array, FloatArray, check_shape
+from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray, check_shape, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
@@ -70,8 +70,8 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
 
     def mean(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): expected uplift of each action over no-contact, 0 for no-contact."""
-        scores = self.scores(self._draws_of(self.parameters()[None, :]), features)
-        return scores[0].astype(np.float64)
+        mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
+        return mean
 
     def stddev(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): posterior standard deviation of `mean`, exact, from all block covariances."""
@@ -106,7 +106,7 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         n_contexts, n_draws = features.shape[0], draws.n_draws
         main = (features.astype(np.float32) @ draws.main).reshape(n_contexts * n_draws, -1)
         # One product with a 0/1 table beats broadcasting over (C, T, P): NumPy is slow on inner axes of 20.
-        scores: Float32Array = (main @ draws.spread).reshape(n_contexts, n_draws, -1)
+        scores: AnyArray = (main @ draws.spread).reshape(n_contexts, n_draws, -1)
         scores += draws.tables
         return scores.transpose(1, 0, 2)
 
@@ -116,9 +116,9 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         gram, moment = np.zeros((size, size)), np.zeros(size)
         order = np.lexsort((rounds.products, rounds.actions))
         keys = np.stack([rounds.actions[order], rounds.products[order]], axis=1)
-        starts = np.flatnonzero(np.r_[True, (np.diff(keys, axis=0) != 0).any(axis=1)]) if len(order) else []
-        for rows in np.split(order, starts[1:]) if len(order) else []:
-            self._add(RoundBatch(*(column[rows] for column in rounds)), gram, moment)
+        starts = 1 + np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1))
+        for rows in np.split(order, starts) if order.size else []:
+            self._add(take_rows(rounds, rows), gram, moment)
         return FactoredEvidence(gram, moment)
 
     def absorb(self, evidence: FactoredEvidence) -> FactoredLinear:
@@ -135,7 +135,7 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         """
         precision, shift = self.precision.copy(), self.shift.copy()
         for row in range(rounds.n_rows):
-            self._add(RoundBatch(*(column[row : row + 1] for column in rounds)), precision, shift)
+            self._add(take_rows(rounds, slice(row, row + 1)), precision, shift)
         return structs.replace(self, precision=precision, shift=shift)
 
     def decayed(self, elapsed_days: float) -> FactoredLinear:
@@ -145,7 +145,9 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         keep = float(np.exp2(-elapsed_days / self.half_life_days))
         precision = self.precision * keep
         precision[np.diag_indices_from(precision)] += (1 - keep) * self.prior_precision
-        return structs.replace(self, precision=precision, shift=keep * self.shift + (1 - keep) * self.prior_shift)
+        return structs.replace(
+            self, precision=precision, shift=keep * self.shift + (1 - keep) * self.prior_shift
+        )
 
     def _add(self, rounds: RoundBatch, precision: FloatArray, shift: FloatArray) -> None:
         """Add rounds that share action and product to the statistics, in place."""

@@ -96,7 +96,9 @@ class Layout(Struct, frozen=True, dict=True):
         pairs = self.pair_start + self.pairs_of[action - 1]
         return np.concatenate([*blocks, pairs, self.organic_block(product)])
 
-    def design(self, features: FloatArray, uplift: FloatArray, organic: FloatArray, contacted: bool) -> FloatArray:
+    def design(
+        self, features: FloatArray, uplift: FloatArray, organic: FloatArray, contacted: bool
+    ) -> FloatArray:
         """(n, nnz) design rows of rounds with one action, in the order of `parameters_of`."""
         plain = features * organic[:, None]
         if not contacted:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arrays import Float32Array, FloatArray, IntArray, check_shape
+from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
@@ -100,7 +100,7 @@ class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rat
         """The posterior after rounds, added one row at a time in order (see FactoredLinear.fold)."""
         folded = self
         for row in range(rounds.n_rows):
-            one = RoundBatch(*(column[row : row + 1] for column in rounds))
+            one = take_rows(rounds, slice(row, row + 1))
             folded = folded.absorb(folded.evidence(one))
         return folded
 

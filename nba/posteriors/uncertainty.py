@@ -23,7 +23,9 @@ class QuadraticSpread(NamedTuple):
     scale: FloatArray  # (A - 1,) forecast rate of each action's product
 
     @staticmethod
-    def of_blocks(blocks: FloatArray, linear: FloatArray, constant: FloatArray, scale: FloatArray) -> QuadraticSpread:
+    def of_blocks(
+        blocks: FloatArray, linear: FloatArray, constant: FloatArray, scale: FloatArray
+    ) -> QuadraticSpread:
         """From full matrices Q (A - 1, K, K)."""
         rows, columns = np.triu_indices(blocks.shape[1])
         packed = blocks[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)

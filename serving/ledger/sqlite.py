@@ -184,7 +184,7 @@ class SQLiteLedger:
         return SQLiteReader(self.path)
 
     def is_writable(self) -> bool:
-        """Whether the last commit went well; after one that did not, asking tries a write for the next asker."""
+        """Whether the last commit went well; if not, a write is tried, and a later asker sees if it did."""
         if self.writer.is_alive:
             return True
         if not self.writer.is_closed:

@@ -1,0 +1,81 @@
+"""What the schema of a request cannot say: which ids and times are possible, and what is the same."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec import structs
+
+from serving.ids import made_at
+from serving.ledger import DecisionRow
+from serving.ledger.records import from_micros, to_micros
+from serving.problems import invalid, token
+from serving.wire import DecisionRequest, Feedback, fingerprint_of
+
+CLOCK_SKEW = timedelta(minutes=1)  # between machines, before an id counts as from the future
+EARLIEST_OUTCOME = timedelta(days=1)  # before its decision: clocks and time zones of other systems
+PLANNING = timedelta(days=366)  # how far ahead of the clock a decision may be asked for
+OLDEST_YEAR, NEWEST_YEAR = 2000, 2999
+
+
+def check_same_request(stored: str, fingerprint: str) -> None:
+    """Refuse a request id that was used for another request."""
+    if stored != fingerprint:
+        rule = "was used for another request; a new question needs a new id"
+        raise invalid("/request_id", rule, slug="request-id-reused")
+
+
+def issued(decision_id: str, now: datetime) -> str:
+    """The id in canonical form, if this service can have made it."""
+    made = made_at(decision_id.lower())
+    if made is None:
+        raise invalid(
+            "/decision_id", "must be the id of a decision (a UUID of version 7)", slug="unknown-decision"
+        )
+    if made > now + CLOCK_SKEW:
+        raise invalid(
+            "/decision_id", "is dated in the future: this service did not make it", slug="unknown-decision"
+        )
+    return decision_id.lower()
+
+
+def decision_time(at: datetime | None, now: datetime) -> datetime:
+    """When a decision is for: now, unless the request says otherwise and may."""
+    if at is None:
+        return now
+    if at.year < OLDEST_YEAR or at > now + PLANNING:
+        raise invalid(
+            "/at", f"must lie between {OLDEST_YEAR} and {PLANNING.days} days from now, got {at.isoformat()}"
+        )
+    return at.astimezone(now.tzinfo)
+
+
+def outcome_time(occurred_at: datetime, row: DecisionRow | None) -> int:
+    """Microseconds of an outcome's time, if it can be true."""
+    if not OLDEST_YEAR <= occurred_at.year <= NEWEST_YEAR:
+        raise invalid(
+            "/occurred_at", f"the year must lie in {OLDEST_YEAR} to {NEWEST_YEAR}, got {occurred_at.year}"
+        )
+    if row is not None and occurred_at < from_micros(row.at) - EARLIEST_OUTCOME:
+        decided = from_micros(row.at).isoformat()
+        raise invalid("/occurred_at", f"an outcome cannot come before its decision, which is of {decided}")
+    return to_micros(occurred_at)
+
+
+def feedback_fingerprint(feedback: Feedback, outcome: str, occurred_at: int) -> str:
+    """Equal for feedback that says the same in other words; a time that was not given stays open."""
+    moment = from_micros(occurred_at) if feedback.occurred_at else None
+    same = {
+        "decision_id": feedback.decision_id.lower(),
+        "value": feedback.value or 0.0,
+        "occurred_at": moment,
+    }
+    return fingerprint_of(structs.replace(feedback, outcome=outcome, **same))
+
+
+def attribute_pointer(pointer: str, request: DecisionRequest) -> str:
+    """The pointer into the body of a pointer below the attributes, whose names may hold "/" and "~"."""
+    name = pointer[1:]
+    if name in request.customer.attributes:
+        name = token(name)
+    return f"/customer/attributes/{name}"
