@@ -140,11 +140,15 @@ def rollback(store: Path) -> Change:
 
 def point(client: Any, alias: str, version: int, previous: int | None) -> Change:
     """Set an alias; `previous` is the version it points to so far."""
-    if previous != version:
+    from mlflow.exceptions import MlflowException
+
+    try:
         # The way back first: a crash between the two calls must not lose the old champion.
-        if alias == CHAMPION and previous is not None:
+        if alias == CHAMPION and previous not in (None, version):
             client.set_registered_model_alias(MODEL, ROLLBACK, str(previous))
         client.set_registered_model_alias(MODEL, alias, str(version))
+    except MlflowException as error:
+        raise NBAError(f"{alias!r} cannot be an alias: {error.message}") from None
     return Change(alias=alias, version=version, previous=previous)
 
 

@@ -131,7 +131,7 @@ def _learn(snapshot: Snapshot, results: list[StretchResult]) -> Snapshot:
 def run_stretch(work: Stretch, report: Report) -> StretchResult:
     """Run one block for some days: decide, respond, credit, watch; a pure function of its argument."""
     schedule = ExposureSchedule.of(work.world.config.catalogue)
-    block, taught, keys, daily = work.block, [], [], []
+    block, bank, taught, keys, daily = work.block, work.bank, [], [], []
     decisions, outcomes = [], []
     for _ in range(work.days):
         world, state = work.world, block.state
@@ -143,7 +143,7 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         ledger, watched = ledger.passing(state.day, schedule)
         taught += [closed.rounds, watched.rounds]
         keys += [_keys(state, part) for part in (closed, watched)]
-        oracle = Oracle(expected_values(world, state, day.rows), work.bank.eligible(day.contexts).mask)
+        oracle = Oracle(expected_values(world, state, day.rows), bank.eligible(day.contexts).mask)
         tally = DayTally(day.rows, day.batch, responses, conversions, oracle)
         daily.append(day_row(world, tally))
         if work.logged:

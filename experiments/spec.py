@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
-
-import msgspec
 from msgspec import Struct
 
 from nba.arbitration import Arbitration
@@ -15,6 +11,7 @@ from nba.policies import Policy
 from nba.posteriors import Model
 from nba.propensity import Floor
 from nba.strategy import Strategy
+from simulator.files import load_toml
 from simulator.world import World
 
 CONTROL = "no-contact"
@@ -111,19 +108,4 @@ class Experiment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def load_experiment(name: str) -> Experiment:
     """A shipped experiment by name, or a TOML file by path."""
-    folder = resources.files("experiments") / "specs"
-    shipped, is_path = folder / f"{name}.toml", name.endswith(".toml")
-    if not is_path and not shipped.is_file():
-        known = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
-        raise InvalidConfig(
-            name, "", f"no such experiment; use one of {', '.join(known)}, or the path of a .toml file"
-        )
-    try:
-        text = Path(name).read_bytes() if is_path else shipped.read_bytes()
-        return msgspec.toml.decode(text, type=Experiment)
-    except OSError as error:
-        raise InvalidConfig(name, "", f"cannot be read: {error.strerror}") from None
-    except InvalidConfig as error:
-        raise InvalidConfig(name, error.pointer, error.rule) from None
-    except msgspec.MsgspecError as error:
-        raise InvalidConfig(name, "", str(error)) from None
+    return load_toml(name, "experiments", "specs", Experiment)

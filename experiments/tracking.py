@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
@@ -27,6 +28,7 @@ from experiments.store import artifact_folder, open_store
 from nba.bundle import bundle_digest, save_bundle
 from nba.errors import NBAError
 
+SERVER = "http://127.0.0.1:5000"  # where `mlflow server` listens unless told otherwise
 _SWEEP, _STRATEGY, _SCENARIO, _ROLE = "nba.sweep_id", "nba.policy", "nba.scenario", "nba.role"
 _NOTE, _NOTE_CHARACTERS = "mlflow.note.content", 8_000
 _PARAM_CHARACTERS = 6_000
@@ -46,6 +48,16 @@ class Recorded(NamedTuple):
     alias: str  # that the version got: champion, or challenger if it failed the gate
     sweep_id: str
 
+    def compare_link(self, server: str = SERVER) -> str:
+        """The page of MLflow that draws this result's runs beside each other, and no older ones."""
+        runs = quote(f"tags.`{_SWEEP}` = '{self.sweep_id}'")
+        return f"{server}/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART&searchFilter={runs}"
+
+    def report_link(self, strategy: str, server: str = SERVER) -> str:
+        """The page of MLflow that shows the report."""
+        run = f"{server}/#/experiments/{self.experiment_id}/runs/{self.run_ids[strategy]}"
+        return f"{run}/artifacts/report/index.html"
+
 
 def record(result: ExperimentResult, store: Path) -> Recorded:
     """Log a result to the store, which is made if need be, and register its champion."""
@@ -57,7 +69,8 @@ def record(result: ExperimentResult, store: Path) -> Recorded:
         folder = Path(name)
         write_files(result, folder / "shared")
         run_ids = {}
-        for number, one in enumerate(result.results):
+        # The best one last: MLflow lists the newest run first, and draws only the first ten.
+        for number, one in enumerate(reversed(result.results)):
             own = folder / str(number)
             digest = bundle_digest(save_bundle(one.snapshot, own / "bundle"))
             tags = common | _strategy_tags(result, one) | {"nba.bundle_digest": digest}
@@ -120,8 +133,8 @@ def _log_run(
 
     result, one = found
     now = int(time.time() * 1000)
-    begun = now - int(1000 * (one.train_seconds + one.evaluate_seconds))
-    run_id = str(client.create_run(experiment_id, begun, tags, one.spec.name).info.run_id)
+    note = {_NOTE: f"{one.spec.description}\n\n{result.verdict}".strip()[:_NOTE_CHARACTERS]}
+    run_id = str(client.create_run(experiment_id, now, tags | note, one.spec.name).info.run_id)
     metrics = [Metric(key, value, now, step) for key, step, value in _metrics(result, one)]
     params = [Param(key, value[:_PARAM_CHARACTERS]) for key, value in _params(result, one).items()]
     try:
@@ -183,9 +196,8 @@ def _common_tags(result: ExperimentResult) -> dict[str, str]:
 def _strategy_tags(result: ExperimentResult, one: StrategyResult) -> dict[str, str]:
     name = one.spec.name
     role = "champion" if name == result.champion else "control" if name == CONTROL else "challenger"
-    note = f"{one.spec.description}\n\n{result.verdict}".strip()
     data = sha256(one.training_daily.tobytes() + one.evaluation_daily.tobytes()).hexdigest()
-    return {_STRATEGY: name, _ROLE: role, "nba.data_digest": data, _NOTE: note[:_NOTE_CHARACTERS]}
+    return {_STRATEGY: name, _ROLE: role, "nba.data_digest": data}
 
 
 def _gate_tags(winner: StrategyResult) -> dict[str, str]:

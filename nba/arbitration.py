@@ -30,7 +30,7 @@ class FatiguePrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     slope: float = 0.0
 
     def per_channel(self, catalogue: Catalogue) -> FloatArray:
-        """(C,) price of a contact of an unfatigued customer."""
+        """(C,) price of a contact of an unfatigued customer; an unknown channel is an UnknownAction."""
         for name in self.levels:
             catalogue.level("channel", name)
         return np.array([self.levels.get(channel.name, self.otherwise) for channel in catalogue.channels])

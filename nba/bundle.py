@@ -32,6 +32,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sha256: dict[str, str]  # file name -> checksum
 
 
+class _Format(Struct, frozen=True):
+    format: int
+
+
 def posterior_bytes(posterior: Posterior) -> bytes:
     """The learnt state of a posterior; equal posteriors give equal bytes."""
     buffer = io.BytesIO()
@@ -73,12 +77,7 @@ def save_bundle(snapshot: Snapshot, path: Path) -> Path:
 
 def load_bundle(path: Path) -> Snapshot:
     """Read a snapshot back; a missing, damaged or foreign bundle is a BundleError."""
-    try:
-        manifest = msgspec.json.decode(_read(path, MANIFEST), type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise BundleError(f"{path.name}/{MANIFEST} is not a bundle manifest: {error}.") from None
-    if manifest.format != FORMAT:
-        raise BundleError(f"{path.name} has bundle format {manifest.format}; this nba reads {FORMAT}.")
+    manifest = _manifest(path)
     arrays = _read(path, ARRAYS)
     if sha256(arrays).hexdigest() != manifest.sha256.get(ARRAYS):
         raise BundleError(f"{path.name}/{ARRAYS} does not match its checksum; fetch the bundle again.")
@@ -89,6 +88,24 @@ def load_bundle(path: Path) -> Snapshot:
         version=manifest.version,
         posterior_seq=manifest.posterior_seq,
     )
+
+
+def _manifest(path: Path) -> Manifest:
+    """The checked manifest; its format is read first, because another format may have other fields."""
+    text = _read(path, MANIFEST)
+    try:
+        found = msgspec.json.decode(text, type=_Format).format
+        if found != FORMAT:
+            raise BundleError(f"{path.name} has bundle format {found}; this nba reads {FORMAT}.")
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path.name}/{MANIFEST} is not a bundle manifest: {error}.") from None
+    n_resources = manifest.strategy.catalogue.resource_use.shape[1]
+    if len(manifest.prices) != n_resources:
+        raise BundleError(
+            f"{path.name}/{MANIFEST}: prices must be {n_resources}, got {len(manifest.prices)}."
+        )
+    return manifest
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -22,6 +22,12 @@ class InvalidConfig(NBAError, ValueError):
         return InvalidConfig, (self.source, self.pointer, self.rule)
 
 
+def require(holds: bool, source: str, pointer: str, rule: str) -> None:
+    """Raise InvalidConfig unless a rule holds."""
+    if not holds:
+        raise InvalidConfig(source, pointer, rule)
+
+
 class BadContext(NBAError, ValueError):
     """A context cannot be encoded; `pointer` is the JSON pointer below the attributes."""
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from nba.arrays import FloatArray, IntArray
 from nba.catalogue import Catalogue
+from nba.errors import require
 
 
 class FatigueKernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,6 +17,15 @@ class FatigueKernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     long_half_life_days: float = 15.0
     within_family: float = 0.3
     across_families: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("short_half_life_days", "long_half_life_days"):
+            value = getattr(self, name)
+            require(0 < value < np.inf, "fatigue", name, f"must be finite and above 0, got {value}")
+        for name in ("within_family", "across_families"):
+            value = getattr(self, name)
+            require(0 <= value < np.inf, "fatigue", name, f"must be finite and >= 0, got {value}")
 
     def spill(self, catalogue: Catalogue) -> FloatArray:
         """(C, C) what a contact in the row's channel adds to the counters of the column's channel."""

@@ -19,7 +19,10 @@ _CLIP = 4.0  # standard deviations; an outlier must not dominate a linear score
 
 
 class Numeric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="numeric"):
-    """A number, standardised by `mean` and `scale`; a missing one counts as the mean."""
+    """A number, standardised by `mean` and `scale`.
+
+    A missing one is NaN in the raw column, so that rules can fail closed; the model sees the mean.
+    """
 
     name: str
     mean: float = 0.0
@@ -29,7 +32,7 @@ class Numeric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     def raw(self, value: AttributeValue) -> float:
         """Check one attribute value."""
         if value is None:
-            return self.mean
+            return float("nan")
         # An integer beyond the floats compares well; isfinite would overflow on it.
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not -_LARGEST <= value <= _LARGEST:  # type: ignore[operator]
@@ -38,7 +41,8 @@ class Numeric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
     def encode(self, raw: AnyArray) -> FloatArray:
         """(B,) to (B, 1)."""
-        return np.clip((raw[:, None] - self.mean) / self.scale, -_CLIP, _CLIP)
+        standardised = np.nan_to_num((raw[:, None] - self.mean) / self.scale, nan=0.0)
+        return np.clip(standardised, -_CLIP, _CLIP)
 
     @property
     def labels(self) -> tuple[str, ...]:

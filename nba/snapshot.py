@@ -22,7 +22,7 @@ from nba.strategy import Strategy
 
 # Contexts are scored in tiles of this many rows, short ones padded, because the bits of a matrix
 # product depend on its shape: a decision then replays to the same bytes alone or in any batch.
-TILE = 8
+TILE = 4
 
 
 class Frozen(NamedTuple):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.constraints import ContactPolicy, Rule
 from nba.context import Context, ContextBatch
-from nba.errors import BadContext, UnknownAction
+from nba.errors import BadContext, InvalidConfig, UnknownAction
 from nba.fatigue import FatigueKernel
 from nba.features import FeatureSchema
 from nba.policies import Policy
@@ -45,6 +45,43 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     floor: Floor = Floor()
     fatigue: FatigueKernel = FatigueKernel()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Ask every rule about nobody, so that one that names something unknown is refused here."""
+        nobody = self._nobody()
+        for index, rule in enumerate(self.rules):
+            self._try(f"rules[{index}]", partial(rule.allows, nobody, self.catalogue, self.schema))
+        self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
+        prices = np.zeros(self.catalogue.resource_use.shape[1])
+        self._try("arbitration", partial(self.arbitration.values, self.catalogue))
+        self._try("arbitration", partial(self.arbitration.charges, self.catalogue, prices, nobody.fatigue))
+
+    def _try(self, pointer: str, ask: Callable[[], object]) -> None:
+        try:
+            ask()
+        except UnknownAction as error:
+            raise InvalidConfig(f"strategy {self.name}", pointer, str(error)) from None
+        except KeyError as error:
+            known = ", ".join(column.name for column in self.schema.columns)
+            rule = f"attribute {error} is not declared in the schema; it knows {known}"
+            raise InvalidConfig(f"strategy {self.name}", pointer, rule) from None
+
+    def _nobody(self) -> ContextBatch:
+        """A batch of no contexts."""
+        c, _, p = self.catalogue.shape
+        none, at = np.zeros(0), np.zeros(0, dtype="datetime64[s]")
+        columns = {column.name: none for column in self.schema.columns}
+        return ContextBatch(
+            customer_ids=np.zeros(0, dtype=object),
+            at=at,
+            features=np.zeros((0, self.schema.n_columns)),
+            attributes=columns,
+            consents=np.zeros((0, c), dtype=np.bool_),
+            fatigue=np.zeros((0, c, 2)),
+            contact_counts=np.zeros((0, len(self.contact_policy.windows_days), c + 1), dtype=np.int64),
+            owned=np.zeros((0, p), dtype=np.bool_),
+            offer_age_days=np.zeros((0, p)),
+        )
 
     @cached_property
     def rule_names(self) -> tuple[str, ...]:

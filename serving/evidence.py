@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from nba.arrays import join_rows
-from nba.bundle import posterior_bytes, posterior_from_bytes
 from nba.context import Context
 from nba.decision import Decision
 from nba.exposure import probe_products
@@ -79,10 +78,6 @@ class Folder:
         if events:
             self.seq = events[-1].event.seq
         return bool(rounds) or any(event.outcome == "converted" for event in (one.event for one in events))
-
-    def canonical(self) -> Posterior:
-        """The posterior as a restart would load it, so that an interrupted run has the same draws."""
-        return posterior_from_bytes(posterior_bytes(self.posterior), self._strategy)
 
     def _round(self, logged: LoggedEvent) -> RoundBatch | None:
         event = logged.event

@@ -118,7 +118,7 @@ class OnlineLearner:
         return is_news
 
     def _publish(self, now: datetime) -> Snapshot:
-        snapshot = self.base.at(self._folder.canonical(), self._folder.seq)
+        snapshot = self.base.at(self._folder.posterior, self._folder.seq)
         _ = snapshot.frozen  # draw here, not in the first request that needs it
         self.published = Published(snapshot, now)
         return snapshot

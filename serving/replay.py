@@ -61,7 +61,7 @@ class _Replay:
         for row in self._rows():
             if snapshot is None or snapshot.posterior_seq != row.posterior_seq:
                 self._fold_to(row.posterior_seq)
-                snapshot = self._base.at(self._folder.canonical(), row.posterior_seq)
+                snapshot = self._base.at(self._folder.posterior, row.posterior_seq)
                 snapshots += 1
             decisions += 1
             if not _is_same(row, snapshot):

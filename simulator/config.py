@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,39 @@ from msgspec import Struct
 
 from nba.catalogue import Catalogue
 from nba.constraints import ContactPolicy, Rule
-from nba.errors import InvalidConfig
+from nba.errors import InvalidConfig, require
 from nba.features import FeatureSchema
+from nba.policies import NoContact
+from nba.posteriors import SegmentRatesModel
+from nba.strategy import Strategy
 
 N_INTERESTS = 4
 N_RECEPTIVITY = 4
+HISTORY_DAYS = 32
 STAGES = ("onboarding", "growth", "mature", "at_risk", "dormant")
+
+# What a bank may observe of a simulated customer: the columns that a world's schema chooses from.
+OBSERVED = (
+    "age",
+    "is_60_plus",
+    "wealth_tier",
+    "digital_index",
+    "tenure_years",
+    "segment",
+    "stage",
+    "interest_saving",
+    "interest_investing",
+    "interest_borrowing",
+    "interest_daily",
+    "has_app",
+    "digital_engagement",
+    "human_engagement",
+    "active_mornings",
+    "active_evenings",
+    "active_weekends",
+    "risk_class",
+    "days_to_key_day",
+)
 
 Row = tuple[float, ...]
 
@@ -100,7 +128,12 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     life_cycle: LifeCycleConfig
 
     def __post_init__(self) -> None:
-        """Check lengths and probabilities."""
+        """Check lengths, probabilities, and that rules and schema name what exists."""
+        self._check_tables()
+        self._check_numbers()
+        self._check_names()
+
+    def _check_tables(self) -> None:
         c, t, p = self.catalogue.shape
         people, answer, stage = self.population, self.response, self.life_cycle
         n_segments, n_stages = len(self.schema.segments), len(STAGES)
@@ -119,13 +152,44 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise InvalidConfig(
                 self.name, "response.receptivity", f"needs {N_RECEPTIVITY} rows of {t} timings"
             )
+
+    def _check_numbers(self) -> None:
+        people, answer = self.population, self.response
         for pointer, row in self._probabilities().items():
             if not all(0.0 <= value <= 1.0 for value in row):
                 raise InvalidConfig(self.name, pointer, f"must lie in [0, 1], got {list(row)}")
         if not np.isclose(sum(people.segment_shares), 1.0):
             raise InvalidConfig(self.name, "population.segment_shares", "must sum to 1")
-        if self.decide_every_days < 1:
-            raise InvalidConfig(self.name, "decide_every_days", f"must be >= 1, got {self.decide_every_days}")
+        for name in ("lift", "organic"):
+            row = getattr(answer, name)
+            rule = f"must be finite and >= 0, got {list(row)}"
+            require(all(0 <= value < np.inf for value in row), self.name, f"response.{name}", rule)
+        every = self.decide_every_days
+        require(every >= 1, self.name, "decide_every_days", f"must be >= 1, got {every}")
+
+    def _check_names(self) -> None:
+        try:
+            date.fromisoformat(self.start)
+        except ValueError:
+            raise InvalidConfig(
+                self.name, "start", f"must be a date like 2026-03-02, got {self.start!r}"
+            ) from None
+        unseen = [column.name for column in self.schema.columns if column.name not in OBSERVED]
+        rule = f"customers have no {unseen}; a column must be one of {', '.join(OBSERVED)}"
+        require(not unseen, self.name, "schema.columns", rule)
+        for index, limit in enumerate(self.contact.policy.limits):
+            rule = f"a simulated history is {HISTORY_DAYS - 1} days long, got {limit.days}"
+            require(limit.days < HISTORY_DAYS, self.name, f"contact.policy.limits[{index}].days", rule)
+        # A strategy asks every rule about nobody, and so finds unknown names.
+        Strategy(
+            name=self.name,
+            catalogue=self.catalogue,
+            schema=self.schema,
+            model=SegmentRatesModel(),
+            policy=NoContact(),
+            rules=self.contact.rules,
+            contact_policy=self.contact.policy,
+        )
 
     def _probabilities(self) -> dict[str, Row]:
         people, answer, stage = self.population, self.response, self.life_cycle

@@ -6,8 +6,8 @@ import numpy as np
 
 from nba.arrays import FloatArray, IntArray
 from nba.context import ContextBatch
-from simulator.config import WorldConfig
-from simulator.state import HISTORY_DAYS, WorldState
+from simulator.config import HISTORY_DAYS, WorldConfig
+from simulator.state import WorldState
 
 
 def observe(config: WorldConfig, state: WorldState, rows: IntArray, date: np.datetime64) -> ContextBatch:

@@ -18,7 +18,8 @@ _AGE, _SEGMENT, _WEALTH, _DIGITAL, _TENURE, _PAYDAY, _RECEPTIVE, _SEEN_RECEPTIVE
 _RESPONSIVE, _PHASE = 11, 12
 _INTEREST, _SEEN_INTEREST, _PREFERENCE, _SEEN_PREFERENCE = 100, 200, 300, 400
 _CONSENT, _OWNED = 500, 600
-_SILVER_AGE = 60
+_SILVER_AGE = 60.0
+_TINY = 1e-12
 _AFFINITY_SCALE = 0.6  # assumed: log factor on hazards per unit of loading times interest
 _STAGE_SHARES = (0.08, 0.22, 0.45, 0.13, 0.12)  # assumed, order of STAGES
 _PAYDAYS = (1, 10, 15, 25)  # assumed
@@ -137,10 +138,11 @@ def _affinity(config: WorldConfig, interests: FloatArray) -> FloatArray:
 
 def _ages(uniforms: FloatArray, share_60_plus: float) -> FloatArray:
     """Ages 18 to 90 with a given share from 60 on, uniform below and falling above."""
-    young = 18.0 + (60.0 - 18.0) * uniforms / (1.0 - share_60_plus)
-    above = np.clip((uniforms - (1.0 - share_60_plus)) / share_60_plus, 0.0, 1.0)
-    old = 60.0 + 30.0 * (1.0 - np.sqrt(1.0 - above))
-    return np.floor(np.where(uniforms < 1.0 - share_60_plus, young, old))
+    share_young = 1.0 - share_60_plus
+    young = 18.0 + (_SILVER_AGE - 18.0) * uniforms / max(share_young, _TINY)
+    above = np.clip((uniforms - share_young) / max(share_60_plus, _TINY), 0.0, 1.0)
+    old = _SILVER_AGE + 30.0 * (1.0 - np.sqrt(1.0 - above))
+    return np.floor(np.where(uniforms < share_young, young, old))
 
 
 def _segments(config: WorldConfig, uniforms: FloatArray, silver: BoolArray) -> IntArray:
@@ -152,15 +154,15 @@ def _segments(config: WorldConfig, uniforms: FloatArray, silver: BoolArray) -> I
     others = np.where(np.arange(len(names)) == code, 0.0, shares)
     elder = others.copy()
     elder[[i for i, name in enumerate(names) if name == "student"]] = 0.0
-    share_silver = min(1.0, shares[code] / config.population.share_60_plus)
-    among_elder = (1.0 - share_silver) * elder / elder.sum()
+    share_silver = min(1.0, shares[code] / max(config.population.share_60_plus, _TINY))
+    among_elder = (1.0 - share_silver) * elder / max(elder.sum(), _TINY)
     among_elder[code] = share_silver
     # What the older customers take of a segment, the younger ones must not: shares hold over all ages.
     share_old = config.population.share_60_plus
     among_young = np.clip(
         others - share_old * np.where(np.arange(len(names)) == code, 0.0, among_elder), 0.0, None
     )
-    below = np.searchsorted(np.cumsum(among_young / among_young.sum()), uniforms, side="right")
+    below = np.searchsorted(np.cumsum(among_young / max(among_young.sum(), _TINY)), uniforms, side="right")
     above = np.searchsorted(np.cumsum(among_elder), uniforms, side="right")
     return np.where(silver, above, below).clip(max=len(names) - 1)
 
@@ -179,12 +181,10 @@ def _seen_preferences(
     """Past engagement, digital and human, as noisy averages of the true channel preferences."""
     digital = np.array([channel.family == "digital" for channel in config.catalogue.channels])
     sd = max(config.population.preference_sd, 1e-9)
-    means = [preference[:, group].mean(axis=1) * np.sqrt(group.sum()) / sd for group in (digital, ~digital)]
-    names = ("digital_engagement", "human_engagement")
-    return {
-        name: (mean + 0.5 * noise[:, i]) / np.hypot(1, 0.5)
-        for i, (name, mean) in enumerate(zip(names, means, strict=True))
-    }
+    # A group without channels has mean 0: nothing is known of it.
+    sums = [preference[:, group].sum(axis=1) / np.sqrt(max(group.sum(), 1)) for group in (digital, ~digital)]
+    seen = [(total / sd + 0.5 * draw) / np.hypot(1.0, 0.5) for total, draw in zip(sums, noise.T, strict=True)]
+    return dict(zip(_CONTACT_TRAITS, seen, strict=True))
 
 
 def _seen_activity(config: WorldConfig, receptivity: IntArray, uniforms: FloatArray) -> dict[str, FloatArray]:

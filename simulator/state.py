@@ -8,9 +8,9 @@ import numpy as np
 
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import Catalogue
+from simulator.config import HISTORY_DAYS
 from simulator.population import Population
 
-HISTORY_DAYS = 32
 _LONG_AGO = -10_000
 
 

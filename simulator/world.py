@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from functools import cached_property
-from importlib import resources
-from pathlib import Path
-from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from scipy.special import gammaincinv
 
 from nba.arrays import BoolArray, FloatArray, IntArray, TimeArray, join_rows, take_rows
 from nba.context import ContextBatch
-from nba.errors import InvalidConfig
 from nba.fatigue import FatigueKernel
 from nba.randomness import Purpose, keyed_uniforms
 from simulator.calibrate import Calibration, calibrate
-from simulator.config import WorldConfig
+from simulator.config import HISTORY_DAYS, WorldConfig
+from simulator.files import load_toml
 from simulator.life_cycle import next_stage
 from simulator.observation import days_until, observe
 from simulator.population import draw_population
 from simulator.response import Coefficients, ResponseTables, Situation, response_tables
-from simulator.state import HISTORY_DAYS, Conversions, Pending, Responses, WorldState, first_state
+from simulator.state import Conversions, Pending, Responses, WorldState, first_state
 
 _ENGAGEMENT_HALF_LIFE_DAYS = 15.0
 
@@ -213,35 +209,6 @@ class World(Struct, frozen=True, dict=True):
         return take_rows(later, ~served)
 
 
-class WorldReport(NamedTuple):
-    """What a built world says about itself in one line."""
-
-    name: str
-    n_actions: int
-    calibration_source: str
-
-
 def load_world(name: str) -> World:
     """A shipped world by name, or a TOML file by path, with its constants fitted from the UCI calls."""
-    shipped = resources.files("simulator") / "worlds" / f"{name}.toml"
-    is_path = name.endswith(".toml")
-    if not is_path and not shipped.is_file():
-        known = sorted(
-            p.name[:-5]
-            for p in (resources.files("simulator") / "worlds").iterdir()
-            if p.name.endswith(".toml")
-        )
-        raise InvalidConfig(
-            name, "", f"no such world; use one of {', '.join(known)}, or the path of a .toml file"
-        )
-    try:
-        text = Path(name).read_bytes() if is_path else shipped.read_bytes()
-    except OSError as error:
-        raise InvalidConfig(name, "", f"cannot be read: {error.strerror}") from None
-    try:
-        config = msgspec.toml.decode(text, type=WorldConfig)
-    except InvalidConfig as error:
-        raise InvalidConfig(name, error.pointer, error.rule) from None
-    except msgspec.MsgspecError as error:
-        raise InvalidConfig(name, "", str(error)) from None
-    return World(config, calibrate())
+    return World(load_toml(name, "simulator", "worlds", WorldConfig), calibrate())

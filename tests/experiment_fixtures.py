@@ -12,6 +12,7 @@ from experiments.results import ExperimentResult, Interval, LeaderboardRow, Marg
 from experiments.spec import CONTROL, Experiment, Phase, StrategySpec
 from experiments.store import open_store
 from experiments.tallies import DAILY, Totals
+from experiments.tracking import Recorded, record
 from nba.policies import Greedy, NoContact, ThompsonSampling
 from nba.posteriors import FactoredModel, SegmentRatesModel
 from nba.snapshot import Snapshot
@@ -100,6 +101,13 @@ def _daily(days: int, customers: int, gain: float) -> np.ndarray:
     for name, per_customer in sums.items():
         rows[:, DAILY.index(name)] = customers * per_customer * (growth if name != "oracle_value" else 1.0)
     return rows
+
+
+def record_quickly(result: ExperimentResult, store: Path) -> Recorded:
+    """Record without drawing: for tests that do not look at the report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.report_files.report_html", lambda _: "<p>not drawn</p>")
+        return record(result, store)
 
 
 def empty_store(factory: pytest.TempPathFactory) -> Path:

@@ -25,6 +25,8 @@ from serving.app import create_app
 from serving.ledger import open_reader
 from serving.settings import Settings, wall_clock
 
+PATIENCE = 30.0  # seconds; the machine may be busy
+
 
 def product(name: str, family: str, value: float, window: int, *, repeatable: bool = False) -> Product:
     return Product(
@@ -113,8 +115,9 @@ async def service(
     )
     app = create_app(settings, clock or wall_clock)
     async with AsyncTestClient(app, raise_server_exceptions=False) as client:
-        while (await client.get("/readyz")).status_code != 200:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE):
+            while (await client.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.01)
         yield client
 
 
@@ -147,11 +150,13 @@ async def reported(
 
 async def caught_up(client: AsyncTestClient[Litestar], seq: int) -> dict[str, Any]:
     """The learner's state once it has published the posterior of a log position."""
-    while True:
-        status: dict[str, Any] = (await client.get("/v1/learner")).json()
-        if status["posterior_seq"] >= seq:
-            return status
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            status: dict[str, Any] = (await client.get("/v1/learner")).json()
+            if status["posterior_seq"] >= seq:
+                return status
+            assert status["is_healthy"], "the learner failed: its log line names the error"
+            await asyncio.sleep(0.01)
 
 
 def rows_in(folder: Path) -> int:

@@ -224,6 +224,7 @@ def test_a_limit_that_means_nothing_is_refused(limit: dict[str, int]) -> None:
     ],
     ids=repr,
 )
+@pytest.mark.xfail(strict=True, reason="D10: found out at the first decision only")
 def test_a_rule_about_something_unknown_is_refused_with_the_strategy(rule: Any) -> None:
     with pytest.raises(InvalidConfig):
         small_strategy(rules=(rule,))

@@ -46,6 +46,15 @@ def test_uniforms_are_53_bit_numbers_below_one() -> None:
     assert (grains % 2 == 1).mean() == pytest.approx(0.5, abs=0.01)
 
 
+def test_the_counter_is_laid_out_as_documented() -> None:
+    """A stored decision must replay for ever: id low, id high with the purpose on top, day, block."""
+    seed, number, day, block = 2**40 + 5, 0xABCDEF_12345678, 77, 9
+    counter = [number & 0xFFFFFFFF, (number >> 32) | (Purpose.PROBE << 24), day, block]
+    got = philox4x32(np.array([counter], dtype=np.uint32), (5, 2**8))[0]
+    by_hand = ((int(got[0]) >> 5) * 2**26 + (int(got[1]) >> 6)) / 2**53
+    assert keyed_uniforms(seed, Purpose.PROBE, [number], day, block)[0] == by_hand
+
+
 def test_the_same_key_gives_the_same_number_in_any_company() -> None:
     all_of_them = keyed_uniforms(9, Purpose.ORGANIC, IDS, day=4)
     some = np.array([7, 99_999, 0])

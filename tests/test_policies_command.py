@@ -12,10 +12,9 @@ from typer.testing import CliRunner, Result
 
 from experiments.policies_command import app
 from experiments.registry import find, rollback
-from experiments.tracking import record
 from nba.bundle import ARRAYS, load_bundle
 from nba.errors import NBAError
-from tests.experiment_fixtures import empty_store, small_result
+from tests.experiment_fixtures import empty_store, record_quickly, small_result
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = empty_store(tmp_path_factory)
     for gain in (4.0, 5.0, 0.25):
-        record(small_result(gain=gain)._replace(champion="thompson"), store)
+        record_quickly(small_result(gain=gain)._replace(champion="thompson"), store)
     return store
 
 
@@ -132,7 +131,7 @@ def test_an_empty_store_lists_nothing_and_has_nothing_to_roll_back(store: Path) 
     assert answer(store, "list") == []
     assert "No policy is registered yet" in run(store, "list").stdout
     assert error(store, "rollback") == "No policy is registered as 'nba-policy'; registered: none yet."
-    record(small_result(), store)
+    record_quickly(small_result(), store)
     with pytest.raises(NBAError, match="only one champion was ever named"):
         rollback(store)
     assert find(store).version == 1

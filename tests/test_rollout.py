@@ -67,11 +67,11 @@ def reference(small: World) -> Rollout:
 
 
 def test_two_runs_are_identical(small: World, reference: Rollout) -> None:
-    assert reference.decisions.number.size > 400 and reference.outcomes.day.size > 50
+    assert reference.decisions.number.size > 400 and reference.outcomes.day.size > 15
     assert fingerprint(learn(small)) == fingerprint(reference)
 
 
-@pytest.mark.parametrize("size", [1, 7, 64, 89])
+@pytest.mark.parametrize("size", [7, 64, 89])
 def test_neither_log_nor_posterior_depends_on_the_size_of_blocks(
     size: int, small: World, reference: Rollout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,11 +88,11 @@ def test_workers_change_nothing(small: World, reference: Rollout, monkeypatch: p
     assert fingerprint(learn(small, Workers())) == fingerprint(reference)
 
 
-@pytest.mark.parametrize("size", [1, 37])
+@pytest.mark.parametrize("size", [1, 13])
 def test_the_whole_bank_does_not_depend_on_the_size_of_blocks(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    phase = Phase(customers=80, days=12, seed=2, settle_days=3)
+    phase = Phase(customers=30, days=12, seed=2, settle_days=3)
     snapshot = start(bank(), SegmentRatesModel(), RandomEligible(), epsilon=0.0)
     whole = rollout(bank(), snapshot, phase, logged=True)
     monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", size)
@@ -155,7 +155,7 @@ def test_every_credited_conversion_is_taught_once() -> None:
     world = small_world(products=("coupon", "card-instalment"))
     snapshot = start(world, SegmentRatesModel(pseudo_contacts=1.0), RandomEligible(), 0.0)
     # Two windows of settling, so that every round has ended.
-    phase = structs.replace(PHASE, customers=300, settle_days=40)
+    phase = structs.replace(PHASE, customers=500, settle_days=40)
     run = rollout(world, snapshot, phase, logged=True)
     prior: Any = snapshot.posterior
     posterior: Any = run.snapshot.posterior
@@ -188,9 +188,9 @@ def test_a_product_that_sells_by_itself_is_not_offered() -> None:
         response={"lift": (0.0, 0.4, 0.4), "organic": (0.0036, 2e-4, 2e-4)},
         population={"ownership_rates": (0.0, 0.1, 0.1), "consent_rates": (0.9, 0.9)},
         policy=ContactPolicy(product_rest_days=7),
-        cost=0.6,
+        cost=1.0,
     )
-    phase = Phase(customers=3000, days=60, seed=1, publish_every_days=10)
+    phase = Phase(customers=2000, days=60, seed=1, publish_every_days=10)
     shares = {}
     for model in (FactoredModel(), SegmentRatesModel()):
         learnt = rollout(world, start(world, model, RandomEligible(), 0.0), phase).snapshot

@@ -102,6 +102,21 @@ def test_a_contact_brings_the_conversions_that_the_oracle_expects() -> None:
     assert none.size == 0
 
 
+D17 = pytest.mark.xfail(strict=True, reason="D17: what is repeatable but held cannot be caused")
+
+
+@pytest.mark.parametrize(
+    ("action_id", "again"),
+    [("sms/now/membership", False), pytest.param("sms/now/coupon", True, marks=D17)],
+)
+def test_what_is_held_already_is_bought_again_only_if_it_can_be(action_id: str, again: bool) -> None:
+    world = lively()
+    state = clones(world, 3)
+    held = state._replace(owned=np.ones_like(state.owned))
+    _, sold = days_of(world, held, np.full(N, world.config.catalogue.row_of(action_id)), 20)
+    assert len(sold) > 500 if again else len(sold) == 0
+
+
 def test_caused_conversions_come_with_the_delay_of_the_product() -> None:
     """Given its mass, a contact has rung its clock by age a with probability 1 - exp(-mass F(a))."""
     world = lively(halo=1.0, delivery=(1.0, 1.0, 1.0))  # engaged or not, the mass is the same

@@ -21,7 +21,7 @@ from experiments.tracking import Recorded, UnknownExperimentError, metric_of, re
 from nba.bundle import load_bundle
 from nba.context import Context
 from nba.errors import NBAError
-from tests.experiment_fixtures import EXPERIMENT, empty_store, small_result
+from tests.experiment_fixtures import EXPERIMENT, empty_store, record_quickly, small_result
 
 
 class Written(NamedTuple):
@@ -61,6 +61,20 @@ def test_there_is_one_flat_finished_run_per_strategy(written: Written) -> None:
     assert {run.data.tags["nba.sweep_id"] for run in runs} == {written.recorded.sweep_id}
     assert not any("parentRunId" in tag for run in runs for tag in run.data.tags)
     assert [run.data.tags["nba.role"] for run in runs] == ["control", "challenger", "champion"]
+
+
+def test_links_lead_to_the_runs_of_this_result(written: Written) -> None:
+    recorded = written.recorded
+    base = f"http://host:1/#/experiments/{recorded.experiment_id}/runs"
+    wanted = f"tags.%60nba.sweep_id%60%20%3D%20%27{recorded.sweep_id}%27"
+    assert recorded.compare_link("http://host:1") == f"{base}?compareRunsMode=CHART&searchFilter={wanted}"
+    report = f"{base}/{recorded.run_ids['rules']}/artifacts/report/index.html"
+    assert recorded.report_link("rules", "http://host:1") == report
+
+
+def test_the_best_run_is_the_newest(written: Written) -> None:
+    runs = written.client.search_runs([written.recorded.experiment_id])
+    assert runs[0].info.run_name == "thompson"
 
 
 def test_metrics_are_few_and_those_of_the_result(written: Written) -> None:
@@ -189,13 +203,13 @@ def loaded(store: Path) -> Any:
 
 def test_search_gives_the_newest_leaderboard_best_first(copied: Path) -> None:
     store = copied
-    recorded = record(small_result(gain=5.0), store)
+    recorded = record_quickly(small_result(gain=5.0), store)
     rows = search(store, EXPERIMENT.name)
     assert [row["strategy"] for row in rows] == ["thompson", "rules", CONTROL]
     assert rows[0]["incremental_value"] == 5.0 and rows[0]["run_id"] == recorded.run_ids["thompson"]
     assert {row["sweep_id"] for row in rows} == {recorded.sweep_id}
     other = msgspec.structs.replace(EXPERIMENT, name="other")
-    record(small_result(experiment=other), store)
+    record_quickly(small_result(experiment=other), store)
     assert {row["experiment"] for row in search(store)} == {EXPERIMENT.name, "other"}
     with pytest.raises(UnknownExperimentError, match="it has: other, tiny trial"):
         search(store, "missing")
@@ -208,7 +222,7 @@ def test_a_store_that_was_moved_is_as_good_as_before(copied: Path, tmp_path: Pat
     run_id = search(moved)[0]["run_id"]
     assert Path(open_store(moved).get_run(run_id).info.artifact_uri).is_relative_to(moved)
     assert loaded(moved).metadata.signature is not None
-    assert record(small_result(), moved).registered_version == 2
+    assert record_quickly(small_result(), moved).registered_version == 2
     assert not copied.exists()
 
 
@@ -222,7 +236,7 @@ def test_a_run_that_breaks_off_is_marked_and_not_searched(
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_artifacts", broken)
     with pytest.raises(OSError, match="disk full"):
-        record(small_result(), store)
+        record_quickly(small_result(), store)
     client = open_store(store)
     experiment = client.get_experiment_by_name(EXPERIMENT.name)
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED"]
@@ -233,20 +247,21 @@ def test_a_run_that_breaks_off_is_marked_and_not_searched(
 def test_a_deleted_experiment_comes_back(written: Written, copied: Path) -> None:
     experiment_id = written.recorded.experiment_id
     open_store(copied).delete_experiment(experiment_id)
-    assert record(small_result(), copied).experiment_id == experiment_id
+    assert record_quickly(small_result(), copied).experiment_id == experiment_id
 
 
 def test_any_name_of_an_experiment_gives_a_folder(store: Path) -> None:
     name = "a/b: ä " + 200 * "x"
     experiment: Experiment = msgspec.structs.replace(EXPERIMENT, name=name)
-    record(small_result(experiment=experiment), store)
+    record_quickly(small_result(experiment=experiment), store)
     assert search(store)[0]["experiment"] == name
 
 
 def test_searching_nowhere_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(MissingStoreError, match="`nba demo` and `nba train` make one") as caught:
         search(tmp_path / "nowhere")
-    assert isinstance(caught.value, NBAError) and "\n" not in str(caught.value)
+    assert issubclass(MissingStoreError, NBAError)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -33,6 +33,9 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             if limit.contacts < 0 or limit.days < 1:
                 rule = f"needs contacts >= 0 and days >= 1, got {limit.contacts} and {limit.days}"
                 raise InvalidConfig("contact policy", f"limits[{index}]", rule)
+        if self.product_rest_days < 0:
+            rule = f"must be >= 0, got {self.product_rest_days}"
+            raise InvalidConfig("contact policy", "product_rest_days", rule)
 
     @cached_property
     def windows_days(self) -> tuple[int, ...]:

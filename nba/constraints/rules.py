@@ -12,6 +12,8 @@ from nba.catalogue import Catalogue, Combination
 from nba.context import ContextBatch
 from nba.features import FeatureSchema
 
+_SAFEST = 1.0
+
 
 class Consent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="consent"):
     """Only channels that the customer agreed to; no recorded consent means no contact."""
@@ -33,14 +35,18 @@ class NotOwned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
 
 class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="suitability"):
-    """No product riskier than the customer's risk class (attribute `attribute`, 1 to 5)."""
+    """No product riskier than the customer's risk class (attribute `attribute`, 1 to 5).
+
+    A customer whose class is not known is offered the safest class only.
+    """
 
     attribute: str = "risk_class"
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
         risk = np.array([product.risk_class for product in catalogue.products])
-        bearable: BoolArray = contexts.attributes[self.attribute][:, None] >= risk
+        known = np.nan_to_num(contexts.attributes[self.attribute], nan=_SAFEST)
+        bearable: BoolArray = known[:, None] >= risk
         return bearable[:, catalogue.product_of]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from nba.arrays import BoolArray, Float32Array, FloatArray
+from nba.errors import require
 from nba.posteriors import PosteriorLike
 from nba.propensity import win_shares
 
@@ -19,6 +21,10 @@ class LinUCB(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
     """
 
     alpha: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        require(0 <= self.alpha < inf, "policy linucb", "alpha", f"must be finite and >= 0, got {self.alpha}")
 
     def freeze(self, posterior: PosteriorLike, rng: np.random.Generator) -> Any:
         """The mean and the covariance."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from nba.arrays import BoolArray, Float32Array, FloatArray
+from nba.errors import require
 from nba.posteriors import PosteriorLike
 from nba.propensity import win_shares
 
@@ -22,6 +24,13 @@ class ThompsonSampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     n_draws: int = 64
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require(self.n_draws >= 1, "policy thompson", "n_draws", f"must be at least 1, got {self.n_draws}")
+        require(
+            0 <= self.scale < inf, "policy thompson", "scale", f"must be finite and >= 0, got {self.scale}"
+        )
 
     def freeze(self, posterior: PosteriorLike, rng: np.random.Generator) -> Any:
         """M posterior draws."""

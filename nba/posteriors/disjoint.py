@@ -15,6 +15,7 @@ from nba.arrays import AnyArray, Float32Array, FloatArray, check_shape, take_row
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
+from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import QuadraticSpread
 
 
@@ -142,6 +143,10 @@ class DisjointModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     level_sd: float = 0.8
     slope_sd: float = 0.3
     half_life_days: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_prior(self, "model disjoint")
 
     def prior(self, catalogue: Catalogue, schema: FeatureSchema) -> DisjointLinear:
         """The posterior before any round."""

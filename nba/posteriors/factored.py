@@ -22,6 +22,7 @@ from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
 from nba.posteriors.layout import Layout
+from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import QuadraticSpread
 
 
@@ -198,6 +199,10 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     organic_level_sd: float = 0.2
     organic_slope_sd: float = 0.08
     half_life_days: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_prior(self, "model factored")
 
     def prior(self, catalogue: Catalogue, schema: FeatureSchema) -> FactoredLinear:
         """The posterior before any round."""

@@ -15,6 +15,7 @@ from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, take_row
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
+from nba.posteriors.settings import check_prior
 
 
 class RateDraws(NamedTuple):
@@ -127,6 +128,10 @@ class SegmentRatesModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     pseudo_contacts: float = 50.0
     half_life_days: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_prior(self, "model segment_rates")
 
     def prior(self, catalogue: Catalogue, schema: FeatureSchema) -> SegmentRates:
         """The posterior before any round."""

@@ -184,6 +184,26 @@ def each_rank_is_drawn_from_what_is_left(policy: Policy) -> None:
         left[alive, actions] = False
 
 
+def the_second_rank_is_drawn_with_noise_of_its_own(policy: Policy) -> None:
+    """A z-test for each action: the inverse propensities of rank 2 count the lists that could have it."""
+    snapshot, contexts = snapshot_of(policy, 1.0), contexts_of(policy)
+    weights, expected, variance = np.zeros(13), np.zeros(13), np.zeros(13)
+    for repeat in range(20):
+        batch = snapshot.decide(contexts, ids_of(CONTEXTS, f"s{repeat}-"), limit=2)
+        alive = np.flatnonzero(batch.ranked[:, 1] >= 0)
+        left = np.ones((CONTEXTS, 13), dtype=np.bool_)
+        left[np.arange(CONTEXTS), batch.actions] = False
+        chances = snapshot.action_distribution(contexts, left)[alive]
+        weights += np.bincount(
+            batch.ranked[alive, 1], 1.0 / batch.ranked_propensities[alive, 1], minlength=13
+        )
+        expected += (chances > 0).sum(axis=0)
+        odds = np.divide(1.0 - chances, chances, out=np.zeros_like(chances), where=chances > 0)
+        variance += odds.sum(axis=0)
+    assert expected.sum() > 500
+    assert (np.abs(weights - expected) <= 4.0 * np.sqrt(variance) + 1e-9).all()
+
+
 def the_first_rank_does_not_depend_on_the_length_of_the_list(policy: Policy) -> None:
     short, long = decisions_of(policy), decisions_of(policy, limit=3)
     np.testing.assert_array_equal(short.actions, long.actions)
@@ -211,6 +231,7 @@ CHECKS: list[Check] = [
     decisions_do_not_depend_on_their_neighbours,
     ranked_lists_are_drawn_without_repeats_until_no_contact,
     each_rank_is_drawn_from_what_is_left,
+    the_second_rank_is_drawn_with_noise_of_its_own,
     the_first_rank_does_not_depend_on_the_length_of_the_list,
     another_seed_decides_otherwise_from_the_same_distribution,
 ]
