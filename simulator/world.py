@@ -172,7 +172,7 @@ class World(Struct, frozen=True, dict=True):
     def _conversions(self, state: WorldState) -> Conversions:
         """At most one conversion per customer and day: what contacts caused first, else an organic one."""
         due = take_rows(state.pending, state.pending.due == state.day)
-        possible = ~state.owned[due.customers, due.products]
+        possible = ~state.owned[due.customers, due.products] | self._repeatable[due.products]
         caused = take_rows(due, possible)
         _, first = np.unique(caused.customers, return_index=True)
         caused_rows, caused_products = caused.customers[first], caused.products[first]

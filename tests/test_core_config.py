@@ -36,7 +36,6 @@ NAN = float("nan")
         (ContactPolicy, "product_rest_days", -1),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="D11: accepted, and breaks later")
 def test_a_number_that_means_nothing_is_refused(make: Callable[..., Any], name: str, value: float) -> None:
     with pytest.raises(InvalidConfig, match=name):
         make(**{name: value})

@@ -57,20 +57,7 @@ BROKEN = {
 }  # fmt: skip
 
 
-OPEN = {
-    "no date",
-    "flag of a rule",
-    "timing of a rule",
-    "channel of a limit",
-    "long limit",
-    "unseen column",
-    "not finite",
-    "negative",
-}
-XFAIL = pytest.mark.xfail(strict=True, reason="D10, D12, D16: accepted, and breaks later")
-
-
-@pytest.mark.parametrize("case", [pytest.param(c, marks=XFAIL if c in OPEN else ()) for c in BROKEN])
+@pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_world_names_file_key_and_rule(case: str, tmp_path: Path) -> None:
     text, named = BROKEN[case]
     path = tmp_path / "my-bank.toml"
@@ -89,7 +76,7 @@ def write_bytes(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "prepare",
-    [lambda path: None, lambda path: path.mkdir(), pytest.param(write_bytes, marks=XFAIL)],
+    [lambda path: None, lambda path: path.mkdir(), write_bytes],
     ids=["missing", "folder", "bytes"],
 )
 def test_a_file_that_cannot_be_read_is_named(prepare: Callable[[Path], None], tmp_path: Path) -> None:

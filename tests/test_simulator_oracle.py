@@ -102,12 +102,9 @@ def test_a_contact_brings_the_conversions_that_the_oracle_expects() -> None:
     assert none.size == 0
 
 
-D17 = pytest.mark.xfail(strict=True, reason="D17: what is repeatable but held cannot be caused")
-
-
 @pytest.mark.parametrize(
     ("action_id", "again"),
-    [("sms/now/membership", False), pytest.param("sms/now/coupon", True, marks=D17)],
+    [("sms/now/membership", False), ("sms/now/coupon", True)],
 )
 def test_what_is_held_already_is_bought_again_only_if_it_can_be(action_id: str, again: bool) -> None:
     world = lively()

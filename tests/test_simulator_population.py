@@ -108,7 +108,6 @@ def test_first_stages_are_known_stages(people: Population) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-@pytest.mark.xfail(strict=True, reason="D15: divides by zero")
 def test_a_bank_of_the_young_or_of_the_old_alone_can_be_drawn(share: float) -> None:
     shares: dict[str, Any] = {"share_60_plus": share}
     if share == 0.0:
@@ -118,7 +117,6 @@ def test_a_bank_of_the_young_or_of_the_old_alone_can_be_drawn(share: float) -> N
     assert (drawn.age >= 60).mean() == share
 
 
-@pytest.mark.xfail(strict=True, reason="D15: mean of an empty group of channels")
 def test_traits_of_new_channels_do_not_move_the_noise_of_old_ones() -> None:
     """One block of draws per trait and channel: a bank with fewer channels has the same customers."""
     narrow = draw_population(small_world(channels=("app_push",)).config, 5, np.arange(50))
