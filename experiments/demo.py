@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 import typer
 
+from experiments.registry import MODEL, pull
 from experiments.spec import load_experiment
 from experiments.terminal import say
 from experiments.train import Training, print_links, print_result, scaled, summary, train_and_record
-from nba.bundle import save_bundle
 from nba.errors import NBAError
 
 _START_SECONDS = 60.0
@@ -55,7 +55,7 @@ def run_demo(workers: int, store: Path, out: Path, scale: float, as_json: bool) 
     begun = perf_counter()
     training = train_and_record(scaled(load_experiment("demo"), scale), workers, store)
     print_result(training)
-    exchange = _serve_and_learn(training, out)
+    exchange = _serve_and_learn(training, store, out)
     for title, body in exchange.items():
         typer.echo(f"\n{title}\n{msgspec.json.format(msgspec.json.encode(body), indent=2).decode()}")
     print_links(training.recorded, training.result.champion, store)
@@ -70,11 +70,12 @@ def run_demo(workers: int, store: Path, out: Path, scale: float, as_json: bool) 
         typer.echo(msgspec.json.encode(summary(training, perf_counter() - begun)).decode())
 
 
-def _serve_and_learn(training: Training, out: Path) -> dict[str, Any]:
+def _serve_and_learn(training: Training, store: Path, out: Path) -> dict[str, Any]:
     """Start the service on the champion, decide, convert, wait for the learner, decide again."""
     shutil.rmtree(out, ignore_errors=True)
-    bundle = save_bundle(training.result.result(training.result.champion).snapshot, out / "champion")
-    say("serving the champion")
+    version = training.recorded.registered_version
+    say(f"serving version {version} of {MODEL} from the registry")
+    bundle = pull(store, f"{MODEL}/{version}", out / "champion").path
     with _service(bundle, out / "service.sqlite") as url:
         first = _contact(url)
         feedback = {

@@ -202,6 +202,12 @@ def _signature(schema: FeatureSchema) -> Any:
     return ModelSignature(Schema(columns), params=ParamSchema([ParamSpec("output", text, "decision")]))
 
 
+def next_version(client: Any) -> int:
+    """The number that the next registered version will get."""
+    numbers = [int(one.version) for one in client.search_model_versions(f"name='{MODEL}'")]
+    return 1 + max(numbers, default=0)
+
+
 def add_version(client: Any, model: Any, run_id: str, tags: dict[str, str]) -> Change:
     """Register a logged model and name it champion; if it failed the gate and there is one, challenger."""
     # By its folder: for a source "models:/ID" MLflow 3.17 asks the global store instead of the client's.

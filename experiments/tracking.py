@@ -18,8 +18,9 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
+from msgspec import structs
 
-from experiments.registry import GATE, add_version, save_policy_model
+from experiments.registry import GATE, add_version, next_version, save_policy_model
 from experiments.report_files import write_files
 from experiments.report_series import evaluation_series, thinned, training_series
 from experiments.results import ExperimentResult, LeaderboardRow, StrategyResult
@@ -72,7 +73,10 @@ def record(result: ExperimentResult, store: Path) -> Recorded:
         # The best one last: MLflow lists the newest run first, and draws only the first ten.
         for number, one in enumerate(reversed(result.results)):
             own = folder / str(number)
-            digest = bundle_digest(save_bundle(one.snapshot, own / "bundle"))
+            # A bundle carries the version it will be registered as; 0 stands for never registered.
+            version = next_version(client) if one.spec.name == result.champion else 0
+            bundle = save_bundle(structs.replace(one.snapshot, version=version), own / "bundle")
+            digest = bundle_digest(bundle)
             tags = common | _strategy_tags(result, one) | {"nba.bundle_digest": digest}
             run_id = _log_run(client, experiment_id, (result, one), tags, (folder / "shared", own))
             if one.spec.name == result.champion:

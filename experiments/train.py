@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -12,8 +13,9 @@ from msgspec import structs
 
 from experiments.compare import run_experiment, total_customer_days
 from experiments.executor import executor
-from experiments.results import ExperimentResult
+from experiments.results import ExperimentResult, LeaderboardRow
 from experiments.spec import Experiment, Phase, load_experiment
+from experiments.store import DATABASE
 from experiments.terminal import print_leaderboard, progress, say
 from experiments.tracking import Recorded, record, search
 from simulator.world import load_world
@@ -88,15 +90,13 @@ def run_training(name: str, workers: int, store: Path, scale: float, as_json: bo
 
 def print_links(recorded: Recorded, champion: str, store: Path) -> None:
     """Which pages of MLflow to open, and how to start it."""
-    run = recorded.run_ids[champion]
-    base = f"http://127.0.0.1:5000/#/experiments/{recorded.experiment_id}"
     typer.echo(
         f"\nLook at it in MLflow. Start it with\n"
         f"  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow server --workers 1 --port 5000 "
-        f"--backend-store-uri sqlite:///{store / 'mlflow.db'}\n"
+        f"--backend-store-uri sqlite:///{store / DATABASE}\n"
         f"and open\n"
-        f"  compare:  {base}/runs?compareRunsMode=CHART\n"
-        f"  report:   {base}/runs/{run}/artifacts/report/index.html"
+        f"  compare:  {recorded.compare_link()}\n"
+        f"  report:   {recorded.report_link(champion)}"
     )
 
 
@@ -106,5 +106,7 @@ def print_comparison(store: Path, experiment: str | None, as_json: bool) -> None
     if as_json:
         typer.echo(msgspec.json.encode(rows).decode())
         return
-    for row in rows:
-        typer.echo(str(row))
+    for name, found in groupby(rows, key=lambda row: row["experiment"]):
+        typer.echo(f"{name}")
+        print_leaderboard([msgspec.convert(row, LeaderboardRow) for row in found])
+        typer.echo("")

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from experiments.report_columns import COLUMNS
 from experiments.results import LeaderboardRow, Margin, StrategyResult
 from experiments.spec import BUSINESS_AS_USUAL, CONTROL, RANDOM
 
-_COLUMNS = (
-    ("strategy", "strategy", "{}"),
-    ("net/customer", "net_value_per_customer", "{:.2f}"),
-    ("incremental", "incremental_value", "{:+.2f}"),
-    ("95 % low", "incremental_ci_low", "{:+.2f}"),
-    ("95 % high", "incremental_ci_high", "{:+.2f}"),
-    ("contacts", "contacts_per_customer", "{:.2f}"),
-    ("opt-outs", "opt_out_rate", "{:.3f}"),
-    ("cost", "cost_per_customer", "{:.2f}"),
-    ("regret", "regret", "{:.1%}"),
+# What fits a terminal: the least that tells who is better, and at what cost.
+_SHORT = (
+    "net_value_per_customer",
+    "incremental_value",
+    "incremental_ci_low",
+    "incremental_ci_high",
+    "contacts_per_customer",
+    "opt_out_rate",
+    "cost_per_customer",
+    "regret",
 )
 
 
 def table(rows: Sequence[LeaderboardRow]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of a leaderboard, formatted."""
-    headings = [heading for heading, _, _ in _COLUMNS]
-    cells = [[form.format(getattr(row, field)) for _, field, form in _COLUMNS] for row in rows]
+    """Headings and formatted cells of a leaderboard."""
+    columns = [column for column in COLUMNS if column.field in _SHORT]
+    headings = ["strategy", *(column.heading for column in columns)]
+    cells = [[row.strategy, *(one.form.format(getattr(row, one.field)) for one in columns)] for row in rows]
     return headings, cells
 
 
