@@ -24,6 +24,7 @@ StrArray: TypeAlias = NDArray[Any]  # of str objects
 AnyArray: TypeAlias = NDArray[Any]
 
 
+Scalars = TypeVar("Scalars", FloatArray, Float32Array)
 Columns = TypeVar("Columns", bound=NamedTuple)
 
 
@@ -35,6 +36,16 @@ def take_rows(columns: Columns, rows: IntArray | BoolArray | slice) -> Columns:
 def join_rows(parts: Sequence[Columns]) -> Columns:
     """The rows of some named tuples of one type, in their order; there must be at least one part."""
     return parts[0]._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def rowwise(rows: Scalars, table: Scalars) -> Scalars:
+    """The product of (B, K) rows and a (K, N) table, (B, N), one row at a time.
+
+    The bits of a matrix product depend on its shape. Multiplied alone, a row gives the same bits in
+    any batch, so that a single decision is exactly a batch of one and a replay may demand equality.
+    """
+    product: Scalars = np.matmul(rows[:, None, :], table)[:, 0, :]
+    return product
 
 
 def check_shape(array: AnyArray, shape: tuple[int | None, ...], name: str) -> None:

@@ -20,9 +20,7 @@ from nba.propensity import choose, probability_of
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
 from nba.strategy import Strategy
 
-# Contexts are scored in tiles of this many rows, short ones padded, because the bits of a matrix
-# product depend on its shape: a decision then replays to the same bytes alone or in any batch.
-TILE = 4
+_CHUNK = 8  # contexts scored at a time: keeps the (M, chunk, A) scores inside the cache
 
 
 class Frozen(NamedTuple):
@@ -142,21 +140,19 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         return structs.replace(self, posterior=posterior, posterior_seq=seq)
 
     def _believe(self, contexts: ContextBatch, eligible: BoolArray) -> Belief:
-        """Distribution and expected values by tiles; a context without eligible contacts costs nothing."""
+        """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""
         distribution = np.zeros(eligible.shape)
         distribution[:, NO_ACTION] = 1.0
         expected = np.where(np.arange(eligible.shape[1]) == NO_ACTION, 0.0, np.full(eligible.shape, -np.inf))
         open_rows = np.flatnonzero(eligible[:, 1:].any(axis=1))
-        for start in range(0, open_rows.size, TILE):
-            rows = open_rows[start : start + TILE]
-            padded = np.resize(rows, TILE)
-            tile = self._tile(contexts.features[padded], contexts.fatigue[padded], eligible[padded])
-            distribution[rows] = tile.distribution[: rows.size]
-            expected[rows] = tile.expected_values[: rows.size]
+        for start in range(0, open_rows.size, _CHUNK):
+            rows = open_rows[start : start + _CHUNK]
+            chunk = self._chunk(contexts.features[rows], contexts.fatigue[rows], eligible[rows])
+            distribution[rows], expected[rows] = chunk
         return Belief(distribution, expected)
 
-    def _tile(self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray) -> Belief:
-        """Belief about TILE contexts: scores to utilities to distribution."""
+    def _chunk(self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray) -> Belief:
+        """Belief about a few contexts: scores to utilities to distribution."""
         strategy, catalogue = self.strategy, self.strategy.catalogue
         charges = strategy.arbitration.charges(catalogue, self.prices, fatigue)
         scores = strategy.policy.scores(self.posterior, self.frozen.draws, features)

@@ -12,7 +12,7 @@ from nba.arrays import FloatArray
 from nba.policies import Greedy, LinUCB, NoContact, Policy, RandomEligible, ThompsonSampling
 from nba.posteriors import DisjointModel, FactoredModel, Model, SegmentRatesModel
 from nba.propensity import Floor
-from nba.snapshot import TILE, Snapshot
+from nba.snapshot import Snapshot
 
 
 @pytest.mark.parametrize("policy", instances(), ids=lambda policy: type(policy).__name__)
@@ -89,9 +89,9 @@ def test_a_decision_is_independent_of_its_place_in_the_tile() -> None:
     for policy in instances():
         snapshot, contexts = snapshot_of(policy), contexts_of(policy)
         row = int(snapshot.strategy.eligible(contexts).mask.sum(axis=1).argmax())
-        rows = np.resize(np.arange(CONTEXTS), 3 * TILE)
+        rows = np.resize(np.arange(CONTEXTS), 24)
         seen = set()
-        for place in range(2 * TILE):
+        for place in range(16):
             rows_here = rows.copy()
             rows_here[place] = row
             seen.add(snapshot.action_distribution(contexts.take(rows_here))[place].tobytes())

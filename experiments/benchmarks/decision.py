@@ -8,8 +8,10 @@ from experiments.benchmarks._harness import cpu_seconds, run  # first: it pins t
 import numpy as np
 
 from experiments.spec import load_experiment
-from nba.snapshot import TILE, Snapshot
+from nba.snapshot import Snapshot
 from simulator.world import load_world
+
+_ROWS = 8
 
 
 def measure(quick: bool) -> dict[str, float]:
@@ -22,10 +24,10 @@ def measure(quick: bool) -> dict[str, float]:
     ids = np.array([f"d{number}" for number in range(n_contexts)], dtype=object)
     alone, one_id = contexts.take(np.arange(1)), ids[:1]
     draws = snapshot.frozen.draws
-    tile = np.ones((TILE, contexts.features.shape[1]), dtype=np.float32)
+    rows = np.ones((_ROWS, contexts.features.shape[1]), dtype=np.float32)
 
     def products() -> None:
-        (tile @ draws.main).reshape(TILE * draws.n_draws, -1) @ draws.spread
+        (rows @ draws.main).reshape(_ROWS * draws.n_draws, -1) @ draws.spread
 
     floor = cpu_seconds(products, repeats * 10)
     batch = cpu_seconds(lambda: snapshot.decide(contexts, ids), max(3, repeats // 4))
@@ -33,8 +35,8 @@ def measure(quick: bool) -> dict[str, float]:
     return {
         "batch_us_per_decision": 1e6 * batch / n_contexts,
         "single_us_per_decision": 1e6 * single,
-        "products_us_per_decision": 1e6 * floor / TILE,
-        "ratio_to_products": batch / n_contexts / (floor / TILE),
+        "products_us_per_decision": 1e6 * floor / _ROWS,
+        "ratio_to_products": batch / n_contexts / (floor / _ROWS),
         "n_actions": float(world.config.catalogue.n_actions),
         "n_draws": float(draws.n_draws),
     }

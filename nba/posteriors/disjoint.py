@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arrays import AnyArray, Float32Array, FloatArray, check_shape, take_rows
+from nba.arrays import AnyArray, Float32Array, FloatArray, check_shape, rowwise, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
@@ -81,7 +81,8 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
         check_shape(features, (None, self.shift.shape[1]), "features")
         n_contexts, n_contacts = features.shape[0], self.forecast.shape[0]
         scores = np.zeros((draws.n_draws, n_contexts, 1 + n_contacts), dtype=np.float32)
-        lifts = (features.astype(np.float32) @ draws.theta).reshape(n_contexts, draws.n_draws, n_contacts)
+        lifts = rowwise(features.astype(np.float32), draws.theta)
+        lifts = lifts.reshape(n_contexts, draws.n_draws, n_contacts)
         np.multiply(lifts.transpose(1, 0, 2), draws.forecast, out=scores[:, :, 1:])
         return scores
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray, check_shape, take_rows
+from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray, check_shape, rowwise, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
@@ -105,9 +105,10 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
         check_shape(features, (None, self.layout.n_columns), "features")
         n_contexts, n_draws = features.shape[0], draws.n_draws
-        main = (features.astype(np.float32) @ draws.main).reshape(n_contexts * n_draws, -1)
+        main = rowwise(features.astype(np.float32), draws.main).reshape(n_contexts, n_draws, -1)
         # One product with a 0/1 table beats broadcasting over (C, T, P): NumPy is slow on inner axes of 20.
-        scores: AnyArray = (main @ draws.spread).reshape(n_contexts, n_draws, -1)
+        # It runs context by context, see rowwise.
+        scores: AnyArray = np.matmul(main, draws.spread)
         scores += draws.tables
         return scores.transpose(1, 0, 2)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, take_rows
+from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, rowwise, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
@@ -73,8 +73,10 @@ class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rat
     def scores(self, draws: RateDraws, features: FloatArray) -> Float32Array:
         """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
         check_shape(features, (None, self.n_columns), "features")
+        n_draws, n_segments, n_products = draws.rates.shape
         codes = features[:, self.segment_columns].astype(np.float32)
-        by_product = np.einsum("bs,msp->mbp", codes, draws.rates)
+        table = draws.rates.transpose(1, 0, 2).reshape(n_segments, n_draws * n_products)
+        by_product = rowwise(codes, table).reshape(-1, n_draws, n_products).transpose(1, 0, 2)
         scores: Float32Array = by_product[:, :, self.product_of]
         scores[:, :, 0] = 0.0
         return scores

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nba.arrays import FloatArray
+from nba.arrays import FloatArray, rowwise
 from nba.posteriors.layout import Layout
 
 
@@ -57,8 +57,8 @@ class QuadraticSpread(NamedTuple):
     def stddev(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): standard deviation of the expected reward, 0 for no-contact."""
         rows, columns = np.triu_indices(features.shape[1])
-        variance = (features[:, rows] * features[:, columns]) @ self.quadratic
-        variance += features @ self.linear + self.constant
+        variance = rowwise(features[:, rows] * features[:, columns], self.quadratic)
+        variance += rowwise(features, self.linear) + self.constant
         out = np.zeros((features.shape[0], 1 + self.scale.shape[0]))
         np.multiply(np.sqrt(np.maximum(variance, 0.0)), self.scale, out=out[:, 1:])
         return out
