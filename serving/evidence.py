@@ -1,7 +1,8 @@
 """From the log to rounds: what a logged event teaches about the decision it belongs to.
 
 A conversion in interval k of the attribution window is a row of exposure 0 and reward 1; an interval
-that has passed is a row of exposure e_k and reward 0, which the learner itself puts into the log.
+that has passed, whole or until a newer contact cut it short, is a row of its exposure and reward 0,
+which the learner itself puts into the log.
 After no-contact one product is watched, drawn by the decision's key (`nba.exposure`); a conversion
 teaches only when it is of the product watched. All else is kept, and counts for consent and ownership.
 """
@@ -84,26 +85,27 @@ class Folder:
         if logged.watched is None or event.product != logged.watched:
             return None
         decision = decode_body(logged.body).decision
+        schedule = self._windows.schedule
         action = np.array([self._strategy.catalogue.row_of(decision.actions[0].action_id)])
         product = np.array([self._strategy.catalogue.level("product", logged.watched)])
+        age = np.array([max((event.occurred_at - to_micros(decision.at)) / 1e6 / _DAY_SECONDS, 0.0)])
         if event.kind == "exposure":
-            assert event.step is not None
-            interval, reward = np.array([event.step]), 0.0
+            begins = schedule.begins(product, np.array([event.step]))
+            if age[0] <= begins[0]:
+                return None  # a newer contact came before anything of the interval was watched
+            exposure, uplift, organic = schedule.watched(product, begins, age, action > 0)
         elif event.outcome == "converted":
-            age = (event.occurred_at - to_micros(decision.at)) / 1e6 / _DAY_SECONDS
-            passed = self._windows.schedule.interval(product, np.array([max(age, 0.0)]))
-            interval, reward = np.minimum(passed, N_INTERVALS - 1), 1.0
+            interval = np.minimum(schedule.interval(product, age), N_INTERVALS - 1)
+            exposure, uplift, organic = schedule.shares(product, interval, action > 0)
         else:
             return None
-        exposure, uplift, organic = self._windows.schedule.shares(
-            product, interval, (action > 0).astype(np.int64)
-        )
+        is_exposure = event.kind == "exposure"
         return RoundBatch(
             features=np.array([decision.features]),
             actions=action,
             products=product,
-            rewards=np.array([reward]),
-            exposure=exposure if event.kind == "exposure" else np.zeros(1),
+            rewards=np.zeros(1) if is_exposure else np.ones(1),
+            exposure=exposure if is_exposure else np.zeros(1),
             uplift_share=uplift,
             organic_share=organic,
         )

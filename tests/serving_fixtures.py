@@ -44,7 +44,7 @@ def product(name: str, family: str, value: float, window: int, *, repeatable: bo
 def tiny_strategy(*, contacts: int = 1000, seed: int = 3, **changes: Any) -> Strategy:
     catalogue = Catalogue(
         channels=(
-            Channel(name="call", family="human", cost=2.0, **_human()),
+            Channel(name="call", family="human", cost=2.0),
             Channel(name="mail", family="digital", cost=0.01),
         ),
         timings=(Timing(name="morning"), Timing(name="evening")),
@@ -74,10 +74,6 @@ def tiny_strategy(*, contacts: int = 1000, seed: int = 3, **changes: Any) -> Str
         "seed": seed,
     }
     return Strategy(**(parts | changes))
-
-
-def _human() -> dict[str, Any]:
-    return {"human": True} if "human" in Channel.__struct_fields__ else {}
 
 
 def tiny_bundle(path: Path, **changes: Any) -> Path:

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from shutil import copyfile
+from typing import Any
 
 import apsw
 import numpy as np
@@ -22,6 +24,7 @@ from serving_fixtures import (
     tiny_strategy,
 )
 
+from nba.arrays import FloatArray
 from nba.bundle import bundle_digest, load_bundle, posterior_bytes
 from nba.feedback import N_INTERVALS, ExposureSchedule, RoundBatch
 from serving.learner import OnlineLearner
@@ -84,29 +87,46 @@ def test_a_contact_teaches_its_exposure_interval_by_interval(tmp_path: Path) -> 
             audit = (await client.get(f"/v1/decisions/{answer['decision_id']}")).json()
             kinds = [(one["kind"], one["event_id"].rpartition(":")[2]) for one in audit["feedback"]]
             assert kinds[1:] == [("exposure", str(step)) for step in range(N_INTERVALS)]
-            features = list(audit["features"].values())
-        posterior = _expected(answer["actions"][0]["action_id"], features)
+        assert replay(tmp_path / "bundle", url(tmp_path)).posterior_sha256 == _expected(audit)
+
+    asyncio.run(check())
+
+
+def test_a_newer_contact_ends_an_interval_but_what_was_watched_counts(tmp_path: Path) -> None:
+    async def check() -> None:
+        clock = Clock()
+        async with service(tmp_path, clock=clock) as client:
+            older = await contacted(client, candidates=["card"])
+            clock.forward(hours=6)
+            await contacted(client, candidates=["card"])
+            await caught_up(client, 1)
+            audit = (await client.get(f"/v1/decisions/{older['decision_id']}")).json()
+            assert [one["event_id"].rpartition(":")[2] for one in audit["feedback"]] == ["0"]
+        posterior = _folded(audit, np.zeros(1), np.array([0.25]), np.zeros(1))
         assert replay(tmp_path / "bundle", url(tmp_path)).posterior_sha256 == posterior
 
     asyncio.run(check())
 
 
-def _expected(action_id: str, features: list[float]) -> str:
+def _expected(audit: dict[str, Any]) -> str:
     """The posterior after a conversion in the first interval and the passing of all intervals."""
-    from hashlib import sha256
+    product = tiny_strategy().catalogue.level("product", "card")
+    cuts = np.array([0.0, *CUTS.cuts_days[product]])
+    return _folded(audit, cuts[[0, 0, 1, 2, 3]], cuts[[1, 1, 2, 3, 4]], np.array([1.0, 0, 0, 0, 0]))
 
+
+def _folded(audit: dict[str, Any], begins: FloatArray, ends: FloatArray, rewards: FloatArray) -> str:
+    """Checksum of the posterior that rows of one decision about "card" make, watched between two ages."""
     strategy = tiny_strategy()
-    action = strategy.catalogue.row_of(action_id)
-    product = int(strategy.catalogue.product_of[action])
-    steps = np.array([0, *range(N_INTERVALS)])
-    products = np.full(steps.size, product)
-    exposure, uplift, organic = CUTS.shares(products, steps, np.ones(steps.size, dtype=np.int64))
+    products = np.full(begins.size, strategy.catalogue.level("product", "card"))
+    contacted = np.ones(begins.size, dtype=np.bool_)
+    exposure, uplift, organic = CUTS.watched(products, begins, ends, contacted)
     rounds = RoundBatch(
-        features=np.array([features] * steps.size),
-        actions=np.full(steps.size, action),
+        features=np.array([list(audit["features"].values())] * begins.size),
+        actions=np.full(begins.size, strategy.catalogue.row_of(audit["actions"][0]["action_id"])),
         products=products,
-        rewards=np.array([1.0, 0, 0, 0, 0]),
-        exposure=np.where(np.arange(steps.size) == 0, 0.0, exposure),
+        rewards=rewards,
+        exposure=np.where(rewards > 0, 0.0, exposure),
         uplift_share=uplift,
         organic_share=organic,
     )

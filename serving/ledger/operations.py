@@ -29,8 +29,13 @@ _INSERT_DECISION = _insert("decision", DECISION_COLUMNS)
 _INSERT_EVENT = _insert("event", EVENT_COLUMNS)
 _WATCH = "INSERT INTO watch (decision_seq, customer_id, product, step, due_at) VALUES (?, ?, ?, 0, ?)"
 _IS_WATCHED = "SELECT 1 FROM watch WHERE customer_id = ? AND product = ? AND closed_at IS NULL"
-_CLOSE = "UPDATE watch SET closed_at = ? WHERE customer_id = ? AND product = ? AND closed_at IS NULL"
-_CLEAR = "DELETE FROM watch WHERE closed_at < due_at AND "
+# What was watched of the interval that a newer contact cuts short is due at once.
+_CLOSE = (
+    "UPDATE watch SET closed_at = ?1, due_at = min(due_at, ?1) "
+    "WHERE customer_id = ?2 AND product = ?3 AND closed_at IS NULL"
+)
+_END = "DELETE FROM watch WHERE decision_seq = ?1 AND (?2 IS NULL OR closed_at <= due_at)"
+_MOVE = "UPDATE watch SET step = ?2, due_at = min(?3, coalesce(closed_at, ?3)) WHERE decision_seq = ?1"
 
 
 def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
@@ -42,7 +47,6 @@ def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
     cell = (row.customer_id, row.watched)
     if row.channel is not None:
         db.execute(_CLOSE, (row.at, *cell))
-        db.execute(_CLEAR + "customer_id = ? AND product = ?", cell)
     elif row.watched is not None and db.execute(_IS_WATCHED, cell).fetchone() is not None:
         row = structs.replace(row, watched=None)
     db.execute(_INSERT_DECISION, structs.asdict(row))
@@ -69,13 +73,9 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
     new = 0
     for row in rows:
         new += append_event(db, row.event).status == row.event.status
-        if row.next_due is None:
-            db.execute("DELETE FROM watch WHERE decision_seq = ?", (row.decision_seq,))
-        else:
-            assert row.event.step is not None
-            following = (row.event.step + 1, row.next_due, row.decision_seq)
-            db.execute("UPDATE watch SET step = ?, due_at = ? WHERE decision_seq = ?", following)
-            db.execute(_CLEAR + "decision_seq = ?", (row.decision_seq,))
+        db.execute(_END, (row.decision_seq, row.next_due))
+        if row.next_due is not None and row.event.step is not None:
+            db.execute(_MOVE, (row.decision_seq, row.event.step + 1, row.next_due))
     return new
 
 
