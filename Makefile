@@ -36,12 +36,15 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	  echo "error: Python 3.11 or newer is needed and '$(PYTHON)' is older. Name another: make PYTHON=python3.12 install" >&2; exit 1; }
 	@echo "Installing locked packages into $(VENV) (a first time downloads about 300 MB and takes some minutes)"
 	@[ "$$(cat "$@" 2>/dev/null)" = "$(CURDIR)" ] || "$(PYTHON)" -m venv --clear $(VENV)
-	@# The lock is complete, so pip need not resolve; byte code is compiled when first imported.
+	@# The lock is complete, so pip need not resolve. Byte code is compiled afterwards on all cores: without it
+	@# a first start of Ray can miss the 30 seconds that Ray grants itself.
 	@set -o pipefail; $(BIN)/python -m pip install --require-hashes --no-deps --no-compile --progress-bar off \
 	  -r requirements/dev.txt \
 	  | awk '/ MB\)$$/ { sub(/^ +/, ""); print "  " $$1 " " $$2 " " $$3 " " $$4; fflush() } \
 	         /^Installing/ { print "  unpacking " NF - 3 " packages"; fflush() }'
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@echo "  compiling"
+	@$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' $(VENV)/lib/python*/site-packages || true
 	@echo "$(CURDIR)" > $@
 	@echo "Ready: $(BIN)/nba --help"
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from nba.errors import NBAError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Report: TypeAlias = Callable[[int], None]  # a task says how many steps it has just finished
@@ -13,6 +15,11 @@ Task: TypeAlias = Callable[[Item, Report], Result]
 
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 _POLL_SECONDS = 0.3
+_START_ATTEMPTS = 3
+
+
+class RayNotStartedError(NBAError, RuntimeError):
+    """No local Ray could be started."""
 
 
 class Executor(Protocol):
@@ -89,15 +96,33 @@ def executor(workers: int) -> Iterator[Executor]:
 
     started = not ray.is_initialized()
     if started:
-        ray.init(
-            num_cpus=workers,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
+        _start(workers)
     try:
         yield RayExecutor()
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(workers: int) -> None:
+    """Start a local Ray; a cold or busy machine can miss the 30 s that Ray grants itself, so try again."""
+    import ray
+
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if attempt == _START_ATTEMPTS:
+                reason = " ".join(str(error).split())
+                raise RayNotStartedError(
+                    f"Ray did not start in {attempt} attempts: {reason} "
+                    "Free some CPU or memory, or run without Ray: --workers 1."
+                ) from None
