@@ -111,7 +111,7 @@ def test_a_damaged_bundle_is_not_handed_out(three: Path, tmp_path: Path) -> None
 
 def test_a_bundle_that_was_exchanged_is_not_handed_out(three: Path, tmp_path: Path) -> None:
     for manifest in (three / "artifacts").rglob("artifacts/bundle/manifest.json"):
-        manifest.write_text(manifest.read_text().replace('"version": 0', '"version": 7'))
+        manifest.write_text(manifest.read_text().replace('"posterior_seq": 0', '"posterior_seq": 7'))
     message = "nba-policy/2 does not have the digest it was registered with; train it again."
     assert error(three, "pull", "--out", str(tmp_path / "bundle")) == message
 

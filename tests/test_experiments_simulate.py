@@ -1,0 +1,177 @@
+"""`nba simulate`: a log in Parquet that can be evaluated later, and a digest that says what is in it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from datetime import date, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from small import bank
+
+from nba import cli
+from nba.catalogue import NO_ACTION_ID
+
+DECISIONS = {
+    "decision_id", "date", "action_id", "channel", "timing", "product", "customer", "propensity",
+    "no_contact_propensity", "expected_value", "n_eligible", "delivered", "engaged", "opted_out",
+    "complained", "cost", "loss",
+}  # fmt: skip
+OUTCOMES = {"date", "product", "decision_id", "customer", "value", "caused"}
+CUSTOMERS, DAYS = 300, 24
+FACTORS = ["channel", "timing", "product"]
+
+
+class Simulated(NamedTuple):
+    summary: dict[str, Any]
+    decisions: pd.DataFrame
+    outcomes: pd.DataFrame
+    stderr: str
+
+
+def told(out: Path, *words: str) -> tuple[str, str]:
+    """What `nba simulate` prints, in this process and in the bank that was calibrated once."""
+    stdout, stderr = StringIO(), StringIO()
+    sizes = ["--customers", str(CUSTOMERS), "--days", str(DAYS), "--seed", "7", "--workers", "1"]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+        patch.setattr("experiments.simulate.load_world", lambda name: bank())
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(["simulate", "--strategy", "thompson", *sizes, "--out", str(out), *words])
+    assert exit_.value.code == 0
+    return stdout.getvalue(), stderr.getvalue()
+
+
+def simulate(out: Path, *words: str) -> Simulated:
+    stdout, stderr = told(out, "--json", *words)
+    assert stdout.count("\n") == 1, "stdout is for the JSON line alone"
+    tables = (pd.read_parquet(out / f"{name}.parquet") for name in ("decisions", "outcomes"))
+    return Simulated(json.loads(stdout), *tables, stderr)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    return simulate(tmp_path_factory.mktemp("simulated") / "new folder" / "log")
+
+
+def test_the_summary_has_its_pinned_keys(log: Simulated) -> None:
+    summary = log.summary
+    assert {"customer_days", "seconds", "digest"} <= set(summary)
+    assert summary["customer_days"] == CUSTOMERS * DAYS
+    assert summary["seconds"] > 0
+    assert len(summary["digest"]) == 64 and int(summary["digest"], 16) >= 0
+
+
+def test_the_summary_counts_what_the_files_hold(log: Simulated) -> None:
+    assert log.summary["decisions"] == len(log.decisions) == CUSTOMERS * DAYS // 4
+    assert log.summary["contacts"] == (log.decisions.action_id != NO_ACTION_ID).sum() > 0
+    assert log.summary["conversions"] == len(log.outcomes) > 0
+
+
+def test_progress_goes_to_stderr_and_ends(log: Simulated) -> None:
+    lines = log.stderr.splitlines()
+    assert lines[-1] == "thompson in retail-bank: 100 %"
+    assert len(lines) <= 10
+
+
+def test_the_files_have_their_columns(log: Simulated) -> None:
+    assert set(log.decisions.columns) == DECISIONS
+    assert set(log.outcomes.columns) == OUTCOMES
+
+
+def test_propensities_are_probabilities(log: Simulated) -> None:
+    decisions = log.decisions
+    assert decisions.propensity.between(0, 1, inclusive="right").all()
+    assert decisions.no_contact_propensity.between(0, 1, inclusive="right").all()
+    assert (decisions.n_eligible >= 1).all()
+    silent = decisions.action_id == NO_ACTION_ID
+    assert (decisions.propensity == decisions.no_contact_propensity)[silent].all()
+    with_contact = decisions[~silent]
+    assert (with_contact.propensity + with_contact.no_contact_propensity <= 1 + 1e-9).all()
+    numbers = decisions[["propensity", "expected_value", "cost", "loss"]]
+    assert np.isfinite(numbers.to_numpy()).all()
+
+
+def test_an_action_is_named_by_its_factors(log: Simulated) -> None:
+    silent = log.decisions.action_id == NO_ACTION_ID
+    assert silent.any() and log.decisions[silent][FACTORS].isna().all(axis=None)
+    contacts = log.decisions[~silent]
+    assert (contacts[FACTORS].agg("/".join, axis=1) == contacts.action_id).all()
+    assert set(contacts.action_id) <= set(bank().config.catalogue.action_ids)
+
+
+def test_silence_costs_and_brings_nothing(log: Simulated) -> None:
+    silent = log.decisions[log.decisions.action_id == NO_ACTION_ID]
+    for column in ("cost", "loss", "delivered", "engaged", "opted_out", "complained"):
+        assert not silent[column].any(), column
+
+
+def test_decisions_are_unique_and_in_their_time(log: Simulated) -> None:
+    assert log.decisions.decision_id.is_unique
+    start = date.fromisoformat(str(bank().date(0)))
+    for table in (log.decisions, log.outcomes):
+        assert table.date.min() >= start
+        assert table.date.max() < start + timedelta(days=DAYS)
+        assert table.date.is_monotonic_increasing
+        assert table.customer.between(0, CUSTOMERS - 1).all()
+
+
+def test_credited_conversions_lead_to_their_decision(log: Simulated) -> None:
+    credited = log.outcomes.dropna(subset="decision_id")
+    assert 0 < len(credited) < len(log.outcomes), "some are credited, some are organic"
+    joined = credited.merge(log.decisions, on="decision_id", how="left", suffixes=("", "_then"))
+    assert len(joined) == len(credited) and joined.customer_then.notna().all()
+    assert (joined.customer == joined.customer_then).all()
+    assert (joined["product"] == joined.product_then).all()
+    assert (joined.date >= joined.date_then).all()
+
+
+def test_a_conversion_is_worth_the_margin_of_its_product(log: Simulated) -> None:
+    margins = {one.name: one.value for one in bank().config.catalogue.products}
+    assert (log.outcomes["product"].map(margins) == log.outcomes.value).all()
+
+
+def test_the_digest_is_stable_and_the_files_too(log: Simulated, tmp_path: Path) -> None:
+    again = simulate(tmp_path)
+    assert again.summary["digest"] == log.summary["digest"]
+    pd.testing.assert_frame_equal(again.decisions, log.decisions)
+    pd.testing.assert_frame_equal(again.outcomes, log.outcomes)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--seed", "8"),
+        ("--customers", str(CUSTOMERS - 1)),
+        ("--days", str(DAYS - 1)),
+        ("--strategy", "random"),
+        ("--publish-every-days", "0"),
+    ],
+    ids=" ".join,
+)
+def test_another_run_has_another_digest(words: tuple[str, ...], log: Simulated, tmp_path: Path) -> None:
+    assert simulate(tmp_path, *words).summary["digest"] != log.summary["digest"]
+
+
+def test_people_are_told_the_same_and_where_the_files_are(log: Simulated, tmp_path: Path) -> None:
+    stdout, _ = told(tmp_path)
+    lines = stdout.splitlines()
+    assert f"digest: {log.summary['digest']}" in lines
+    assert lines[-1] == f"wrote {tmp_path / 'decisions.parquet'} and {tmp_path / 'outcomes.parquet'}"
+
+
+@pytest.mark.parametrize(
+    "words", [("--customers", "0"), ("--days", "0"), ("--seed", "-1"), ("--workers", "0"), ("--days", "x")]
+)
+def test_numbers_out_of_range_are_mistakes_of_use(
+    words: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["simulate", *words, "--out", str(tmp_path / "log")])
+    assert exit_.value.code == 2
+    assert words[0] in capsys.readouterr().err
+    assert not (tmp_path / "log").exists()
