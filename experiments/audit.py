@@ -15,9 +15,9 @@ from nba.constraints import ContactPolicy
 
 
 def violations(log: DecisionLog, catalogue: Catalogue, policy: ContactPolicy) -> int:
-    """Contacts that broke a contact limit, a product's rest or an opt-out."""
+    """Contacts that broke a limit or a product's rest on their day, or were decided after an opt-out."""
     contacted = log.action > 0
-    customer, day = log.customer[contacted], log.day[contacted]
+    customer, day = log.customer[contacted], log.contact_day[contacted]
     channel = catalogue.channel_of[log.action[contacted]]
     product = catalogue.product_of[log.action[contacted]]
     found = 0
@@ -28,7 +28,7 @@ def violations(log: DecisionLog, catalogue: Catalogue, policy: ContactPolicy) ->
         found += _too_close(customer[concerned], day[concerned], limit.contacts, limit.days)
     pairs = customer * len(catalogue.products) + product
     found += _too_close(pairs, day, 1, policy.product_rest_days)
-    return found + _after_opt_out(customer, channel, day, log.opted_out[contacted])
+    return found + _after_opt_out(customer, channel, log.day[contacted], log.opted_out[contacted])
 
 
 def _too_close(subject: IntArray, day: IntArray, contacts: int, days: int) -> int:
@@ -40,11 +40,10 @@ def _too_close(subject: IntArray, day: IntArray, contacts: int, days: int) -> in
 
 
 def _after_opt_out(customer: IntArray, channel: IntArray, day: IntArray, opted_out: BoolArray) -> int:
-    """Contacts on a channel on a later day than the customer's opt-out from it."""
-    left = {
-        (int(c), int(h)): int(d)
-        for c, h, d in zip(customer[opted_out], channel[opted_out], day[opted_out], strict=True)
-    }
+    """Contacts on a channel that were decided on a later day than the customer's opt-out from it."""
+    left: dict[tuple[int, int], int] = {}
+    for c, h, d in zip(customer[opted_out], channel[opted_out], day[opted_out], strict=True):
+        left[int(c), int(h)] = min(int(d), left.get((int(c), int(h)), int(d)))
     return sum(
         left.get((int(c), int(h)), int(d)) < int(d) for c, h, d in zip(customer, channel, day, strict=True)
     )

@@ -98,7 +98,6 @@ def run_job(job: Job, report: Report) -> JobResult:
         snapshot,
         job.experiment.evaluate,
         first_customer=_EVALUATION_FIRST,
-        logged=True,
         on_customer_days=report,
     )
     return JobResult(snapshot, training, evaluation, between - begun, perf_counter() - between)
@@ -150,7 +149,7 @@ def _result(job: Job, done: JobResult, control: Totals) -> StrategyResult:
         channel_mix=_mix(log, catalogue, "channel", with_silence=True),
         product_mix=_mix(log, catalogue, "product", with_silence=False),
         timing_mix=_mix(log, catalogue, "timing", with_silence=False),
-        min_propensity=float(log.propensity.min()),
+        min_propensity=float(log.propensity.min(initial=1.0)),
         constraint_violations=violations(log, catalogue, world.config.contact.policy),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ _START_SECONDS = 60.0
 _LEARN_SECONDS = 30.0
 _ASKS = 20
 
-CUSTOMER = {
+CUSTOMER: dict[str, Any] = {
     "id": "demo-customer",
     "attributes": {
         "age": 41,
@@ -72,7 +71,8 @@ def run_demo(workers: int, store: Path, out: Path, scale: float, as_json: bool) 
 
 def _serve_and_learn(training: Training, store: Path, out: Path) -> dict[str, Any]:
     """Start the service on the champion, decide, convert, wait for the learner, decide again."""
-    shutil.rmtree(out, ignore_errors=True)
+    for old in out.glob("service.sqlite*"):
+        old.unlink()
     version = training.recorded.registered_version
     say(f"serving version {version} of {MODEL} from the registry")
     bundle = pull(store, f"{MODEL}/{version}", out / "champion").path
@@ -96,15 +96,16 @@ def _serve_and_learn(training: Training, store: Path, out: Path) -> dict[str, An
 
 
 def _contact(url: str) -> Any:
-    """A decision to contact: silence is a real choice, so ask until a contact is drawn."""
+    """A decision to contact: silence is a real choice, so ask for different customers until one is drawn."""
     for number in range(_ASKS):
-        customer = CUSTOMER | {"id": f"demo-customer-{number}"}
+        stage = ("growth", "mature", "onboarding", "at_risk")[number % 4]
+        attributes = CUSTOMER["attributes"] | {"stage": stage, "interest_investing": 0.2 * number}
+        customer = {"id": f"demo-customer-{number}", "attributes": attributes}
         answer = _post(f"{url}/v1/decisions", {"customer": customer, "limit": 3})
         if answer["actions"][0]["channel"] is not None:
             return answer
-    raise DemoError(
-        f"{_ASKS} decisions in a row chose no contact; a longer training (--scale) gives clearer ones"
-    )
+    say(f"{_ASKS} decisions in a row chose no contact, so the conversion below is an organic one")
+    return answer
 
 
 def _wait_for_newer(url: str, posterior_seq: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class DecisionLog(NamedTuple):
     number: IntArray  # unique in the run
     customer: IntArray
     day: IntArray
+    contact_day: IntArray  # day on which the contact is made, of the decision without one
     action: IntArray
     propensity: FloatArray
     no_contact_propensity: FloatArray
@@ -39,6 +40,7 @@ class DecisionLog(NamedTuple):
             number=numbers,
             customer=state.people.ids[day.rows],
             day=np.full(day.rows.size, state.day, dtype=np.int64),
+            contact_day=state.day + seen.waits,
             action=batch.actions,
             propensity=batch.propensities,
             no_contact_propensity=batch.distribution[:, 0],
@@ -51,14 +53,6 @@ class DecisionLog(NamedTuple):
             cost=seen.costs,
             loss=seen.losses,
         )
-
-    @classmethod
-    def join(cls, parts: list[Self]) -> Self:
-        """All rows by day and customer, whatever the order and the cut of the parts."""
-        if not parts:
-            return cls._make(np.zeros(0, dtype=np.int64) for _ in cls._fields)
-        joined = join_rows(parts)
-        return take_rows(joined, np.lexsort((joined.customer, joined.day)))
 
 
 class OutcomeLog(NamedTuple):
@@ -74,7 +68,7 @@ class OutcomeLog(NamedTuple):
     @classmethod
     def of(cls, world: World, state: WorldState, conversions: Conversions, credited: IntArray) -> Self:
         """The conversions of one day."""
-        margins = np.array([product.value for product in world.config.catalogue.products])
+        margins = world.config.catalogue.margins
         return cls(
             customer=state.people.ids[conversions.customers],
             day=np.full(conversions.customers.size, state.day, dtype=np.int64),
@@ -84,13 +78,14 @@ class OutcomeLog(NamedTuple):
             caused=conversions.caused,
         )
 
-    @classmethod
-    def join(cls, parts: list[Self]) -> Self:
-        """All rows by day and customer, whatever the order and the cut of the parts."""
-        if not parts:
-            return cls._make(np.zeros(0, dtype=np.int64) for _ in cls._fields)
-        joined = join_rows(parts)
-        return take_rows(joined, np.lexsort((joined.customer, joined.day)))
+
+Log = TypeVar("Log", DecisionLog, OutcomeLog)
+
+
+def join_logs(parts: list[Log]) -> Log:
+    """All rows by day and customer, whatever the order and the cut of the parts (at least one)."""
+    joined = join_rows(parts)
+    return take_rows(joined, np.lexsort((joined.customer, joined.day)))
 
 
 def digest(decisions: DecisionLog, outcomes: OutcomeLog) -> str:

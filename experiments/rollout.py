@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import structs
 
 from experiments.executor import Executor, Report, SerialExecutor
-from experiments.logs import DecisionLog, OutcomeLog
+from experiments.logs import DecisionLog, OutcomeLog, join_logs
 from experiments.spec import Phase
 from experiments.tallies import DayTally, Oracle, Totals, day_row
 from nba.arrays import FloatArray, IntArray, KeyArray, join_rows, take_rows
@@ -48,7 +48,6 @@ class Stretch(NamedTuple):
     block: Block
     days: int
     deciding: bool
-    logged: bool
 
     @property
     def bank(self) -> Strategy:
@@ -83,7 +82,6 @@ def rollout(
     phase: Phase,
     executor: Executor | None = None,
     first_customer: int = 0,
-    logged: bool = False,
     on_customer_days: Report | None = None,
 ) -> Rollout:
     """Run a phase; `on_customer_days` hears how many customer-days have just been simulated."""
@@ -96,20 +94,20 @@ def rollout(
     ]
     daily, decisions, outcomes = [], [], []
     for days, deciding in _stretches(phase):
-        work = [Stretch(world, snapshot, block, days, deciding, logged) for block in blocks]
+        work = [Stretch(world, snapshot, block, days, deciding) for block in blocks]
         results = executor.map(run_stretch, work, on_customer_days)
         blocks = [result.block for result in results]
         daily.append(np.sum([result.daily for result in results], axis=0))
         decisions += [result.decisions for result in results]
         outcomes += [result.outcomes for result in results]
         if phase.publish_every_days:
-            snapshot = _learn(snapshot, results)
+            snapshot = _learn(snapshot, results, days)
     return Rollout(
         snapshot,
         join_rows([block.totals for block in blocks]),
         np.concatenate(daily),
-        DecisionLog.join(decisions),
-        OutcomeLog.join(outcomes),
+        join_logs(decisions),
+        join_logs(outcomes),
     )
 
 
@@ -121,11 +119,13 @@ def _stretches(phase: Phase) -> list[tuple[int, bool]]:
     return stretches + ([(phase.settle_days, False)] if phase.settle_days else [])
 
 
-def _learn(snapshot: Snapshot, results: list[StretchResult]) -> Snapshot:
+def _learn(snapshot: Snapshot, results: list[StretchResult], days: int) -> Snapshot:
+    """Forget for the days that have passed, then add what they taught."""
     keys = np.concatenate([result.round_keys for result in results])
     rounds = join_rows([result.rounds for result in results])
     order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
-    return snapshot.learn(take_rows(rounds, order), snapshot.posterior_seq + rounds.n_rows)
+    older = snapshot.at(snapshot.posterior.decayed(days), snapshot.posterior_seq)
+    return older.learn(take_rows(rounds, order), snapshot.posterior_seq + rounds.n_rows)
 
 
 def run_stretch(work: Stretch, report: Report) -> StretchResult:
@@ -137,7 +137,9 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         world, state = work.world, block.state
         day = _decided(work, state)
         responses = world.respond(state, day.rows, day.batch.actions)
-        ledger, closed = block.ledger.opening(_opened(world, work.snapshot, block, day), state.day, schedule)
+        ledger, closed = block.ledger.opening(
+            _opened(world, work.snapshot, block, day, responses.waits), state.day, schedule
+        )
         after, conversions = world.advance(state, day.rows, day.batch.actions, responses)
         ledger, credited = ledger.credit(conversions.customers, conversions.products, state.day)
         ledger, watched = ledger.passing(state.day, schedule)
@@ -146,9 +148,8 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         oracle = Oracle(expected_values(world, state, day.rows), bank.eligible(day.contexts).mask)
         tally = DayTally(day.rows, day.batch, responses, conversions, oracle)
         daily.append(day_row(world, tally))
-        if work.logged:
-            decisions.append(DecisionLog.of(state, day.numbers, tally))
-            outcomes.append(OutcomeLog.of(world, state, conversions, credited))
+        decisions.append(DecisionLog.of(state, day.numbers, tally))
+        outcomes.append(OutcomeLog.of(world, state, conversions, credited))
         block = Block(after, ledger, block.totals.after(world, tally))
         report(block.totals.value.size)
     return StretchResult(
@@ -156,8 +157,8 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         join_rows(taught),
         np.concatenate(keys),
         np.array(daily),
-        DecisionLog.join(decisions),
-        OutcomeLog.join(outcomes),
+        join_logs(decisions),
+        join_logs(outcomes),
     )
 
 
@@ -189,21 +190,19 @@ def _decided(work: Stretch, state: WorldState) -> Decided:
     return Decided(rows, numbers, decision_keys(list(ids)), contexts, work.snapshot.decide(contexts, ids))
 
 
-def _opened(world: World, snapshot: Snapshot, block: Block, day: Decided) -> OpenRounds:
+def _opened(world: World, snapshot: Snapshot, block: Block, day: Decided, waits: IntArray) -> OpenRounds:
     """Contacts of the day, and for each no-contact decision a probe of one product nobody is asked about."""
     catalogue, actions, state = world.config.catalogue, day.batch.actions, block.state
     contacted = actions > 0
     probes = probe_products(day.keys, snapshot.strategy.seed, len(catalogue.products))
     products = np.where(contacted, catalogue.product_of[actions], probes)
-    timing = np.where(contacted, catalogue.timing_of[actions], 0)
-    waits = world.waits(state, day.rows)[np.arange(day.rows.size), timing]
     watched = block.ledger.holds(day.rows, products) | day.contexts.owned[np.arange(day.rows.size), products]
     new = OpenRounds(
         rounds=day.numbers,
         customers=day.rows,
         actions=actions,
         products=products,
-        opened=state.day + np.where(contacted, waits, 0),
+        opened=state.day + waits,
         interval=np.zeros(day.rows.size, dtype=np.int64),
         conversions=np.zeros(day.rows.size),
         features=day.contexts.features,

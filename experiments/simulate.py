@@ -17,8 +17,13 @@ from experiments.spec import Phase, load_experiment
 from experiments.terminal import progress
 from nba.arrays import IntArray
 from nba.catalogue import Catalogue
+from nba.errors import NBAError
 from nba.snapshot import Snapshot
 from simulator.world import World, load_world
+
+
+class UnwritableFolderError(NBAError, OSError):
+    """The folder for the results cannot be made."""
 
 
 def run_simulation(
@@ -27,15 +32,18 @@ def run_simulation(
     """What `nba simulate` does."""
     world = load_world(world_name)
     spec = load_experiment(experiment).spec(strategy)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableFolderError(f"{out} cannot be made: {error.strerror}; name another --out.") from None
     snapshot = Snapshot.start(spec.strategy(world, phase.seed))
     begun = perf_counter()
     with (
         executor(workers) as where,
         progress(f"{strategy} in {world.config.name}", phase.customer_days) as report,
     ):
-        run = rollout(world, snapshot, phase, where, logged=True, on_customer_days=report)
+        run = rollout(world, snapshot, phase, where, on_customer_days=report)
     seconds = perf_counter() - begun
-    out.mkdir(parents=True, exist_ok=True)
     _write(decision_columns(world, phase.seed, run.decisions), out / "decisions.parquet")
     _write(outcome_columns(world, phase.seed, run.outcomes), out / "outcomes.parquet")
     summary = {
@@ -61,6 +69,7 @@ def decision_columns(world: World, seed: int, log: DecisionLog) -> dict[str, Any
     return {
         "decision_id": [decision_id(seed, int(one)) for one in number],
         "date": world.date(0) + day.astype("timedelta64[D]"),
+        "contact_date": world.date(0) + columns.pop("contact_day").astype("timedelta64[D]"),
         "action_id": np.array(catalogue.action_ids, dtype=object)[action],
         **{factor: _names(catalogue, factor, action) for factor in ("channel", "timing", "product")},
         **columns,

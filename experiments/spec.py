@@ -17,6 +17,7 @@ from simulator.world import World
 CONTROL = "no-contact"
 BUSINESS_AS_USUAL = "rules"
 RANDOM = "random"
+_LARGEST_SEED = 2**63 - 1
 
 
 class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +45,8 @@ class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise InvalidConfig(
                     "experiment", name, f"must be at least {least}, got {getattr(self, name)}"
                 )
+        if self.seed > _LARGEST_SEED:
+            raise InvalidConfig("experiment", "seed", f"must be at most {_LARGEST_SEED}, got {self.seed}")
 
     @property
     def customer_days(self) -> int:

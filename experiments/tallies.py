@@ -75,7 +75,7 @@ class Totals(NamedTuple):
     def after(self, world: World, day: DayTally) -> Totals:
         """With one more day added; the customers of a block are rows 0 to N - 1."""
         best, got = day.oracle.of(day.batch.distribution)
-        margins = np.array([product.value for product in world.config.catalogue.products])
+        margins = world.config.catalogue.margins
         seen, sold, n = day.responses, day.conversions, self.value.size
 
         def by_customer(amounts: FloatArray) -> FloatArray:
@@ -98,7 +98,7 @@ class Totals(NamedTuple):
 def day_row(world: World, day: DayTally) -> FloatArray:
     """(len(DAILY),) sums of one day over a block."""
     best, got = day.oracle.of(day.batch.distribution)
-    margins = np.array([product.value for product in world.config.catalogue.products])
+    margins = world.config.catalogue.margins
     seen = day.responses
     return np.array(
         [

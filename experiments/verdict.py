@@ -61,6 +61,8 @@ def _order(margins: Sequence[Margin]) -> str:
         return f"No strategy is named {BUSINESS_AS_USUAL!r}: nothing is compared with business as usual."
     baselines = (CONTROL, RANDOM)
     learned = [one for one in against if one.better not in baselines and one.worse not in baselines]
+    if not learned:
+        return "No learned strategy is compared with the rules."
     missing = [one.better for one in learned if one.worse == BUSINESS_AS_USUAL and not one.holds]
     missing += [one.worse for one in learned if one.better == BUSINESS_AS_USUAL]
     is_above_random = any(one.worse == RANDOM and one.holds for one in against)

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from nba.arrays import Float32Array, FloatArray
 from nba.catalogue import Catalogue, Combination
-from nba.errors import InvalidConfig
+from nba.errors import InvalidConfig, require
 
 
 class Lever(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,12 +22,19 @@ class Lever(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class FatiguePrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Long-run value lost by one more contact: level + slope x long fatigue counter (methods C3.2).
 
-    Account currency per contact, by channel; a channel that is not named costs `otherwise`.
+    Levels in account currency per contact, by channel (a channel that is not named costs `otherwise`);
+    the slope in account currency per unit of the channel's counter.
     """
 
     levels: dict[str, float] = {}
     otherwise: float = 0.0
     slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        named = {f"levels.{name}": level for name, level in self.levels.items()}
+        for name, value in {**named, "otherwise": self.otherwise, "slope": self.slope}.items():
+            require(0 <= value < np.inf, "fatigue price", name, f"must be finite and >= 0, got {value}")
 
     def per_channel(self, catalogue: Catalogue) -> FloatArray:
         """(C,) price of a contact of an unfatigued customer; an unknown channel is an UnknownAction."""
@@ -60,7 +67,7 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """(B, A) what an action costs: contact, shadow prices (J,) of resources, fatigue (B, C, 2)."""
         fixed = catalogue.costs + catalogue.resource_use @ prices
         levels = self.fatigue_price.per_channel(catalogue)
-        per_channel = levels * (1.0 + self.fatigue_price.slope * fatigue[:, :, 1])
+        per_channel = levels + self.fatigue_price.slope * fatigue[:, :, 1]
         charges: FloatArray = fixed + per_channel[:, catalogue.channel_of]
         charges[:, 0] = 0.0
         return charges

@@ -12,6 +12,7 @@ from nba.errors import InvalidConfig, UnknownAction
 
 NO_ACTION = 0
 NO_ACTION_ID = "no-contact"
+WEEKEND = "weekend"
 MIN_WINDOW_DAYS = 4
 
 
@@ -24,9 +25,14 @@ class Channel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Timing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A moment at which a contact may be made."""
+    """A moment at which a contact may be made.
+
+    `waits_for` says when that is: nothing (on the day of the decision), "weekend" (the next Saturday, or
+    today if it is a weekend), or the name of the attribute that counts the days to it.
+    """
 
     name: str
+    waits_for: str | None = None
 
 
 class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,12 +122,22 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
     @cached_property
     def values(self) -> FloatArray:
         """(A,) account currency per conversion, 0 for no-contact."""
-        return np.array([0.0] + [self.products[p].value for p in self.product_of[1:]])
+        return np.concatenate([[0.0], self.margins[self.product_of[1:]]])
 
     @cached_property
     def forecast_rates(self) -> FloatArray:
         """(P,) business forecast of extra conversions per contact."""
         return np.array([product.forecast_rate for product in self.products])
+
+    @cached_property
+    def margins(self) -> FloatArray:
+        """(P,) account currency per conversion."""
+        return np.array([product.value for product in self.products])
+
+    @cached_property
+    def repeatable(self) -> BoolArray:
+        """(P,) products that can be bought again."""
+        return np.array([product.repeatable for product in self.products])
 
     @cached_property
     def resource_use(self) -> FloatArray:

@@ -14,7 +14,7 @@ AttributeValue: TypeAlias = float | int | str | bool | None | list[str]
 
 
 class Contact(Struct, frozen=True, kw_only=True):
-    """One earlier contact of a customer."""
+    """One contact of a customer, made or planned; `at` is when it is made."""
 
     channel: str
     product: str

@@ -31,12 +31,15 @@ class RankedAction(Struct, frozen=True, kw_only=True):
 class Decision(Struct, frozen=True, kw_only=True):
     """One decision as it is logged.
 
-    `features` are what learning from it needs, `removed` counts actions by the first rule against them.
+    `opens_at` is when the contact is made, which may be days after the decision (`at` itself without a
+    contact): limits count it and its attribution window begins there. `features` are what learning from
+    it needs, `removed` counts actions by the first rule against them.
     """
 
     decision_id: str
     customer_id: str
     at: datetime
+    opens_at: datetime
     policy: str
     policy_version: int
     posterior_seq: int

@@ -11,7 +11,8 @@ from msgspec import Struct, structs
 
 from nba.arrays import AnyArray, FloatArray, IntArray, TimeArray, check_shape
 from nba.context import AttributeValue
-from nba.errors import BadContext, InvalidConfig
+from nba.errors import BadContext, InvalidConfig, require
+from nba.timing import SATURDAY, weekdays
 
 RESERVED = ("consents", "owned")
 _LARGEST = float(np.finfo(np.float64).max)
@@ -118,8 +119,14 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 "schema", "columns", f"names must be unique and not one of {RESERVED}: {names}"
             )
         for index, column in enumerate(self.columns):
-            if isinstance(column, Numeric) and not 0 < column.scale < np.inf:
-                raise InvalidConfig("schema", f"columns[{index}].scale", "must be finite and > 0")
+            if isinstance(column, Numeric):
+                where = f"columns[{index}]"
+                require(0 < column.scale < np.inf, "schema", f"{where}.scale", "must be finite and > 0")
+                require(abs(column.mean) < np.inf, "schema", f"{where}.mean", "must be finite")
+            if isinstance(column, Category) and (
+                not column.levels or len(set(column.levels)) != len(column.levels)
+            ):
+                raise InvalidConfig("schema", f"columns[{index}].levels", "must be present and unique")
         if not any(isinstance(c, Category) and c.in_model and c.name == self.segment for c in self.columns):
             raise InvalidConfig(
                 "schema", "segment", f"{self.segment!r} must be a category column of the model"
@@ -164,8 +171,7 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Raw columns (B,), fatigue (B, C, 2) and times (B,) to the feature matrix (B, K)."""
         n_contexts = at.shape[0]
         check_shape(fatigue, (n_contexts, None, 2), "fatigue")
-        # 1970-01-01 was a Thursday: Saturday and Sunday are days 2 and 3 of that week.
-        weekend = np.isin(at.astype("datetime64[D]").astype(np.int64) % 7, (2, 3))
+        weekend = weekdays(at) >= SATURDAY
         blocks = [np.ones((n_contexts, 1))]
         blocks += [column.encode(columns[column.name]) for column in self.columns if column.in_model]
         blocks += [np.log1p(fatigue.sum(axis=1)), weekend[:, None].astype(np.float64)]

@@ -10,7 +10,7 @@ after its age (methods B2, with an identity link).
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -18,9 +18,6 @@ from msgspec import Struct
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import Catalogue, Product
 
-OutcomeKind: TypeAlias = Literal[
-    "delivered", "seen", "engaged", "converted", "rejected", "opted_out", "complained"
-]
 N_INTERVALS = 4
 
 

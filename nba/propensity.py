@@ -31,6 +31,8 @@ class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for name in ("epsilon", "no_contact_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InvalidConfig("floor", name, f"must lie in [0, 1], got {getattr(self, name)}")
+        if not self.max_cost >= 0.0:
+            raise InvalidConfig("floor", "max_cost", f"must be >= 0, got {self.max_cost}")
 
     def distribution(self, eligible: BoolArray, costs: FloatArray) -> FloatArray:
         """(B, A) the distribution u that `epsilon` is spread by."""
@@ -57,7 +59,11 @@ def win_shares(utilities: Float32Array, eligible: BoolArray) -> FloatArray:
     n_draws, n_contexts, n_actions = utilities.shape
     check_shape(eligible, (n_contexts, n_actions), "eligible")
     barrier = np.where(eligible, np.float32(0.0), np.float32(np.inf))
-    winners = (utilities - barrier).argmax(axis=2)  # several times faster than np.where on (M, B, A)
+    barred = utilities - barrier  # several times faster than np.where on (M, B, A)
+    winners = barred.argmax(axis=2)
+    # argmax takes a NaN for the largest value, and would hand it an action that no rule allows.
+    if np.isnan(barred).any():
+        raise FloatingPointError("A utility is not a number; the posterior, a price or a feature is damaged.")
     cells = (winners + n_actions * np.arange(n_contexts)).ravel()
     wins = np.bincount(cells, minlength=n_contexts * n_actions).reshape(n_contexts, n_actions)
     shares: FloatArray = wins / n_draws

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -114,11 +115,14 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Decide for one customer: a batch of one, as a record. requested is (1, A)."""
         contexts = self.strategy.encode([context])
         batch = self.decide(contexts, np.array([decision_id], dtype=object), limit, requested)
+        timing = self.strategy.catalogue.timing_of[batch.actions[0]]
+        wait = 0 if timing < 0 else int(self.strategy.waits(contexts)[0, timing])
         counts = np.bincount(batch.removed_by[0] + 1, minlength=1 + len(self.strategy.rule_names))[1:]
         return Decision(
             decision_id=decision_id,
             customer_id=context.customer_id,
             at=context.at,
+            opens_at=context.at + timedelta(days=wait),
             policy=self.strategy.name,
             policy_version=self.version,
             posterior_seq=self.posterior_seq,

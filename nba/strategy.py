@@ -20,6 +20,7 @@ from nba.features import FeatureSchema
 from nba.policies import Policy
 from nba.posteriors import Model
 from nba.propensity import Floor
+from nba.timing import waits_days
 
 _DAY_SECONDS = 86_400.0
 
@@ -52,6 +53,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         for index, rule in enumerate(self.rules):
             self._try(f"rules[{index}]", partial(rule.allows, nobody, self.catalogue, self.schema))
         self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
+        self._try("catalogue.timings", partial(self.waits, nobody))
         prices = np.zeros(self.catalogue.resource_use.shape[1])
         self._try("arbitration", partial(self.arbitration.values, self.catalogue))
         self._try("arbitration", partial(self.arbitration.charges, self.catalogue, prices, nobody.fatigue))
@@ -113,6 +115,10 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         removed_by[:, NO_ACTION] = -1
         return Eligibility(removed_by < 0, removed_by)
 
+    def waits(self, contexts: ContextBatch) -> IntArray:
+        """(B, T) whole days until a contact of each timing would be made."""
+        return waits_days(self.catalogue, contexts.at, contexts.attributes)
+
     def encode(self, contexts: Sequence[Context]) -> ContextBatch:
         """Records to columns; a wrong attribute is a BadContext with its JSON pointer."""
         at = np.array([_utc(context) for context in contexts], dtype="datetime64[s]")
@@ -166,10 +172,15 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             np.array([(context.at - contact.at).total_seconds() for contact in context.contacts])
             / _DAY_SECONDS
         )
+        is_made = ages > 0.0
+        fatigue = self.fatigue.of_contacts(channels[is_made], ages[is_made], self._spill)
+        # For limits, a planned contact counts as made now until it is made: then no window, wherever it
+        # lies, can come to hold more contacts than its limit.
+        ages = np.maximum(ages, 0.0)
         offer_ages = np.full(len(self.catalogue.products), np.inf)
         np.minimum.at(offer_ages, products, ages)
         counts = self.contact_policy.counts(channels, ages, n_channels)
-        return self.fatigue.of_contacts(channels, np.maximum(ages, 0.0), self._spill), counts, offer_ages
+        return fatigue, counts, offer_ages
 
     @cached_property
     def _spill(self) -> FloatArray:

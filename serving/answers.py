@@ -9,7 +9,7 @@ from serving.ledger.records import DecisionRow, EventRow, from_micros
 from serving.wire import DecisionAudit, DecisionResponse, FeedbackEntry
 
 _SAME_IN_AUDIT = (
-    "decision_id", "customer_id", "at", "policy", "policy_version", "posterior_seq", "actions",
+    "decision_id", "customer_id", "at", "opens_at", "policy", "policy_version", "posterior_seq", "actions",
     "no_contact_propensity", "n_eligible", "removed", "eligible_digest", "distribution_digest",
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from traceback import extract_tb
 from typing import Any
 
+import apsw
 import msgspec
 from litestar import Litestar, Request, Response
 from litestar.enums import ScopeType
@@ -116,8 +117,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
 def _document(error: Exception) -> Problem:
     if isinstance(error, Rejected):
         return error.document()
-    if isinstance(error, LedgerError):
-        return problem(503, "The store does not take writes; nothing was stored. Try again later.")
+    if isinstance(error, LedgerError | apsw.Error):
+        return problem(503, "The store cannot be used; nothing was stored. Try again later.")
     if isinstance(error, HTTPException):
         if error.status_code == 400:  # an empty body is the one error that never reaches the decoder
             return invalid("", "the body is empty; it must be a JSON object", status=400).document()

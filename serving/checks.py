@@ -50,12 +50,14 @@ def decision_time(at: datetime | None, now: datetime) -> datetime:
     return at.astimezone(now.tzinfo)
 
 
-def outcome_time(occurred_at: datetime, row: DecisionRow | None) -> int:
+def outcome_time(occurred_at: datetime, now: datetime, row: DecisionRow | None) -> int:
     """Microseconds of an outcome's time, if it can be true."""
     if not OLDEST_YEAR <= occurred_at.year <= NEWEST_YEAR:
         raise invalid(
             "/occurred_at", f"the year must lie in {OLDEST_YEAR} to {NEWEST_YEAR}, got {occurred_at.year}"
         )
+    if occurred_at > now + CLOCK_SKEW:
+        raise invalid("/occurred_at", f"an outcome cannot lie in the future, got {occurred_at.isoformat()}")
     if row is not None and occurred_at < from_micros(row.at) - EARLIEST_OUTCOME:
         decided = from_micros(row.at).isoformat()
         raise invalid("/occurred_at", f"an outcome cannot come before its decision, which is of {decided}")

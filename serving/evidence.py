@@ -44,6 +44,10 @@ class Windows:
         row = self._catalogue.level("product", product)
         return at + timedelta(days=self._catalogue.products[row].attribution_window_days)
 
+    def is_once(self, product: str) -> bool:
+        """Whether a product cannot be bought again."""
+        return not self._catalogue.repeatable[self._catalogue.level("product", product)]
+
     def due(self, at: int, product: str, step: int) -> int:
         """When interval `step` of a decision watched for `product` ends, in microseconds."""
         days = int(self.schedule.cuts_days[self._catalogue.level("product", product), step])
@@ -82,20 +86,22 @@ class Folder:
 
     def _round(self, logged: LoggedEvent) -> RoundBatch | None:
         event = logged.event
-        if logged.watched is None or event.product != logged.watched:
+        if logged.watched is None or event.product != logged.watched or not event.teaches:
             return None
         decision = decode_body(logged.body).decision
         schedule = self._windows.schedule
         action = np.array([self._strategy.catalogue.row_of(decision.actions[0].action_id)])
         product = np.array([self._strategy.catalogue.level("product", logged.watched)])
-        age = np.array([max((event.occurred_at - to_micros(decision.at)) / 1e6 / _DAY_SECONDS, 0.0)])
+        age = np.array([max((event.occurred_at - to_micros(decision.opens_at)) / 1e6 / _DAY_SECONDS, 0.0)])
         if event.kind == "exposure":
             begins = schedule.begins(product, np.array([event.step]))
             if age[0] <= begins[0]:
                 return None  # a newer contact came before anything of the interval was watched
             exposure, uplift, organic = schedule.watched(product, begins, age, action > 0)
         elif event.outcome == "converted":
-            interval = np.minimum(schedule.interval(product, age), N_INTERVALS - 1)
+            interval = schedule.interval(product, age)
+            if interval[0] == N_INTERVALS:
+                return None  # after the window of a probe: no exposure stands against it
             exposure, uplift, organic = schedule.shares(product, interval, action > 0)
         else:
             return None

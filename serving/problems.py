@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from nba.context import AttributeValue
 from nba.errors import NBAError
-from serving.wire import AttributeValue, Problem, Reason
+from serving.wire import Problem, Reason
 
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {

@@ -72,7 +72,10 @@ def run(settings: Settings, port: int, *, as_json: bool = False) -> None:
         runtime: Runtime = app.state.runtime
         Server(config, runtime, as_json=as_json).run(sockets=[listening])
     if runtime.failure is not None:
-        raise NBAError(f"The log could not be replayed: {runtime.failure}") from runtime.failure
+        # The text of a foreign error may quote the ledger, so only its kind is told.
+        failure = runtime.failure
+        reason = str(failure) if isinstance(failure, NBAError) else type(failure).__name__
+        raise NBAError(f"The learner stopped, and the service with it: {reason}") from failure
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from msgspec import structs
 
 from nba.context import Contact
-from nba.decision import Decision, RankedAction
+from nba.decision import Decision
 from nba.errors import BadContext, UnknownAction
 from nba.snapshot import Snapshot
 from serving.answers import audit_of, response_of
@@ -168,26 +168,27 @@ class DecisionService:
             decision=decision,
         )
         known = self._book.remembered(context.customer_id)
-        return Made(decision, self._row(request, fingerprint, body), known, _contact(decision.actions[0], at))
+        return Made(decision, self._row(request, fingerprint, body), known, _contact(decision))
 
     def _row(self, request: DecisionRequest, fingerprint: str, body: DecisionBody) -> DecisionRow:
         decision, chosen = body.decision, body.decision.actions[0]
-        at = to_micros(decision.at)
+        opens_at = to_micros(decision.opens_at)
         watched = self._windows.watched(decision, body.context)
         return DecisionRow(
             decision_id=decision.decision_id,
             request_id=request.request_id,
             fingerprint=fingerprint,
             customer_id=decision.customer_id,
-            at=at,
+            at=to_micros(decision.at),
+            opens_at=opens_at,
             channel=chosen.channel,
             product=chosen.product,
             policy_version=decision.policy_version,
             posterior_seq=decision.posterior_seq,
-            feedback_until=to_micros(self._windows.feedback_until(decision.at, chosen.product)),
+            feedback_until=to_micros(self._windows.feedback_until(decision.opens_at, chosen.product)),
             body=encode_body(body),
             watched=watched,
-            first_due=self._windows.due(at, watched, 0) if watched else 0,
+            first_due=self._windows.due(opens_at, watched, 0) if watched else 0,
         )
 
     def _snapshot(self) -> Snapshot:
@@ -198,12 +199,13 @@ class DecisionService:
 
     def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
         outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome
-        occurred_at = outcome_time(feedback.occurred_at or received_at, row)
+        occurred_at = outcome_time(feedback.occurred_at or received_at, received_at, row)
         if feedback.product is not None:
             try:
                 self._strategy.catalogue.level("product", feedback.product)
             except UnknownAction as error:
                 raise invalid("/product", str(error)) from None
+        product = feedback.product or (row.product if row else None)
         is_late = row is not None and occurred_at > row.feedback_until
         return EventRow(
             kind="feedback",
@@ -213,12 +215,13 @@ class DecisionService:
             fingerprint=feedback_fingerprint(feedback, outcome, occurred_at),
             outcome=outcome,
             value=feedback.value or 0.0,
-            product=feedback.product or (row.product if row else None),
+            product=product,
             channel=row.channel if row else None,
             step=None,
             occurred_at=occurred_at,
             received_at=to_micros(received_at),
             status="orphan" if row is None else "late" if is_late else "accepted",
+            is_once=product is not None and self._windows.is_once(product),
         )
 
     def _receipt(self, event: EventRow, appended: Appended) -> FeedbackReceipt:
@@ -233,7 +236,8 @@ async def _durable(future: Future[Result]) -> Result:
     return await asyncio.shield(asyncio.wrap_future(future))
 
 
-def _contact(chosen: RankedAction, at: datetime) -> Contact | None:
+def _contact(decision: Decision) -> Contact | None:
+    chosen = decision.actions[0]
     if chosen.channel is None or chosen.product is None:
         return None
-    return Contact(channel=chosen.channel, product=chosen.product, at=at)
+    return Contact(channel=chosen.channel, product=chosen.product, at=decision.opens_at)

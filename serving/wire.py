@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from nba.context import AttributeValue
 from nba.decision import RankedAction
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
 AwareTime = Annotated[datetime, Meta(tz=True)]
-AttributeValue = float | str | bool | None | list[str]
 Outcome = Literal["delivered", "seen", "engaged", "converted", "rejected", "opted_out", "complained"]
 FeedbackStatus = Literal["accepted", "duplicate", "late", "orphan"]
 
@@ -92,6 +92,7 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     decision_id: str
     customer_id: str
     at: datetime
+    opens_at: datetime  # when the contact is made
     policy: str
     policy_version: int
     posterior_seq: int

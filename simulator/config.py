@@ -18,7 +18,8 @@ from nba.strategy import Strategy
 
 N_INTERESTS = 4
 N_RECEPTIVITY = 4
-HISTORY_DAYS = 32
+HISTORY_DAYS = 64
+LONGEST_WAIT_DAYS = 31  # to a day of the month
 STAGES = ("onboarding", "growth", "mature", "at_risk", "dormant")
 
 # What a bank may observe of a simulated customer: the columns that a world's schema chooses from.
@@ -178,8 +179,9 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         rule = f"customers have no {unseen}; a column must be one of {', '.join(OBSERVED)}"
         require(not unseen, self.name, "schema.columns", rule)
         for index, limit in enumerate(self.contact.policy.limits):
-            rule = f"a simulated history is {HISTORY_DAYS - 1} days long, got {limit.days}"
-            require(limit.days < HISTORY_DAYS, self.name, f"contact.policy.limits[{index}].days", rule)
+            longest = HISTORY_DAYS - LONGEST_WAIT_DAYS - 1
+            rule = f"must be at most {longest}, as far as a simulated history reaches, got {limit.days}"
+            require(limit.days <= longest, self.name, f"contact.policy.limits[{index}].days", rule)
         # A strategy asks every rule about nobody, and so finds unknown names.
         Strategy(
             name=self.name,

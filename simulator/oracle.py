@@ -18,8 +18,7 @@ def expected_values(world: World, state: WorldState, rows: IntArray) -> FloatArr
     """
     catalogue, answer = world.config.catalogue, world.config.response
     tables = world.tables(state, rows)
-    margins = np.array([product.value for product in catalogue.products])
-    worth = conversion_probability(tables, answer.halo) * margins
+    worth = conversion_probability(tables, answer.halo) * catalogue.margins
     lost = tables.opt_out * np.array(answer.opt_out.cost)[None, :, None]
     lost = lost + (tables.complaint * answer.complaint.cost)[:, :, None]
     worth -= (tables.delivered[None, :, None] * lost)[:, :, None, :]

@@ -17,6 +17,7 @@ from scipy.special import expit
 
 from nba.arrays import FloatArray, IntArray, TimeArray
 from nba.errors import InvalidConfig
+from nba.timing import weekdays
 from simulator.calibrate import Calibration
 from simulator.config import WorldConfig
 from simulator.population import Population
@@ -146,10 +147,10 @@ def _engagement(
         - fixed.long_fatigue * own_long
         - answer.cross_fatigue * (total_long - own_long)
     )
-    days = at.astype("datetime64[D]").astype(np.int64)
-    weekday = (days + 3) % 7  # 1970-01-01 was a Thursday
     month = at.astype("datetime64[M]").astype(np.int64) % 12
-    per_timing = fixed.receptivity[people.receptivity[rows]] + fixed.weekday[weekday] + fixed.month[month]
+    per_timing = (
+        fixed.receptivity[people.receptivity[rows]] + fixed.weekday[weekdays(at)] + fixed.month[month]
+    )
     logit: FloatArray = per_channel[:, :, None] + per_timing[:, None, :]
     return logit
 

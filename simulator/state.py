@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import Catalogue
@@ -12,6 +13,7 @@ from simulator.config import HISTORY_DAYS
 from simulator.population import Population
 
 _LONG_AGO = -10_000
+SmallArray: TypeAlias = NDArray[np.int8]
 
 
 class Pending(NamedTuple):
@@ -33,8 +35,9 @@ class WorldState(NamedTuple):
     owned: BoolArray  # (N, P)
     fatigue: FloatArray  # (N, C, 2)
     engagement: FloatArray  # (N,) engaged contacts, halving every 15 days
-    history: IntArray  # (N, HISTORY_DAYS) channel + 1 of the contact made on day d, at column d modulo
-    offered: IntArray  # (N, P) day of the last offer
+    history: SmallArray  # (N, HISTORY_DAYS) channel + 1 of the contact decided on day d, at column d modulo
+    planned: SmallArray  # (N, HISTORY_DAYS) days from that decision to its contact
+    offered: IntArray  # (N, P) day of the last contact about each product
     pending: Pending
 
 
@@ -46,6 +49,7 @@ class Responses(NamedTuple):
     engaged: BoolArray  # (B,)
     opted_out: BoolArray  # (B,) from the contact's channel
     complained: BoolArray  # (B,)
+    waits: IntArray  # (B,) days from the decision to the contact
     due: IntArray  # (B,) day of the conversion that the contact would cause, -1 for none
     costs: FloatArray  # (B,) account currency: the contact itself
     losses: FloatArray  # (B,) account currency: value lost by opt-outs and complaints
@@ -72,7 +76,8 @@ def first_state(seed: int, people: Population, catalogue: Catalogue) -> WorldSta
         owned=people.initial_owned,
         fatigue=np.zeros((n, c, 2)),
         engagement=np.zeros(n),
-        history=np.zeros((n, HISTORY_DAYS), dtype=np.int64),
+        history=np.zeros((n, HISTORY_DAYS), dtype=np.int8),
+        planned=np.zeros((n, HISTORY_DAYS), dtype=np.int8),
         offered=np.full((n, p), _LONG_AGO, dtype=np.int64),
         pending=Pending(none, none, none),
     )

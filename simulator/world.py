@@ -12,14 +12,15 @@ from nba.arrays import BoolArray, FloatArray, IntArray, TimeArray, join_rows, ta
 from nba.context import ContextBatch
 from nba.fatigue import FatigueKernel
 from nba.randomness import Purpose, keyed_uniforms
+from nba.timing import waits_days
 from simulator.calibrate import Calibration, calibrate
-from simulator.config import HISTORY_DAYS, WorldConfig
+from simulator.config import HISTORY_DAYS, LONGEST_WAIT_DAYS, WorldConfig
 from simulator.files import load_toml
 from simulator.life_cycle import next_stage
-from simulator.observation import days_until, observe
+from simulator.observation import columns, observe
 from simulator.population import draw_population
 from simulator.response import Coefficients, ResponseTables, Situation, response_tables
-from simulator.state import Conversions, Pending, Responses, WorldState, first_state
+from simulator.state import Conversions, Pending, Responses, SmallArray, WorldState, first_state
 
 _ENGAGEMENT_HALF_LIFE_DAYS = 15.0
 
@@ -39,10 +40,6 @@ class World(Struct, frozen=True, dict=True):
     @cached_property
     def _spill(self) -> FloatArray:
         return self.kernel.spill(self.config.catalogue)
-
-    @cached_property
-    def _repeatable(self) -> BoolArray:
-        return np.array([product.repeatable for product in self.config.catalogue.products])
 
     @cached_property
     def _families(self) -> IntArray:
@@ -66,16 +63,10 @@ class World(Struct, frozen=True, dict=True):
         return np.datetime64(self.config.start, "D") + np.timedelta64(day, "D")
 
     def waits(self, state: WorldState, rows: IntArray) -> IntArray:
-        """(B, T) days until each timing comes, 0 for the ones within the day."""
+        """(B, T) days until a contact of each timing would be made."""
         date = self.date(state.day)
-        waits = np.zeros((rows.size, len(self.config.catalogue.timings)), dtype=np.int64)
-        for number, timing in enumerate(self.config.catalogue.timings):
-            if timing.name == "weekend":
-                weekday = (int(date.astype(np.int64)) + 3) % 7
-                waits[:, number] = max(0, 5 - weekday)
-            elif timing.name == "next_key_day":
-                waits[:, number] = days_until(state.people.payday[rows], date)
-        return waits
+        at = np.full(rows.size, date.astype("datetime64[s]"))
+        return waits_days(self.config.catalogue, at, columns(self.config, state, rows, date))
 
     def tables(self, state: WorldState, rows: IntArray) -> ResponseTables:
         """Response probabilities of every possible contact of customers `rows` today."""
@@ -102,11 +93,11 @@ class World(Struct, frozen=True, dict=True):
         opted_out = delivered & happens(Purpose.OPT_OUT, tables.opt_out[index, c, p])
         complained = delivered & happens(Purpose.COMPLAINT, tables.complaint[index, c])
         mass = tables.mass[index, c, p] * delivered * np.where(engaged, 1.0, answer.halo)
-        due = self._due_days(state, rows, p, mass, self.waits(state, rows)[index, t])
+        waits = np.where(contacted, self.waits(state, rows)[index, t], 0)
+        due = self._due_days(state, rows, p, mass, waits)
         lost = np.array(answer.opt_out.cost)[c] * opted_out + answer.complaint.cost * complained
-        return Responses(
-            contacted, delivered, engaged, opted_out, complained, due, catalogue.costs[actions], lost
-        )
+        costs = catalogue.costs[actions]
+        return Responses(contacted, delivered, engaged, opted_out, complained, waits, due, costs, lost)
 
     def _due_days(
         self, state: WorldState, rows: IntArray, products: IntArray, mass: FloatArray, waits: IntArray
@@ -132,7 +123,9 @@ class World(Struct, frozen=True, dict=True):
         state = self._contacted(state, rows, actions, responses)
         conversions = self._conversions(state)
         owned = state.owned.copy()
-        owned[conversions.customers, conversions.products] |= ~self._repeatable[conversions.products]
+        owned[conversions.customers, conversions.products] |= ~self.config.catalogue.repeatable[
+            conversions.products
+        ]
         stage = next_stage(self.config.life_cycle, state)
         after = state._replace(
             day=state.day + 1,
@@ -149,12 +142,15 @@ class World(Struct, frozen=True, dict=True):
         catalogue = self.config.catalogue
         hit, acts = rows[seen.contacted], actions[seen.contacted]
         channels, products = catalogue.channel_of[acts], catalogue.product_of[acts]
-        history, offered = state.history.copy(), state.offered.copy()
-        history[:, state.day % HISTORY_DAYS] = 0
-        history[hit, state.day % HISTORY_DAYS] = channels + 1
-        offered[hit, products] = state.day
+        history, planned, offered = state.history.copy(), state.planned.copy(), state.offered.copy()
+        today, wait = state.day % HISTORY_DAYS, seen.waits[seen.contacted]
+        history[:, today] = 0
+        history[hit, today] = channels + 1
+        planned[hit, today] = wait
+        offered[hit, products] = state.day + wait
         fatigue, consents, engagement = state.fatigue.copy(), state.consents.copy(), state.engagement.copy()
-        fatigue[hit] += self._spill[channels][:, :, None]
+        rows_made, made = _made_today(history, planned, state.day)
+        np.add.at(fatigue, rows_made, self._spill[made][:, :, None])
         gone = seen.opted_out[seen.contacted]
         consents[hit[gone], channels[gone]] = False
         engagement[rows] += seen.engaged
@@ -162,6 +158,7 @@ class World(Struct, frozen=True, dict=True):
         new = Pending(hit[coming], products[coming], seen.due[seen.contacted][coming])
         return state._replace(
             history=history,
+            planned=planned,
             offered=offered,
             fatigue=fatigue,
             consents=consents,
@@ -172,7 +169,7 @@ class World(Struct, frozen=True, dict=True):
     def _conversions(self, state: WorldState) -> Conversions:
         """At most one conversion per customer and day: what contacts caused first, else an organic one."""
         due = take_rows(state.pending, state.pending.due == state.day)
-        possible = ~state.owned[due.customers, due.products] | self._repeatable[due.products]
+        possible = ~state.owned[due.customers, due.products] | self.config.catalogue.repeatable[due.products]
         caused = take_rows(due, possible)
         _, first = np.unique(caused.customers, return_index=True)
         caused_rows, caused_products = caused.customers[first], caused.products[first]
@@ -188,7 +185,7 @@ class World(Struct, frozen=True, dict=True):
         """Competing organic hazards: one clock per customer, the product drawn by its share."""
         stage = np.array(self.config.life_cycle.organic)[state.stage]
         hazard = np.array(self.config.response.organic) * np.exp(state.people.affinity) * stage[:, None]
-        hazard *= ~state.owned | self._repeatable
+        hazard *= ~state.owned | self.config.catalogue.repeatable
         cumulative = np.cumsum(hazard, axis=1)
         uniforms = keyed_uniforms(state.seed, Purpose.ORGANIC, state.people.ids, state.day)
         clock = -np.log1p(-uniforms)
@@ -207,6 +204,14 @@ class World(Struct, frozen=True, dict=True):
             done.customers * n_families + family[done.products],
         )
         return take_rows(later, ~served)
+
+
+def _made_today(history: SmallArray, planned: SmallArray, day: int) -> tuple[IntArray, IntArray]:
+    """(n,) customers and (n,) channels of the contacts that are made today, decided today or before."""
+    waits = np.arange(LONGEST_WAIT_DAYS + 1)
+    decided = (day - waits) % HISTORY_DAYS
+    rows, columns = np.nonzero((history[:, decided] > 0) & (planned[:, decided] == waits))
+    return rows, history[rows, decided[columns]].astype(np.int64) - 1
 
 
 def load_world(name: str) -> World:

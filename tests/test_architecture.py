@@ -40,7 +40,7 @@ EDGES = {"nba.cli": {"typer"}, "nba.doctor": {"typer", "apsw"}}
 LAYERS = (
     {"arrays", "errors"},
     {"catalogue", "context", "decision", "feedback", "randomness"},
-    {"features", "fatigue", "exposure"},
+    {"features", "fatigue", "exposure", "timing"},
     {"posteriors", "constraints", "ope"},
     {"policies", "propensity", "arbitration", "allocation", "longrun"},
     {"strategy"},

@@ -112,7 +112,7 @@ def test_a_lever_a_shadow_price_and_a_fatigue_price_enter_the_utilities() -> Non
     for action in range(1, 13):
         c, p = catalogue.channel_of[action], catalogue.product_of[action]
         reward = (money[:, action] + catalogue.costs[action]) * (2.0 if p == 1 else 1.0)
-        fatigue_price = (1.0, 0.5)[c] * (1.0 + 0.2 * contexts.fatigue[:, c, 1])
+        fatigue_price = (1.0, 0.5)[c] + 0.2 * contexts.fatigue[:, c, 1]
         by_hand = reward - catalogue.costs[action] - prices[c] - fatigue_price
         np.testing.assert_allclose(got[:, action], by_hand, rtol=1e-4, atol=1e-3)
     assert not got[:, 0].any()

@@ -17,7 +17,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 240.0  # seconds; the machine may be busy
-SIZES = ("--world", "retail-bank", "--strategy", "thompson", "--customers", "2500", "--days", "8", "--seed", "3")
+SIZES = (
+    "--world",
+    "retail-bank",
+    "--strategy",
+    "thompson",
+    "--customers",
+    "2500",
+    "--days",
+    "8",
+    "--seed",
+    "3",
+)
 
 # Two nodes of one CPU each; two tasks that wait for each other's node show that both take part.
 TWO_NODES = """
@@ -49,7 +60,7 @@ try:
     digests = []
     for where, size in ((SerialExecutor(), 2000), (RayExecutor(), 25)):
         rollouts.BLOCK_CUSTOMERS = size
-        run = rollouts.rollout(world, snapshot, phase, where, logged=True)
+        run = rollouts.rollout(world, snapshot, phase, where)
         digests.append(digest(run.decisions, run.outcomes))
     print(json.dumps({"nodes": nodes, "used": used, "digests": digests}))
 finally:
@@ -86,7 +97,9 @@ def last_line(command: list[str], folder: Path) -> Any:
 @pytest.mark.ray
 def test_the_command_gives_the_same_digest_with_one_and_two_workers(tmp_path: Path) -> None:
     found = [
-        last_line(["-m", "nba", "simulate", *SIZES, "--workers", workers, "--out", workers, "--json"], tmp_path)
+        last_line(
+            ["-m", "nba", "simulate", *SIZES, "--workers", workers, "--out", workers, "--json"], tmp_path
+        )
         for workers in ("1", "2")
     ]
     assert found[0]["digest"] == found[1]["digest"]

@@ -95,7 +95,9 @@ class DyingWorkers:
         self.folder, self.calls = folder, 0
 
     def map(self, task: Task[Any, Any], items: Sequence[Any], on_steps: Report | None = None) -> list[Any]:
-        marks = ["" if number != 1 else str(self.folder / f"call-{self.calls}") for number in range(len(items))]
+        marks = [
+            "" if number != 1 else str(self.folder / f"call-{self.calls}") for number in range(len(items))
+        ]
         self.calls += 1
         work = [(task, item, mark) for item, mark in zip(items, marks, strict=True)]
         return RayExecutor().map(die_once, work, on_steps)
@@ -123,7 +125,6 @@ def run(where: Executor | None, on_days: Report | None = None) -> Rollout:
         Snapshot.start(spec.strategy(world, 3)),
         PHASE,
         where,
-        logged=True,
         on_customer_days=on_days,
     )
 
@@ -181,9 +182,7 @@ def test_an_error_from_ray_tells_one_line(cluster: ModuleType) -> None:
 
 
 @pytest.mark.ray
-def test_ray_changes_neither_log_nor_posterior(
-    cluster: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ray_changes_neither_log_nor_posterior(cluster: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = fingerprint(run(SerialExecutor()))
     monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", 20)  # four tasks at a time
     assert fingerprint(run(RayExecutor())) == reference
@@ -225,7 +224,18 @@ def test_the_command_gives_the_same_digest_on_ray(
     monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", 20)
     digests = set()
     for workers in ("1", "2"):
-        words = ["simulate", "--customers", "50", "--days", "8", "--seed", "3", "--json", "--workers", workers]
+        words = [
+            "simulate",
+            "--customers",
+            "50",
+            "--days",
+            "8",
+            "--seed",
+            "3",
+            "--json",
+            "--workers",
+            workers,
+        ]
         with pytest.raises(SystemExit) as exit_:
             cli.main([*words, "--out", str(tmp_path / workers)])
         assert exit_.value.code == 0

@@ -18,12 +18,13 @@ from nba import cli
 from nba.catalogue import NO_ACTION_ID
 
 DECISIONS = {
-    "decision_id", "date", "action_id", "channel", "timing", "product", "customer", "propensity",
-    "no_contact_propensity", "expected_value", "n_eligible", "delivered", "engaged", "opted_out",
-    "complained", "cost", "loss",
+    "decision_id", "date", "contact_date", "action_id", "channel", "timing", "product", "customer",
+    "propensity", "no_contact_propensity", "expected_value", "n_eligible", "delivered", "engaged",
+    "opted_out", "complained", "cost", "loss",
 }  # fmt: skip
 OUTCOMES = {"date", "product", "decision_id", "customer", "value", "caused"}
-CUSTOMERS, DAYS = 300, 24
+CUSTOMERS, DAYS = 150, 24
+FEW = ("--customers", "40", "--days", "8")
 FACTORS = ["channel", "timing", "product"]
 
 
@@ -79,8 +80,8 @@ def test_progress_goes_to_stderr_and_ends(log: Simulated) -> None:
 
 
 def test_the_files_have_their_columns(log: Simulated) -> None:
-    assert set(log.decisions.columns) == DECISIONS
-    assert set(log.outcomes.columns) == OUTCOMES
+    assert set(log.decisions.columns) >= DECISIONS
+    assert set(log.outcomes.columns) >= OUTCOMES
 
 
 def test_propensities_are_probabilities(log: Simulated) -> None:
@@ -142,25 +143,30 @@ def test_the_digest_is_stable_and_the_files_too(log: Simulated, tmp_path: Path) 
     pd.testing.assert_frame_equal(again.outcomes, log.outcomes)
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    return simulate(tmp_path_factory.mktemp("few"), *FEW)
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("--seed", "8"),
-        ("--customers", str(CUSTOMERS - 1)),
-        ("--days", str(DAYS - 1)),
+        ("--customers", "39"),
+        ("--days", "7"),
         ("--strategy", "random"),
         ("--publish-every-days", "0"),
     ],
     ids=" ".join,
 )
-def test_another_run_has_another_digest(words: tuple[str, ...], log: Simulated, tmp_path: Path) -> None:
-    assert simulate(tmp_path, *words).summary["digest"] != log.summary["digest"]
+def test_another_run_has_another_digest(words: tuple[str, str], few: Simulated, tmp_path: Path) -> None:
+    assert simulate(tmp_path, *FEW, *words).summary["digest"] != few.summary["digest"]
 
 
-def test_people_are_told_the_same_and_where_the_files_are(log: Simulated, tmp_path: Path) -> None:
-    stdout, _ = told(tmp_path)
+def test_people_are_told_the_same_and_where_the_files_are(few: Simulated, tmp_path: Path) -> None:
+    stdout, _ = told(tmp_path, *FEW)
     lines = stdout.splitlines()
-    assert f"digest: {log.summary['digest']}" in lines
+    assert f"digest: {few.summary['digest']}" in lines
     assert lines[-1] == f"wrote {tmp_path / 'decisions.parquet'} and {tmp_path / 'outcomes.parquet'}"
 
 

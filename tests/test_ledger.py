@@ -33,8 +33,8 @@ def decision(
     product = "card" if channel else None
     parts: dict[str, Any] = {"watched": "card", "first_due": at + DAY, "request_id": None, "product": product}
     return DecisionRow(
-        decision_id=name, fingerprint="f", customer_id=customer, at=at, channel=channel, policy_version=1,
-        posterior_seq=0, feedback_until=at + 9 * DAY, body=b"{}", **(parts | more),
+        decision_id=name, fingerprint="f", customer_id=customer, at=at, opens_at=at, channel=channel,
+        policy_version=1, posterior_seq=0, feedback_until=at + 9 * DAY, body=b"{}", **(parts | more),
     )  # fmt: skip
 
 

@@ -84,7 +84,9 @@ def test_commands_and_their_options_exist(words: list[str]) -> None:
 
 
 def test_every_command_is_named() -> None:
-    assert {point.name for point in entry_points(group=cli.COMMANDS)} <= {words[0] for words in named("nba")} | {
+    assert {point.name for point in entry_points(group=cli.COMMANDS)} <= {
+        words[0] for words in named("nba")
+    } | {
         "demo"  # by `make demo`
     }
 
@@ -115,7 +117,9 @@ def test_paths_in_code_spans_exist() -> None:
 
 
 def test_feedback_of_the_example_is_understood() -> None:
-    bodies = [json.loads(body) for block in blocks("sh") for body in re.findall(r"-d '(.*?)'", block, re.DOTALL)]
+    bodies = [
+        json.loads(body) for block in blocks("sh") for body in re.findall(r"-d '(.*?)'", block, re.DOTALL)
+    ]
     assert len(bodies) == 2
     asked, told = bodies
     assert asked["customer"]["attributes"]["consents"] and asked["limit"] == 3
@@ -174,7 +178,9 @@ def test_the_patterns_find_what_they_should() -> None:
     slash = "/"
     assert _MACHINE_PATH.search(f"open('{slash}home{slash}me/x')") and not _MACHINE_PATH.search("docs/work/x")
     assert _REGISTRY.search("https://" + "pypi." + "org/simple")
-    assert _REGISTRY.search("--index-url " + "http://local/simple") and not _REGISTRY.search("no-emit-index-url")
+    assert _REGISTRY.search("--index-url " + "http://local/simple") and not _REGISTRY.search(
+        "no-emit-index-url"
+    )
 
 
 def test_requirement_files_name_no_host() -> None:
@@ -185,6 +191,5 @@ def test_requirement_files_name_no_host() -> None:
         assert "://" not in text and "--hash=sha256:" in text
 
 
-@pytest.mark.xfail(reason="README.md still holds placeholders for measured numbers", strict=True)
 def test_nothing_is_left_to_fill_in() -> None:
     assert not re.findall(r"\b\w*PLACEHOLDER\w*|\bDEMO_MINUTES\b|\bTODO\b|\bTBD\b", README)

@@ -53,7 +53,7 @@ def fingerprint(run: Rollout) -> tuple[str, bytes, int]:
 
 def learn(world: World, executor: Any = None, phase: Phase = PHASE, **changes: Any) -> Rollout:
     snapshot = start(world, FactoredModel(), ThompsonSampling(n_draws=16), **changes)
-    return rollout(world, snapshot, phase, executor, logged=True)
+    return rollout(world, snapshot, phase, executor)
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +94,16 @@ def test_the_whole_bank_does_not_depend_on_the_size_of_blocks(
 ) -> None:
     phase = Phase(customers=30, days=12, seed=2, settle_days=3)
     snapshot = start(bank(), SegmentRatesModel(), RandomEligible(), epsilon=0.0)
-    whole = rollout(bank(), snapshot, phase, logged=True)
+    whole = rollout(bank(), snapshot, phase)
     monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", size)
-    cut = rollout(bank(), snapshot, phase, logged=True)
+    cut = rollout(bank(), snapshot, phase)
     assert digest(cut.decisions, cut.outcomes) == digest(whole.decisions, whole.outcomes)
 
 
 def test_a_customer_does_not_feel_who_else_is_simulated(small: World) -> None:
     snapshot, phase = start(small, FactoredModel(), RandomEligible()), Phase(customers=60, days=20, seed=2)
-    everybody = rollout(small, snapshot, phase, logged=True)
-    some = rollout(small, snapshot, structs.replace(phase, customers=15), logged=True, first_customer=20)
+    everybody = rollout(small, snapshot, phase)
+    some = rollout(small, snapshot, structs.replace(phase, customers=15), first_customer=20)
     for log, part in ((everybody.decisions, some.decisions), (everybody.outcomes, some.outcomes)):
         theirs = (log.customer >= 20) & (log.customer < 35)
         assert theirs.any()
@@ -131,7 +131,7 @@ def test_without_publication_nothing_is_learnt(small: World) -> None:
 
 
 def test_the_control_contacts_nobody(small: World) -> None:
-    run = rollout(small, start(small, SegmentRatesModel(), NoContact(), 0.0), PHASE, logged=True)
+    run = rollout(small, start(small, SegmentRatesModel(), NoContact(), 0.0), PHASE)
     assert not run.decisions.action.any() and not run.outcomes.caused.any()
     assert (run.outcomes.decision == -1).all() and run.outcomes.day.size > 0
     assert not (run.totals.cost.any() or run.totals.loss.any() or run.totals.contacts.any())
@@ -156,7 +156,7 @@ def test_every_credited_conversion_is_taught_once() -> None:
     snapshot = start(world, SegmentRatesModel(pseudo_contacts=1.0), RandomEligible(), 0.0)
     # Two windows of settling, so that every round has ended.
     phase = structs.replace(PHASE, customers=500, settle_days=40)
-    run = rollout(world, snapshot, phase, logged=True)
+    run = rollout(world, snapshot, phase)
     prior: Any = snapshot.posterior
     posterior: Any = run.snapshot.posterior
     credited = run.outcomes.product[run.outcomes.decision >= 0]
@@ -172,9 +172,7 @@ def shares_of_products(world: World, snapshot: Snapshot, policy: Policy) -> Any:
     """(1 + P,) shares of no-contact and of each product among the decisions for fresh customers."""
     strategy = structs.replace(snapshot.strategy, policy=policy)
     phase = Phase(customers=500, days=24, seed=9)
-    run = rollout(
-        world, structs.replace(snapshot, strategy=strategy), phase, first_customer=10**6, logged=True
-    )
+    run = rollout(world, structs.replace(snapshot, strategy=strategy), phase, first_customer=10**6)
     products = world.config.catalogue.product_of[run.decisions.action]
     return np.bincount(products + 1, minlength=4) / products.size
 

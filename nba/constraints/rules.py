@@ -10,6 +10,7 @@ from msgspec import Struct
 from nba.arrays import BoolArray, IntArray
 from nba.catalogue import Catalogue, Combination
 from nba.context import ContextBatch
+from nba.errors import UnknownAction
 from nba.features import FeatureSchema
 
 _SAFEST = 1.0
@@ -29,8 +30,7 @@ class NotOwned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
-        once = np.array([not product.repeatable for product in catalogue.products])
-        held: BoolArray = contexts.owned & once
+        held: BoolArray = contexts.owned & ~catalogue.repeatable
         return ~held[:, catalogue.product_of]
 
 
@@ -73,7 +73,7 @@ class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="n
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
         concerned = catalogue.matching(Combination(timing=self.timing))
-        is_near: BoolArray = contexts.attributes[self.attribute] <= self.within_days
+        is_near: BoolArray = np.abs(contexts.attributes[self.attribute]) <= self.within_days
         return is_near[:, None] | ~concerned[None, :]
 
 
@@ -86,6 +86,9 @@ class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
+        unknown = self.channels.keys() - set(schema.segments)
+        if unknown:
+            raise UnknownAction(f"segments {sorted(unknown)} do not exist; use {', '.join(schema.segments)}.")
         house = [self.channels.get(segment, self.otherwise) for segment in (*schema.segments, "")]
         levels = np.array([catalogue.level("channel", name) for name in house])
         # Segment code -1 (missing) reads the last entry, which is the channel for everybody else.

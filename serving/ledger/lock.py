@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from serving.ledger.store import StoreLocked
+from serving.ledger.store import LedgerError, StoreLocked
 
 
 class WriterLock:
@@ -14,7 +14,10 @@ class WriterLock:
 
     def __init__(self, store: Path) -> None:
         self._path = store.with_name(store.name + ".writer.lock")
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise LedgerError(f"{str(self._path)!r} cannot be written: {error.strerror}.") from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -10,12 +10,12 @@ from msgspec import structs
 from serving.ledger.records import Appended, DecisionRow, EventRow, Exposed, SavedPosterior
 
 DECISION_COLUMNS = (
-    "decision_id", "request_id", "fingerprint", "customer_id", "at", "channel", "product", "watched",
-    "policy_version", "posterior_seq", "feedback_until", "body",
+    "decision_id", "request_id", "fingerprint", "customer_id", "at", "opens_at", "channel", "product",
+    "watched", "policy_version", "posterior_seq", "feedback_until", "body",
 )  # fmt: skip
 EVENT_COLUMNS = (
     "kind", "event_id", "decision_id", "customer_id", "fingerprint", "outcome", "value", "product",
-    "channel", "step", "occurred_at", "received_at", "status",
+    "channel", "step", "occurred_at", "received_at", "status", "teaches",
 )  # fmt: skip
 KEPT_POSTERIORS = 2  # the newest, and the one before it should the newest be damaged
 
@@ -36,6 +36,21 @@ _CLOSE = (
 )
 _END = "DELETE FROM watch WHERE decision_seq = ?1 AND (?2 IS NULL OR closed_at <= due_at)"
 _MOVE = "UPDATE watch SET step = ?2, due_at = min(?3, coalesce(closed_at, ?3)) WHERE decision_seq = ?1"
+
+
+# A conversion is credited once (methods B1): not to a decision whose product a newer contact has taken
+# over, and, unless the product can be bought again, only the first time.
+_IS_SPENT = """
+SELECT EXISTS (
+  SELECT 1 FROM decision d JOIN decision newer
+    ON newer.customer_id = d.customer_id AND newer.product = d.watched AND newer.channel IS NOT NULL
+   AND newer.seq > d.seq AND newer.opens_at <= :occurred_at
+  WHERE d.decision_id = :decision_id
+) OR (:is_once AND EXISTS (
+  SELECT 1 FROM event
+  WHERE decision_id = :decision_id AND outcome = 'converted' AND status = 'accepted' AND teaches
+))
+"""
 
 
 def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
@@ -64,6 +79,9 @@ def append_event(db: apsw.Connection, row: EventRow) -> Appended:
     if known is not None:
         seq, fingerprint = known
         return Appended("duplicate" if fingerprint == row.fingerprint else "conflict", seq)
+    if row.outcome == "converted":
+        spent = db.execute(_IS_SPENT, structs.asdict(row)).fetchone()
+        row = structs.replace(row, teaches=not (spent and spent[0]))
     db.execute(_INSERT_EVENT, structs.asdict(row))
     return Appended(row.status, db.last_insert_rowid())
 

@@ -28,6 +28,7 @@ class DecisionRow(Struct, frozen=True, kw_only=True):
 
     `watched` is the product whose conversions teach: the one offered, or after no-contact a probe, which
     the ledger drops when the customer and product are watched already. `first_due` is its first cut.
+    `opens_at` is when the contact is made, `at` when it was decided.
     """
 
     decision_id: str
@@ -35,6 +36,7 @@ class DecisionRow(Struct, frozen=True, kw_only=True):
     fingerprint: str
     customer_id: str
     at: int
+    opens_at: int
     channel: str | None
     product: str | None
     policy_version: int
@@ -47,7 +49,11 @@ class DecisionRow(Struct, frozen=True, kw_only=True):
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
-    """One entry of the learning log: feedback, or an exposure that has passed (`step` says which)."""
+    """One entry of the learning log: feedback, or an exposure that has passed (`step` says which).
+
+    `is_once` says that the product cannot be bought again; the ledger decides with it, when it appends a
+    conversion, whether it `teaches`.
+    """
 
     kind: Literal["feedback", "exposure"]
     event_id: str
@@ -62,7 +68,9 @@ class EventRow(Struct, frozen=True, kw_only=True):
     occurred_at: int
     received_at: int
     status: EventStatus
+    teaches: bool = True
     seq: int = 0
+    is_once: bool = False
 
 
 class Appended(Struct, frozen=True):

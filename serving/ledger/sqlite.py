@@ -57,7 +57,7 @@ class SQLiteReader:
     def history(self, customer_id: str) -> History:
         """A customer's contacts, opt-outs and conversions."""
         contacts = self._db.execute(
-            "SELECT channel, product, at FROM decision "
+            "SELECT channel, product, opens_at FROM decision "
             "WHERE customer_id = ? AND channel IS NOT NULL ORDER BY seq",
             (customer_id,),
         ).fetchall()
@@ -89,8 +89,8 @@ class SQLiteReader:
     def due(self, now: int, limit: int) -> list[Due]:
         """Decisions whose next exposure cut has passed, oldest first."""
         rows = self._db.execute(
-            "SELECT decision_seq, step, due_at, decision_id, watch.customer_id, at, watch.product FROM watch "
-            "JOIN decision ON decision.seq = decision_seq WHERE due_at <= ? "
+            "SELECT decision_seq, step, due_at, decision_id, watch.customer_id, opens_at, watch.product "
+            "FROM watch JOIN decision ON decision.seq = decision_seq WHERE due_at <= ? "
             "ORDER BY due_at, decision_seq LIMIT ?",
             (now, limit),
         )

@@ -8,6 +8,7 @@ CREATE TABLE decision (
   fingerprint    TEXT NOT NULL,
   customer_id    TEXT NOT NULL,
   at             INTEGER NOT NULL,
+  opens_at       INTEGER NOT NULL,  -- when the contact is made: now, or planned for a later day
   channel        TEXT,              -- of rank 1; NULL when nobody was contacted
   product        TEXT,
   watched        TEXT,              -- product whose conversions are waited for; NULL when none is
@@ -37,6 +38,7 @@ CREATE TABLE event (
   occurred_at   INTEGER NOT NULL,
   received_at   INTEGER NOT NULL,
   status        TEXT NOT NULL CHECK (status IN ('accepted', 'late', 'orphan')),
+  teaches       INTEGER NOT NULL,   -- 0 for a conversion that is credited elsewhere or was credited before
   UNIQUE (kind, event_id)
 ) STRICT;
 

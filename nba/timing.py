@@ -1,0 +1,33 @@
+"""When a decided contact is made: at once, at the weekend, or on a day that an attribute counts to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from nba.arrays import AnyArray, IntArray, TimeArray
+from nba.catalogue import WEEKEND, Catalogue
+
+SATURDAY = 5
+
+
+def weekdays(at: TimeArray) -> IntArray:
+    """(...) day of the week, Monday 0; 1970-01-01 was a Thursday."""
+    days: IntArray = at.astype("datetime64[D]").astype(np.int64)
+    return (days + 3) % 7
+
+
+def waits_days(catalogue: Catalogue, at: TimeArray, attributes: Mapping[str, AnyArray]) -> IntArray:
+    """(B, T) whole days from the decision at `at` (B,) until each timing comes.
+
+    `attributes` holds raw columns (B,); a day that is not known is waited for as if it were today.
+    """
+    waits = np.zeros((at.shape[0], len(catalogue.timings)), dtype=np.int64)
+    for number, timing in enumerate(catalogue.timings):
+        if timing.waits_for == WEEKEND:
+            waits[:, number] = np.maximum(SATURDAY - weekdays(at), 0)
+        elif timing.waits_for is not None:
+            days = np.nan_to_num(attributes[timing.waits_for], nan=0.0)
+            waits[:, number] = np.floor(np.maximum(days, 0.0)).astype(np.int64)
+    return waits
