@@ -13,7 +13,7 @@ from experiments.executor import Executor, Report
 from experiments.logs import DecisionLog
 from experiments.results import ExperimentResult, Interval, LeaderboardRow, Margin, StrategyResult
 from experiments.rollout import Rollout, rollout
-from experiments.spec import BUSINESS_AS_USUAL, CONTROL, Experiment, StrategySpec
+from experiments.spec import BUSINESS_AS_USUAL, CONTROL, MOST_CUSTOMERS, Experiment, StrategySpec
 from experiments.tallies import Totals
 from experiments.verdict import verdict
 from nba.arrays import FloatArray
@@ -21,8 +21,6 @@ from nba.catalogue import NO_ACTION_ID, Catalogue
 from nba.snapshot import Snapshot
 from simulator.world import World
 
-# Evaluation customers never overlap with training customers.
-_EVALUATION_FIRST = 10_000_000
 _Z95 = 1.959963984540054
 
 
@@ -97,7 +95,7 @@ def run_job(job: Job, report: Report) -> JobResult:
         job.world,
         snapshot,
         job.experiment.evaluate,
-        first_customer=_EVALUATION_FIRST,
+        first_customer=MOST_CUSTOMERS,
         on_customer_days=report,
     )
     return JobResult(snapshot, training, evaluation, between - begun, perf_counter() - between)

@@ -16,9 +16,8 @@ import msgspec
 import typer
 
 from experiments.registry import MODEL, pull
-from experiments.spec import load_experiment
 from experiments.terminal import say
-from experiments.train import Training, print_links, print_result, scaled, summary, train_and_record
+from experiments.train import Training, print_links, print_result, summary, train_and_record
 from nba.errors import NBAError
 
 _START_SECONDS = 60.0
@@ -52,7 +51,7 @@ class DemoError(NBAError, RuntimeError):
 def run_demo(workers: int, store: Path, out: Path, scale: float, as_json: bool) -> None:
     """What `nba demo` does."""
     begun = perf_counter()
-    training = train_and_record(scaled(load_experiment("demo"), scale), workers, store)
+    training = train_and_record("demo", scale, workers, store)
     print_result(training)
     exchange = _serve_and_learn(training, store, out)
     for title, body in exchange.items():

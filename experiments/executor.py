@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -72,18 +73,35 @@ class RayExecutor:
         steps: Any = ray.remote(_Steps).options(num_cpus=0).remote() if on_steps else None
         remote: Any = ray.remote(_reporting)
         references = [remote.remote(task, item, steps) for item in items]
-        pending = list(references)
+        pending, heard = list(references), 0
         while pending:
             _, pending = ray.wait(pending, num_returns=len(pending), timeout=_POLL_SECONDS)
             if on_steps is not None:
-                on_steps(ray.get(steps.collect.remote()))
-        results: list[Result] = ray.get(references)
-        return results
+                news = ray.get(steps.collect.remote())
+                heard += news
+                on_steps(news)
+        try:
+            finished: list[tuple[Result, int]] = ray.get(references)
+        except ray.exceptions.RayTaskError as error:
+            # Ray's text is the worker's traceback; ours says what to do.
+            raise (error.cause if isinstance(error.cause, NBAError) else error) from None
+        if on_steps is not None:
+            # Reports may come late, or twice from a task that was tried again: the results know better.
+            on_steps(sum(n_steps for _, n_steps in finished) - heard)
+        return [result for result, _ in finished]
 
 
-def _reporting(task: Task[Item, Result], item: Item, steps: Any) -> Result:
-    """Run a task whose reports go to an actor."""
-    return task(item, silent if steps is None else steps.add.remote)
+def _reporting(task: Task[Item, Result], item: Item, steps: Any) -> tuple[Result, int]:
+    """Run a task whose reports go to an actor; gives its result and how many steps it reported."""
+    n_steps = 0
+
+    def report(more: int) -> None:
+        nonlocal n_steps
+        n_steps += more
+        if steps is not None:
+            steps.add.remote(more)
+
+    return task(item, report), n_steps
 
 
 @contextmanager
@@ -105,24 +123,28 @@ def executor(workers: int) -> Iterator[Executor]:
 
 
 def _start(workers: int) -> None:
-    """Start a local Ray; a cold or busy machine can miss the 30 s that Ray grants itself, so try again."""
+    """Join the cluster that RAY_ADDRESS names, or start a local Ray.
+
+    A cold or busy machine can miss the 30 s that Ray grants itself to start, so it is tried again.
+    """
     import ray
 
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    local: dict[str, Any] = {
+        "num_cpus": workers,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+    }
+    is_cluster = bool(os.environ.get("RAY_ADDRESS"))
     for attempt in range(1, _START_ATTEMPTS + 1):
         try:
-            ray.init(
-                num_cpus=workers,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                logging_level="ERROR",
-                log_to_driver=False,
-            )
+            ray.init(**quiet, **({} if is_cluster else local))
             return
         except Exception as error:
             ray.shutdown()
-            if attempt == _START_ATTEMPTS:
+            if attempt == _START_ATTEMPTS or isinstance(error, ValueError):
                 reason = " ".join(str(error).split())
+                way_out = "Check RAY_ADDRESS" if is_cluster else "Free some CPU or memory"
                 raise RayNotStartedError(
-                    f"Ray did not start in {attempt} attempts: {reason} "
-                    "Free some CPU or memory, or run without Ray: --workers 1."
+                    f"Ray did not start: {reason} {way_out}, or run without Ray: --workers 1."
                 ) from None

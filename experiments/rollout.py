@@ -14,7 +14,7 @@ from msgspec import structs
 
 from experiments.executor import Executor, Report, SerialExecutor
 from experiments.logs import DecisionLog, OutcomeLog, join_logs
-from experiments.spec import Phase
+from experiments.spec import DAY_BITS, Phase
 from experiments.tallies import DayTally, Oracle, Totals, day_row
 from nba.arrays import FloatArray, IntArray, KeyArray, join_rows, take_rows
 from nba.context import ContextBatch
@@ -29,7 +29,6 @@ from simulator.state import WorldState
 from simulator.world import World
 
 BLOCK_CUSTOMERS = 2_000
-_DAY_BITS = 20
 
 
 class Block(NamedTuple):
@@ -174,12 +173,12 @@ class Decided(NamedTuple):
 
 def decision_number(customers: IntArray, day: int) -> IntArray:
     """(B,) one integer per (customer, day): a customer has at most one decision a day."""
-    return (customers << _DAY_BITS) | day
+    return (customers << DAY_BITS) | day
 
 
 def decision_id(seed: int, number: int) -> str:
     """The id of a simulated decision."""
-    return f"sim-{seed}-{number >> _DAY_BITS}-{number & ((1 << _DAY_BITS) - 1)}"
+    return f"sim-{seed}-{number >> DAY_BITS}-{number & ((1 << DAY_BITS) - 1)}"
 
 
 def _decided(work: Stretch, state: WorldState) -> Decided:

@@ -13,7 +13,7 @@ import typer
 from experiments.executor import executor
 from experiments.logs import DecisionLog, OutcomeLog, digest
 from experiments.rollout import decision_id, rollout
-from experiments.spec import Phase, load_experiment
+from experiments.spec import Phase, check_strategies, load_experiment
 from experiments.terminal import progress
 from nba.arrays import IntArray
 from nba.catalogue import Catalogue
@@ -31,7 +31,9 @@ def run_simulation(
 ) -> None:
     """What `nba simulate` does."""
     world = load_world(world_name)
-    spec = load_experiment(experiment).spec(strategy)
+    plan = load_experiment(experiment)
+    spec = plan.spec(strategy, source=experiment)
+    check_strategies(plan, world, experiment)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

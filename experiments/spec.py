@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from msgspec import Struct
 
 from nba.arbitration import Arbitration
@@ -18,6 +20,10 @@ CONTROL = "no-contact"
 BUSINESS_AS_USUAL = "rules"
 RANDOM = "random"
 _LARGEST_SEED = 2**63 - 1
+# Decisions are numbered by customer and day, and the customers of an evaluation follow those of a training.
+MOST_CUSTOMERS = 10_000_000
+DAY_BITS = 20
+MOST_DAYS = 2**DAY_BITS - 1
 
 
 class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,8 +51,13 @@ class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise InvalidConfig(
                     "experiment", name, f"must be at least {least}, got {getattr(self, name)}"
                 )
-        if self.seed > _LARGEST_SEED:
-            raise InvalidConfig("experiment", "seed", f"must be at most {_LARGEST_SEED}, got {self.seed}")
+        for name, value, most in (
+            ("seed", self.seed, _LARGEST_SEED),
+            ("customers", self.customers, MOST_CUSTOMERS),
+            ("days", self.days + self.settle_days, MOST_DAYS),
+        ):
+            if value > most:
+                raise InvalidConfig("experiment", name, f"must be at most {most}, got {value}")
 
     @property
     def customer_days(self) -> int:
@@ -100,13 +111,26 @@ class Experiment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             rule = f"one must be named {CONTROL!r}: incremental value is measured against it"
             raise InvalidConfig("experiment", "strategies", rule)
 
-    def spec(self, name: str) -> StrategySpec:
-        """The strategy of a name."""
+    def spec(self, name: str, source: str | None = None) -> StrategySpec:
+        """The strategy of a name; `source` is the file that an error names."""
         for one in self.strategies:
             if one.name == name:
                 return one
         known = ", ".join(one.name for one in self.strategies)
-        raise InvalidConfig(self.name, "strategies", f"{name!r} is not a strategy of it; use one of {known}")
+        rule = f"{name!r} is not a strategy of it; use one of {known}"
+        raise InvalidConfig(source or self.name, "strategies", rule)
+
+
+def check_strategies(experiment: Experiment, world: World, source: str) -> None:
+    """Find out before any work what in a strategy the world does not know; `source` is the file to name."""
+    n_bank = len(world.config.contact.rules)
+    for index, spec in enumerate(experiment.strategies):
+        try:
+            spec.strategy(world, 0)
+        except InvalidConfig as error:
+            # The bank's rules come first; the file counts its own.
+            where = re.sub(r"rules\[(\d+)\]", lambda hit: f"rules[{int(hit[1]) - n_bank}]", error.pointer)
+            raise InvalidConfig(source, f"strategies[{index}].{where}", error.rule) from None
 
 
 def load_experiment(name: str) -> Experiment:

@@ -14,7 +14,7 @@ from msgspec import structs
 from experiments.compare import run_experiment, total_customer_days
 from experiments.executor import executor
 from experiments.results import ExperimentResult, LeaderboardRow
-from experiments.spec import Experiment, Phase, load_experiment
+from experiments.spec import Experiment, Phase, check_strategies, load_experiment
 from experiments.store import DATABASE
 from experiments.terminal import print_leaderboard, progress, say
 from experiments.tracking import Recorded, record, search
@@ -28,9 +28,11 @@ class Training(NamedTuple):
     recorded: Recorded
 
 
-def train_and_record(experiment: Experiment, workers: int, store: Path) -> Training:
-    """Run an experiment with a progress bar and log it to the MLflow store."""
+def train_and_record(name: str, scale: float, workers: int, store: Path) -> Training:
+    """Run an experiment, its customers times `scale`, with a progress bar, and log it to the MLflow store."""
+    experiment = scaled(load_experiment(name), scale)
     world = load_world(experiment.world)
+    check_strategies(experiment, world, name)
     channels, timings, products = world.config.catalogue.shape
     say(
         f"world {world.config.name}: {channels} channels x {timings} timings x {products} products = "
@@ -80,7 +82,7 @@ def print_result(training: Training) -> None:
 def run_training(name: str, workers: int, store: Path, scale: float, as_json: bool) -> None:
     """What `nba train` does."""
     begun = perf_counter()
-    training = train_and_record(scaled(load_experiment(name), scale), workers, store)
+    training = train_and_record(name, scale, workers, store)
     if as_json:
         typer.echo(msgspec.json.encode(summary(training, perf_counter() - begun)).decode())
         return

@@ -56,7 +56,9 @@ def outcome_time(occurred_at: datetime, now: datetime, row: DecisionRow | None) 
         raise invalid(
             "/occurred_at", f"the year must lie in {OLDEST_YEAR} to {NEWEST_YEAR}, got {occurred_at.year}"
         )
-    if occurred_at > now + CLOCK_SKEW:
+    # Past the window it is late and teaches nothing, whatever the clock says.
+    is_in_window = row is None or to_micros(occurred_at) <= row.feedback_until
+    if is_in_window and occurred_at > now + CLOCK_SKEW:
         raise invalid("/occurred_at", f"an outcome cannot lie in the future, got {occurred_at.isoformat()}")
     if row is not None and occurred_at < from_micros(row.at) - EARLIEST_OUTCOME:
         decided = from_micros(row.at).isoformat()

@@ -76,6 +76,13 @@ def tiny_strategy(*, contacts: int = 1000, seed: int = 3, **changes: Any) -> Str
     return Strategy(**(parts | changes))
 
 
+# So sure of its products that it always contacts: a no-contact decision would teach as well.
+SURE: dict[str, Any] = {
+    "floor": Floor(),
+    "model": FactoredModel(lift_mean=3.0, level_sd=0.05, slope_sd=0.02, pair_sd=0.02),
+}
+
+
 def tiny_bundle(path: Path, **changes: Any) -> Path:
     return save_bundle(Snapshot.start(tiny_strategy(**changes)), path)
 

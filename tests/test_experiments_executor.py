@@ -173,7 +173,6 @@ def test_any_other_error_arrives_as_its_own_type(where: Executor) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.xfail(reason="Ray's wrapper is raised, whose text is the traceback of the worker", strict=True)
 def test_an_error_from_ray_tells_one_line(cluster: ModuleType) -> None:
     error = InvalidConfig("world", "response.lift", "must be finite")
     with pytest.raises(InvalidConfig) as caught:

@@ -18,7 +18,6 @@ from serving_fixtures import (
     customer,
     decided,
     reported,
-    rows_in,
     service,
 )
 
@@ -86,7 +85,7 @@ def test_the_same_request_id_gives_the_same_answer(tmp_path: Path) -> None:
             together = await asyncio.gather(*(decided(client, request_id="r2") for _ in range(20)))
             assert len({answer["decision_id"] for answer in together}) == 1
             assert Counter(answer["replayed"] for answer in together) == {True: 19, False: 1}
-            assert rows_in(tmp_path) == 2
+            assert open_reader(f"sqlite:///{tmp_path}/log.db").counts()["decisions"] == 2
         async with service(tmp_path) as client:  # also after a restart
             assert await decided(client, request_id="r1") == first | {"replayed": True}
 
@@ -173,9 +172,13 @@ def test_late_feedback_and_orphans_are_kept_but_not_learnt_from(tmp_path: Path) 
             await asyncio.sleep(0.1)
             after = (await client.get("/v1/learner")).json()
             assert (after["posterior_sha256"], after["posterior_seq"], after["last_seq"]) == (before, 0, 2)
+            early = {"event_id": "early", "decision_id": answer["decision_id"], "outcome": "seen"}
+            refused = await client.post("/v1/feedback", json=early | {"occurred_at": until.isoformat()})
+            assert refused.status_code == 422 and refused.json()["errors"][0]["pointer"] == "/occurred_at"
+            clock.now = until
             on_time = await reported(client, answer["decision_id"], "seen", occurred_at=str(until))
             assert on_time["status"] == "accepted"
-            clock.forward(days=41)
+            clock.forward(days=1)
             assert (await reported(client, answer["decision_id"], "engaged"))["status"] == "late"
 
     run(check())

@@ -13,6 +13,7 @@ import apsw
 import numpy as np
 import pytest
 from serving_fixtures import (
+    SURE,
     Clock,
     caught_up,
     contacted,
@@ -75,7 +76,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_contact_teaches_its_exposure_interval_by_interval(tmp_path: Path) -> None:
     async def check() -> None:
         clock = Clock()
-        async with service(tmp_path, clock=clock) as client:
+        async with service(tmp_path, clock=clock, strategy=SURE) as client:
             answer = await contacted(client, candidates=["card"])
             clock.forward(hours=1)
             await reported(client, answer["decision_id"], "converted")
@@ -95,7 +96,7 @@ def test_a_contact_teaches_its_exposure_interval_by_interval(tmp_path: Path) -> 
 def test_a_newer_contact_ends_an_interval_but_what_was_watched_counts(tmp_path: Path) -> None:
     async def check() -> None:
         clock = Clock()
-        async with service(tmp_path, clock=clock) as client:
+        async with service(tmp_path, clock=clock, strategy=SURE) as client:
             older = await contacted(client, candidates=["card"])
             clock.forward(hours=6)
             await contacted(client, candidates=["card"])
@@ -117,7 +118,7 @@ def _expected(audit: dict[str, Any]) -> str:
 
 def _folded(audit: dict[str, Any], begins: FloatArray, ends: FloatArray, rewards: FloatArray) -> str:
     """Checksum of the posterior that rows of one decision about "card" make, watched between two ages."""
-    strategy = tiny_strategy()
+    strategy = tiny_strategy(**SURE)
     products = np.full(begins.size, strategy.catalogue.level("product", "card"))
     contacted = np.ones(begins.size, dtype=np.bool_)
     exposure, uplift, organic = CUTS.watched(products, begins, ends, contacted)

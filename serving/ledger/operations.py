@@ -48,7 +48,8 @@ SELECT EXISTS (
   WHERE d.decision_id = :decision_id
 ) OR (:is_once AND EXISTS (
   SELECT 1 FROM event
-  WHERE decision_id = :decision_id AND outcome = 'converted' AND status = 'accepted' AND teaches
+  WHERE decision_id = :decision_id AND product IS :product AND outcome = 'converted'
+    AND status = 'accepted' AND teaches
 ))
 """
 
