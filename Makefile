@@ -48,7 +48,7 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@echo "$(CURDIR)" > $@
 	@echo "Ready: $(BIN)/nba --help"
 
-demo: install ## Learn, compare and explain a small bank's next best actions
+demo: install ## Simulate, train on Ray, log to MLflow, serve a decision and learn from it
 	@$(BIN)/nba demo $(DEMO_ARGS)
 
 test: install ## Run the tests, without the slow ones
@@ -87,5 +87,5 @@ lock: ## Lock the requirements again (needs uv; LOCK_ARGS=--upgrade for newer ve
 	  echo "error: a lock names a host or a local version; look at uv's configuration" >&2; exit 1; }
 
 clean: ## Remove the environment, caches and everything generated
-	rm -rf $(VENV) build dist mlruns mlflow.db .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist mlruns .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -243,7 +243,8 @@ def _log_model(client: Any, experiment_id: str, run_id: str, winner: StrategyRes
 
 def _newest_sweep(client: Any, experiment_id: str) -> str | None:
     order = ["attributes.end_time DESC"]
-    finished = f"tags.`{_SWEEP}` != '' AND attributes.status = 'FINISHED'"
+    # The champion is logged last: where it is finished, the whole sweep is.
+    finished = f"tags.`{_SWEEP}` != '' AND tags.`{_ROLE}` = 'champion' AND attributes.status = 'FINISHED'"
     runs = client.search_runs([experiment_id], finished, max_results=1, order_by=order)
     return str(runs[0].data.tags[_SWEEP]) if runs else None
 

@@ -56,7 +56,7 @@ def examine(environment: Mapping[str, str], directory: Path) -> Report:
     }
     sqlite = {"apsw": _apsw_sqlite(), "stdlib": sqlite3.sqlite_version}
     free_gb = shutil.disk_usage(directory).free / 1e9
-    store = environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{directory / 'mlflow.db'}"
+    store = directory / "mlruns" / "mlflow.db"
     problems = [
         *_python_problems(),
         *(f"{name} is missing: pip install {name}" for name in needed.get("", ()) if packages[name] is None),
@@ -73,7 +73,7 @@ def examine(environment: Mapping[str, str], directory: Path) -> Report:
         cpu_count=os.cpu_count() or 1,
         blas_threads={name: environment.get(name) for name in BLAS_THREADS},
         free_disk_gb=round(free_gb, 1),
-        tracking_store=store,
+        tracking_store=str(store),
         problems=problems,
         warnings=_warnings(sqlite3.sqlite_version, environment),
     )
@@ -134,16 +134,12 @@ def _disk_problems(free_gb: float) -> list[str]:
     return [f"Only {free_gb:.1f} GB of disk are free: make room for {MINIMUM_FREE_GB:.0f} GB"]
 
 
-def _store_problems(store: str) -> list[str]:
-    """A store on this machine must lie in a directory we may write to; a remote one is not tried."""
-    scheme, _, rest = store.partition("://")
-    if scheme not in ("sqlite", "file"):
+def _store_problems(store: Path) -> list[str]:
+    """The default MLflow store must lie in a directory we may write to."""
+    place = next(parent for parent in store.absolute().parents if parent.exists())
+    if os.access(place, os.W_OK) and (not store.exists() or os.access(store, os.W_OK)):
         return []
-    path = Path(rest.removeprefix("/")) if scheme == "sqlite" else Path(rest)
-    place = next(p for p in path.absolute().parents if p.exists())
-    if os.access(place, os.W_OK) and (not path.exists() or os.access(path, os.W_OK)):
-        return []
-    return [f"The MLflow store {store} cannot be written: set MLFLOW_TRACKING_URI to a place that can"]
+    return [f"The MLflow store {store} cannot be written: name a folder that can be with --store"]
 
 
 def _warnings(stdlib_sqlite: str, environment: Mapping[str, str]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from nba.catalogue import Catalogue
 from nba.constraints import ContactPolicy, Rule
@@ -46,6 +47,19 @@ OBSERVED = (
 )
 
 Row = tuple[float, ...]
+# Logits and their coefficients; every other number of a world is a rate, a size, a cost or a hazard.
+_MAY_BE_NEGATIVE = (
+    "openness",
+    "digital_loading",
+    "receptivity",
+    "engagement",
+    "fatigue",
+    "engaged",
+    "opt_out.fatigue",
+    "opt_out.irrelevance",
+    "complaint.fatigue",
+    "complaint.elderly",
+)
 
 
 class ContactRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,16 +169,16 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             )
 
     def _check_numbers(self) -> None:
-        people, answer = self.population, self.response
+        people = self.population
+        for pointer, value in _numbers(self, ""):
+            require(np.isfinite(value), self.name, pointer, f"must be finite, got {value}")
+            is_free = pointer.split("[")[0].split(".", 1)[-1] in _MAY_BE_NEGATIVE or _is_loading(pointer)
+            require(is_free or value >= 0, self.name, pointer, f"must be >= 0, got {value}")
         for pointer, row in self._probabilities().items():
             if not all(0.0 <= value <= 1.0 for value in row):
                 raise InvalidConfig(self.name, pointer, f"must lie in [0, 1], got {list(row)}")
         if not np.isclose(sum(people.segment_shares), 1.0):
             raise InvalidConfig(self.name, "population.segment_shares", "must sum to 1")
-        for name in ("lift", "organic"):
-            row = getattr(answer, name)
-            rule = f"must be finite and >= 0, got {list(row)}"
-            require(all(0 <= value < np.inf for value in row), self.name, f"response.{name}", rule)
         every = self.decide_every_days
         require(every >= 1, self.name, "decide_every_days", f"must be >= 1, got {every}")
 
@@ -224,3 +238,27 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 raise InvalidConfig(
                     self.name, f"{pointer}.{family}", f"needs {length} numbers, got {len(row)}"
                 )
+
+
+def _numbers(value: object, pointer: str) -> Iterator[tuple[str, float]]:
+    """All numbers below the world's own parts of the configuration, with their places."""
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int | float):
+        yield pointer, float(value)
+    elif isinstance(value, tuple):
+        for index, part in enumerate(value):
+            yield from _numbers(part, f"{pointer}[{index}]")
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield from _numbers(part, f"{pointer}.{name}")
+    elif isinstance(value, WorldConfig | PopulationConfig | ResponseConfig | LifeCycleConfig):
+        for name, part in structs.asdict(value).items():
+            yield from _numbers(part, f"{pointer}.{name}".lstrip("."))
+    elif isinstance(value, OptOutConfig | ComplaintConfig):
+        for name, part in structs.asdict(value).items():
+            yield from _numbers(part, f"{pointer}.{name}")
+
+
+def _is_loading(pointer: str) -> bool:
+    return pointer.startswith(("population.loadings.", "response.channel_fit."))
