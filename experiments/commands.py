@@ -73,7 +73,7 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the leaderboards that are logged in MLflow, and where to look at them."""
+    """Print the leaderboards that are logged in MLflow."""
     from experiments.train import print_comparison
 
     print_comparison(store, experiment, as_json)
