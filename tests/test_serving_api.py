@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from serving_fixtures import (
+    SURE,
     Clock,
     caught_up,
     contacted,
@@ -131,7 +132,7 @@ def test_a_decision_that_cannot_be_stored_is_not_counted(
 
 def test_feedback_is_accepted_then_a_duplicate_then_a_conflict(tmp_path: Path) -> None:
     async def check() -> None:
-        async with service(tmp_path) as client:
+        async with service(tmp_path, strategy=SURE) as client:
             answer = await contacted(client)
             body = {
                 "event_id": "e1",
@@ -155,7 +156,7 @@ def test_feedback_is_accepted_then_a_duplicate_then_a_conflict(tmp_path: Path) -
 def test_late_feedback_and_orphans_are_kept_but_not_learnt_from(tmp_path: Path) -> None:
     async def check() -> None:
         clock = Clock()
-        async with service(tmp_path, clock=clock) as client:
+        async with service(tmp_path, clock=clock, strategy=SURE) as client:
             before = (await client.get("/v1/learner")).json()["posterior_sha256"]
             answer = await contacted(client)
             until = clock.now.fromisoformat(answer["feedback_until"])

@@ -161,7 +161,7 @@ def test_no_contact_teaches_about_the_watched_product_only(tmp_path: Path) -> No
 
 def test_outcomes_that_are_no_conversions_teach_nothing(tmp_path: Path) -> None:
     async def check() -> None:
-        async with service(tmp_path) as client:
+        async with service(tmp_path, strategy=SURE) as client:
             start = (await client.get("/v1/learner")).json()["posterior_sha256"]
             answer = await contacted(client)
             for outcome in ("delivered", "seen", "engaged", "rejected", "complained", "opted_out"):
@@ -266,7 +266,7 @@ def test_nothing_new_publishes_nothing(history: Path, tmp_path: Path) -> None:
 
 def test_the_posterior_is_saved_after_enough_events(tmp_path: Path) -> None:
     async def check() -> None:
-        async with service(tmp_path, save_events=3) as client:
+        async with service(tmp_path, save_events=3, strategy=SURE) as client:
             for number in range(4):
                 answer = await contacted(client, f"c{number}")
                 seq = (await reported(client, answer["decision_id"], "converted"))["seq"]
