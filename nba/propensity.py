@@ -61,8 +61,9 @@ def win_shares(utilities: Float32Array, eligible: BoolArray) -> FloatArray:
     barrier = np.where(eligible, np.float32(0.0), np.float32(np.inf))
     barred = utilities - barrier  # several times faster than np.where on (M, B, A)
     winners = barred.argmax(axis=2)
-    # argmax takes a NaN for the largest value, and would hand it an action that no rule allows.
-    if np.isnan(barred).any():
+    # argmax takes a NaN for the largest value, and would hand it an action that no rule allows; so it is
+    # enough to look at the winners.
+    if np.isnan(np.take_along_axis(barred, winners[:, :, None], axis=2)).any():
         raise FloatingPointError("A utility is not a number; the posterior, a price or a feature is damaged.")
     cells = (winners + n_actions * np.arange(n_contexts)).ravel()
     wins = np.bincount(cells, minlength=n_contexts * n_actions).reshape(n_contexts, n_actions)

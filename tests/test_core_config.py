@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from nba.arbitration import Arbitration, Lever
+from nba.arbitration import Arbitration, FatiguePrice, Lever
 from nba.constraints import ContactPolicy
 from nba.errors import InvalidConfig
 from nba.fatigue import FatigueKernel
 from nba.policies import LinUCB, ThompsonSampling
 from nba.posteriors import DisjointModel, FactoredModel, SegmentRatesModel
+from nba.propensity import Floor
 
 NAN = float("nan")
 
@@ -34,6 +35,10 @@ NAN = float("nan")
         (FatigueKernel, "short_half_life_days", 0.0),
         (FatigueKernel, "long_half_life_days", NAN),
         (ContactPolicy, "product_rest_days", -1),
+        (FatiguePrice, "otherwise", NAN),
+        (FatiguePrice, "slope", -0.1),
+        (Floor, "epsilon", 1.5),
+        (Floor, "max_cost", NAN),
     ],
 )
 def test_a_number_that_means_nothing_is_refused(make: Callable[..., Any], name: str, value: float) -> None:

@@ -88,3 +88,12 @@ def test_a_floor_that_is_no_probability_is_refused(name: str, value: float) -> N
     with pytest.raises(InvalidConfig) as caught:
         Floor(**{name: value})
     assert caught.value.pointer == name
+
+
+def test_a_utility_that_is_not_a_number_is_refused_and_never_wins() -> None:
+    eligible = np.array([[True, True, False, False]])
+    for place in range(4):
+        utilities = np.zeros((2, 1, 4), dtype=np.float32)
+        utilities[1, 0, place] = np.nan
+        with pytest.raises(FloatingPointError, match="not a number"):
+            win_shares(utilities, eligible)
