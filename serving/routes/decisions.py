@@ -46,7 +46,7 @@ async def record(data: JSONBody[Feedback], service: NamedDependency[DecisionServ
     "/v1/decisions/{decision_id:str}",
     summary="Explain a decision",
     opt={"scope": "read"},
-    responses=problems(401, 403, 404),
+    responses=problems(400, 401, 403, 404),
 )
 async def audit(decision_id: FromPath[str], service: NamedDependency[DecisionService]) -> DecisionAudit:
     """Show what a decision saw, what it did with which probability, and what came of it."""
