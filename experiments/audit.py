@@ -15,8 +15,11 @@ from nba.constraints import ContactPolicy
 
 
 def violations(log: DecisionLog, catalogue: Catalogue, policy: ContactPolicy) -> int:
-    """Contacts that broke a limit or a product's rest on their day, or were decided after an opt-out."""
-    contacted = log.action > 0
+    """Contacts that broke a limit or a product's rest on their day, or were decided after an opt-out.
+
+    A contact that was refused was not made: it fills no window and breaks no limit.
+    """
+    contacted = (log.action > 0) & ~log.refused
     customer, day = log.customer[contacted], log.contact_day[contacted]
     channel = catalogue.channel_of[log.action[contacted]]
     product = catalogue.product_of[log.action[contacted]]

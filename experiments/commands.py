@@ -39,8 +39,11 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the Parquet files.")] = Path("build/simulation"),
     experiment: ExperimentName = "demo",
     publish_every_days: Annotated[
-        int, typer.Option(help="Learn in this rhythm; 0 keeps the prior.", min=0)
+        int, typer.Option(help="Learn in this rhythm; 0 keeps the prior, and memory bounded.", min=0)
     ] = 4,
+    oracle: Annotated[
+        bool, typer.Option(help="Also add up true expected values; takes about twice as long.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate one strategy on customers and write its decisions and outcomes to Parquet."""
@@ -48,7 +51,7 @@ def simulate(
     from experiments.spec import Phase
 
     phase = Phase(customers=customers, days=days, seed=seed, publish_every_days=publish_every_days)
-    run_simulation(world, experiment, strategy, phase, workers, out, as_json)
+    run_simulation(world, experiment, strategy, phase, workers, out, as_json, oracle)
 
 
 def train(

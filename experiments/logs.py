@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -16,54 +17,62 @@ from simulator.world import World
 class DecisionLog(NamedTuple):
     """One row per decision, with what is needed to evaluate another strategy on it."""
 
-    number: IntArray  # unique in the run
-    customer: IntArray
-    day: IntArray
-    contact_day: IntArray  # day on which the contact is made, of the decision without one
-    action: IntArray
-    propensity: FloatArray
-    no_contact_propensity: FloatArray
-    expected_value: FloatArray
-    n_eligible: IntArray
-    delivered: BoolArray
-    engaged: BoolArray
-    opted_out: BoolArray
-    complained: BoolArray
-    cost: FloatArray
-    loss: FloatArray
+    number: IntArray  # (n,) unique in the run
+    customer: IntArray  # (n,)
+    day: IntArray  # (n,)
+    contact_day: IntArray  # (n,) day on which the contact is made, of the decision without one
+    action: IntArray  # (n,)
+    timing_type: IntArray  # (n,) what brought the customer up, index in simulator.config.TIMING_TYPES
+    propensity: FloatArray  # (n,)
+    no_contact_propensity: FloatArray  # (n,)
+    expected_value: FloatArray  # (n,)
+    n_eligible: IntArray  # (n,)
+    refused: BoolArray  # (n,) the contact was decided and not made: a platform's cap, or nobody had time
+    queued_days: IntArray  # (n,) of waiting for a person, until the day of the contact
+    delivered: BoolArray  # (n,)
+    seen: BoolArray  # (n,)
+    engaged: BoolArray  # (n,)
+    opted_out: BoolArray  # (n,)
+    complained: BoolArray  # (n,)
+    cost: FloatArray  # (n,)
+    loss: FloatArray  # (n,)
 
     @classmethod
     def of(cls, state: WorldState, numbers: IntArray, day: DayTally) -> Self:
         """The decisions of one day."""
-        batch, seen, index = day.batch, day.responses, np.arange(day.rows.size)
+        batch, answers, index = day.batch, day.responses, np.arange(day.rows.size)
         return cls(
             number=numbers,
             customer=state.people.ids[day.rows],
             day=np.full(day.rows.size, state.day, dtype=np.int64),
-            contact_day=state.day + seen.waits,
+            contact_day=state.day + answers.waits,
             action=batch.actions,
+            timing_type=day.timing_types,
             propensity=batch.propensities,
-            no_contact_propensity=batch.distribution[:, 0],
+            no_contact_propensity=batch.distribution[:, 0].copy(),  # a view would keep the whole table
             expected_value=batch.expected_values[index, batch.actions],
-            n_eligible=batch.eligible.sum(axis=1).astype(np.int64),
-            delivered=seen.delivered,
-            engaged=seen.engaged,
-            opted_out=seen.opted_out,
-            complained=seen.complained,
-            cost=seen.costs,
-            loss=seen.losses,
+            n_eligible=np.count_nonzero(batch.eligible, axis=1).astype(np.int64),
+            refused=answers.refused,
+            queued_days=answers.queued,
+            delivered=answers.delivered,
+            seen=answers.seen,
+            engaged=answers.engaged,
+            opted_out=answers.opted_out,
+            complained=answers.complained,
+            cost=answers.costs,
+            loss=answers.losses,
         )
 
 
 class OutcomeLog(NamedTuple):
     """One row per conversion; `decision` is the credited decision, -1 if organic."""
 
-    customer: IntArray
-    day: IntArray
-    product: IntArray
-    value: FloatArray
-    decision: IntArray
-    caused: BoolArray  # the truth: did a contact cause it?
+    customer: IntArray  # (n,)
+    day: IntArray  # (n,)
+    product: IntArray  # (n,)
+    value: FloatArray  # (n,)
+    decision: IntArray  # (n,)
+    caused: BoolArray  # (n,) the truth: did a contact cause it?
 
     @classmethod
     def of(cls, world: World, state: WorldState, conversions: Conversions, credited: IntArray) -> Self:
@@ -79,10 +88,46 @@ class OutcomeLog(NamedTuple):
         )
 
 
+class Logs(NamedTuple):
+    """What some customers did in some days."""
+
+    decisions: DecisionLog
+    outcomes: OutcomeLog
+
+
 Log = TypeVar("Log", DecisionLog, OutcomeLog)
 
 
-def join_logs(parts: list[Log]) -> Log:
+class LogSink(Protocol):
+    """Where a run's logs go: stretch after stretch, each whole and in its canonical order."""
+
+    def add(self, logs: Logs, daily: FloatArray) -> None:
+        """Take the logs of the next stretch, and its daily sums (days, len(DAILY))."""
+        ...
+
+
+class MemorySink:
+    """Keeps everything, for runs that are looked at when they are over."""
+
+    def __init__(self) -> None:
+        self._kept: list[Logs] = []
+
+    def add(self, logs: Logs, daily: FloatArray) -> None:
+        """Keep the logs of a stretch."""
+        self._kept.append(logs)
+
+    def logs(self) -> Logs:
+        """All rows by day and customer."""
+        return join(self._kept)
+
+
+def join(parts: Sequence[Logs]) -> Logs:
+    """The logs of different customers or days as one, by day and customer (at least one part)."""
+    decisions, outcomes = zip(*parts, strict=True)
+    return Logs(join_logs(decisions), join_logs(outcomes))
+
+
+def join_logs(parts: Sequence[Log]) -> Log:
     """All rows by day and customer, whatever the order and the cut of the parts (at least one)."""
     joined = join_rows(parts)
     return take_rows(joined, np.lexsort((joined.customer, joined.day)))
@@ -94,5 +139,5 @@ def digest(decisions: DecisionLog, outcomes: OutcomeLog) -> str:
     for log in (decisions, outcomes):
         for name, column in zip(log._fields, log, strict=True):
             running.update(name.encode())
-            running.update(np.ascontiguousarray(column).tobytes())
+            running.update(np.ascontiguousarray(column).data)
     return running.hexdigest()

@@ -3,6 +3,9 @@
 Customers are split into blocks of fixed size, whatever the number of workers. Each block runs some
 days under a frozen snapshot and returns the rounds it taught; the rounds are sorted by (day,
 customer, product) before they are added, so that the result does not depend on the sharding at all.
+
+A run that learns keeps the state of all its customers between two publications. One that does not
+takes every block from the first day to the last in one task, and forgets the block when it is done.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 from msgspec import structs
 
 from experiments.executor import Executor, Report, SerialExecutor
-from experiments.logs import DecisionLog, OutcomeLog, join_logs
+from experiments.logs import DecisionLog, Logs, LogSink, MemorySink, OutcomeLog, join
 from experiments.spec import DAY_BITS, Phase
 from experiments.tallies import DayTally, Oracle, Totals, day_row
 from nba.arrays import FloatArray, IntArray, KeyArray, join_rows, take_rows
@@ -23,7 +26,6 @@ from nba.exposure import OpenRounds, Taught, probe_products
 from nba.feedback import ExposureSchedule, RoundBatch
 from nba.randomness import decision_keys
 from nba.snapshot import Snapshot
-from nba.strategy import Strategy
 from simulator.oracle import expected_values
 from simulator.state import WorldState
 from simulator.world import World
@@ -40,33 +42,50 @@ class Block(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Work for one task: a block, its snapshot, and the days to run."""
+    """Work for one task: customers, and some days under one snapshot."""
 
     world: World
     snapshot: Snapshot
-    block: Block
+    seed: int
+    customers: IntArray  # (N,) ids
+    block: Block | None  # where the customers stand; None on the first day
     days: int
-    deciding: bool
+    deciding_days: int  # the first of them; afterwards conversions only come in
+    is_last: bool
+    learns: bool
+    with_oracle: bool
 
-    @property
-    def bank(self) -> Strategy:
-        """The strategy without its own rules: what the bank allows, by which regret is measured."""
-        return structs.replace(self.snapshot.strategy, rules=self.world.config.contact.rules)
+    def begun(self) -> Block:
+        """The block at the beginning of the stretch."""
+        if self.block is not None:
+            return self.block
+        # Without learning nobody asks what a round was like, only whom a conversion is credited to.
+        n_columns = self.world.config.schema.n_columns if self.learns else 0
+        state = self.world.reset(self.seed, self.customers)
+        return Block(state, OpenRounds.none(n_columns), Totals.zero(self.customers.size))
 
 
 class StretchResult(NamedTuple):
-    """What one task returns."""
+    """What one task returns; the block of a finished run is gone, and rounds are there if they teach."""
 
-    block: Block
-    rounds: RoundBatch
+    block: Block | None
+    totals: Totals
+    rounds: RoundBatch | None
     round_keys: IntArray  # (n, 3) day, customer, product
     daily: FloatArray  # (days, len(DAILY)) sums over the block
-    decisions: DecisionLog
-    outcomes: OutcomeLog
+    logs: Logs
+
+
+class Finished(NamedTuple):
+    """The end of a run whose logs went into a sink."""
+
+    snapshot: Snapshot
+    totals: Totals
+    daily: FloatArray  # (days, len(DAILY)) sums over all customers
 
 
 class Rollout(NamedTuple):
-    """A finished run."""
+    """A finished run with its logs."""
 
     snapshot: Snapshot
     totals: Totals
@@ -82,46 +101,83 @@ def rollout(
     executor: Executor | None = None,
     first_customer: int = 0,
     on_customer_days: Report | None = None,
+    with_oracle: bool = True,
 ) -> Rollout:
-    """Run a phase; `on_customer_days` hears how many customer-days have just been simulated."""
-    executor = executor or SerialExecutor()
-    ids = np.arange(first_customer, first_customer + phase.customers)
-    n_columns = world.config.schema.n_columns
-    blocks = [
-        Block(world.reset(phase.seed, part), OpenRounds.none(n_columns), Totals.zero(part.size))
-        for part in np.split(ids, np.arange(BLOCK_CUSTOMERS, ids.size, BLOCK_CUSTOMERS))
-    ]
-    daily, decisions, outcomes = [], [], []
-    for days, deciding in _stretches(phase):
-        work = [Stretch(world, snapshot, block, days, deciding) for block in blocks]
-        results = executor.map(run_stretch, work, on_customer_days)
-        blocks = [result.block for result in results]
-        daily.append(np.sum([result.daily for result in results], axis=0))
-        decisions += [result.decisions for result in results]
-        outcomes += [result.outcomes for result in results]
-        if phase.publish_every_days:
-            snapshot = _learn(snapshot, results, days)
-    return Rollout(
+    """Run a phase; `on_customer_days` hears how many customer-days have just been simulated.
+
+    The oracle's view of every decision costs about as much as the decision; without it regret is unknown.
+    """
+    sink = MemorySink()
+    end = stream(
+        world,
         snapshot,
-        join_rows([block.totals for block in blocks]),
-        np.concatenate(daily),
-        join_logs(decisions),
-        join_logs(outcomes),
+        phase,
+        sink,
+        executor=executor,
+        first_customer=first_customer,
+        on_customer_days=on_customer_days,
+        with_oracle=with_oracle,
     )
+    return Rollout(*end, *sink.logs())
 
 
-def _stretches(phase: Phase) -> list[tuple[int, bool]]:
-    """Lengths of the stretches between two publications, and whether decisions are made."""
-    step = phase.publish_every_days or phase.days
+def stream(
+    world: World,
+    snapshot: Snapshot,
+    phase: Phase,
+    sink: LogSink,
+    *,
+    executor: Executor | None = None,
+    first_customer: int = 0,
+    on_customer_days: Report | None = None,
+    with_oracle: bool = True,
+) -> Finished:
+    """Run a phase as `rollout` does, and give the logs of every stretch to a sink when it is over."""
+    executor = executor or SerialExecutor()
+    cohorts = _cohorts(block_customers(world), first_customer, phase.customers)
+    blocks: list[Block | None] = [None] * len(cohorts)
+    totals, daily, stretches, learns = [], [], _stretches(phase), phase.publish_every_days > 0
+    for number, (days, deciding) in enumerate(stretches, start=1):
+        is_last = number == len(stretches)
+        work = [
+            Stretch(world, snapshot, phase.seed, ids, block, days, deciding, is_last, learns, with_oracle)
+            for ids, block in zip(cohorts, blocks, strict=True)
+        ]
+        results = executor.map(run_stretch, work, on_customer_days)
+        blocks, totals = [result.block for result in results], [result.totals for result in results]
+        daily.append(np.sum([result.daily for result in results], axis=0))
+        if learns:
+            snapshot = _learn(snapshot, results, days)
+        sink.add(join([result.logs for result in results]), daily[-1])
+    return Finished(snapshot, join_rows(totals), np.concatenate(daily))
+
+
+def block_customers(world: World) -> int:
+    """Customers of a block: whole branches, because customers of a branch feel each other."""
+    branch = world.config.population.branch_customers
+    return -(-BLOCK_CUSTOMERS // branch) * branch
+
+
+def _cohorts(block: int, first: int, customers: int) -> list[IntArray]:
+    """The customers of each block; a block begins where a branch does."""
+    ids = np.arange(first, first + customers)
+    return np.split(ids, np.arange(block - first % block, customers, block))
+
+
+def _stretches(phase: Phase) -> list[tuple[int, int]]:
+    """Lengths of the stretches between two publications, and on how many days decisions are made."""
+    if not phase.publish_every_days:
+        return [(phase.days + phase.settle_days, phase.days)]
+    step = phase.publish_every_days
     lengths = [min(step, phase.days - start) for start in range(0, phase.days, step)]
-    stretches = [(length, True) for length in lengths]
-    return stretches + ([(phase.settle_days, False)] if phase.settle_days else [])
+    stretches = [(length, length) for length in lengths]
+    return stretches + ([(phase.settle_days, 0)] if phase.settle_days else [])
 
 
 def _learn(snapshot: Snapshot, results: list[StretchResult], days: int) -> Snapshot:
     """Forget for the days that have passed, then add what they taught."""
     keys = np.concatenate([result.round_keys for result in results])
-    rounds = join_rows([result.rounds for result in results])
+    rounds = join_rows([result.rounds for result in results if result.rounds is not None])
     order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
     older = snapshot.at(snapshot.posterior.decayed(days), snapshot.posterior_seq)
     return older.learn(take_rows(rounds, order), snapshot.posterior_seq + rounds.n_rows)
@@ -130,34 +186,33 @@ def _learn(snapshot: Snapshot, results: list[StretchResult], days: int) -> Snaps
 def run_stretch(work: Stretch, report: Report) -> StretchResult:
     """Run one block for some days: decide, respond, credit, watch; a pure function of its argument."""
     schedule = ExposureSchedule.of(work.world.config.catalogue)
-    block, bank, taught, keys, daily = work.block, work.bank, [], [], []
-    decisions, outcomes = [], []
-    for _ in range(work.days):
+    block, taught, keys, daily, logs = work.begun(), [], [], [], []
+    for number in range(work.days):
         world, state = work.world, block.state
-        day = _decided(work, state)
+        day = _decided(work, state, is_deciding=number < work.deciding_days)
         responses = world.respond(state, day.rows, day.batch.actions)
-        ledger, closed = block.ledger.opening(
-            _opened(world, work.snapshot, block, day, responses.waits), state.day, schedule
-        )
+        opened = _opened(work, block, day, responses.waits)
+        ledger, closed = block.ledger.opening(opened, state.day, schedule)
         after, conversions = world.advance(state, day.rows, day.batch.actions, responses)
         ledger, credited = ledger.credit(conversions.customers, conversions.products, state.day)
         ledger, watched = ledger.passing(state.day, schedule)
-        taught += [closed.rounds, watched.rounds]
-        keys += [_keys(state, part) for part in (closed, watched)]
-        oracle = Oracle(expected_values(world, state, day.rows), bank.eligible(day.contexts).mask)
-        tally = DayTally(day.rows, day.batch, responses, conversions, oracle)
+        if work.learns:
+            taught += [closed.rounds, watched.rounds]
+            keys += [_keys(state, part) for part in (closed, watched)]
+        timing_types = world.timing_types(state, day.rows)
+        tally = DayTally(day.rows, timing_types, day.batch, responses, conversions, _asked(work, state, day))
         daily.append(day_row(world, tally))
-        decisions.append(DecisionLog.of(state, day.numbers, tally))
-        outcomes.append(OutcomeLog.of(world, state, conversions, credited))
+        outcomes = OutcomeLog.of(world, state, conversions, credited)
+        logs.append(Logs(DecisionLog.of(state, day.numbers, tally), outcomes))
         block = Block(after, ledger, block.totals.after(world, tally))
         report(block.totals.value.size)
     return StretchResult(
-        block,
-        join_rows(taught),
-        np.concatenate(keys),
+        None if work.is_last else block,
+        block.totals,
+        join_rows(taught) if work.learns else None,
+        np.concatenate(keys) if work.learns else np.zeros((0, 3), dtype=np.int64),
         np.array(daily),
-        join_logs(decisions),
-        join_logs(outcomes),
+        join(logs),
     )
 
 
@@ -181,32 +236,48 @@ def decision_id(seed: int, number: int) -> str:
     return f"sim-{seed}-{number >> DAY_BITS}-{number & ((1 << DAY_BITS) - 1)}"
 
 
-def _decided(work: Stretch, state: WorldState) -> Decided:
-    rows = work.world.due(state) if work.deciding else np.zeros(0, dtype=np.int64)
+def _decided(work: Stretch, state: WorldState, is_deciding: bool) -> Decided:
+    rows = work.world.due(state) if is_deciding else np.zeros(0, dtype=np.int64)
     contexts = work.world.observe(state, rows)
     numbers = decision_number(state.people.ids[rows], state.day)
-    ids = np.array([decision_id(state.seed, int(number)) for number in numbers], dtype=object)
-    return Decided(rows, numbers, decision_keys(list(ids)), contexts, work.snapshot.decide(contexts, ids))
+    ids = np.array([decision_id(state.seed, number) for number in numbers.tolist()], dtype=object)
+    # Only rounds that teach are probed by their keys.
+    keys = decision_keys(ids) if work.learns else np.zeros(0, dtype=np.uint64)
+    return Decided(rows, numbers, keys, contexts, work.snapshot.decide(contexts, ids))
 
 
-def _opened(world: World, snapshot: Snapshot, block: Block, day: Decided, waits: IntArray) -> OpenRounds:
+def _asked(work: Stretch, state: WorldState, day: Decided) -> Oracle:
+    """What the oracle says of a day's decisions, if it is asked at all."""
+    if not work.with_oracle:
+        return Oracle.silent(day.rows.size)
+    strategy, rules = work.snapshot.strategy, work.world.config.contact.rules
+    allowed = day.batch.eligible
+    if strategy.rules != rules:
+        # A strategy's own rules do not excuse it: regret is measured by what the bank allows.
+        allowed = structs.replace(strategy, rules=rules).eligible(day.contexts).mask
+    return Oracle.of(expected_values(work.world, state, day.rows), allowed, day.batch.distribution)
+
+
+def _opened(work: Stretch, block: Block, day: Decided, waits: IntArray) -> OpenRounds:
     """Contacts of the day, and for each no-contact decision a probe of one product nobody is asked about."""
-    catalogue, actions, state = world.config.catalogue, day.batch.actions, block.state
-    contacted = actions > 0
-    probes = probe_products(day.keys, snapshot.strategy.seed, len(catalogue.products))
-    products = np.where(contacted, catalogue.product_of[actions], probes)
-    watched = block.ledger.holds(day.rows, products) | day.contexts.owned[np.arange(day.rows.size), products]
+    catalogue, actions = work.world.config.catalogue, day.batch.actions
     new = OpenRounds(
         rounds=day.numbers,
         customers=day.rows,
         actions=actions,
-        products=products,
-        opened=state.day + waits,
+        products=catalogue.product_of[actions],
+        opened=block.state.day + waits,
         interval=np.zeros(day.rows.size, dtype=np.int64),
         conversions=np.zeros(day.rows.size),
-        features=day.contexts.features,
+        features=day.contexts.features[:, : block.ledger.features.shape[1]],
     )
-    return take_rows(new, contacted | ~watched)
+    contacted = actions > 0
+    if not work.learns:
+        return take_rows(new, contacted)
+    probes = probe_products(day.keys, work.snapshot.strategy.seed, len(catalogue.products))
+    products = np.where(contacted, new.products, probes)
+    watched = block.ledger.holds(day.rows, products) | day.contexts.owned[np.arange(day.rows.size), products]
+    return take_rows(new._replace(products=products), contacted | ~watched)
 
 
 def _keys(state: WorldState, taught: Taught) -> IntArray:

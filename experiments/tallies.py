@@ -23,25 +23,35 @@ DAILY = (
     "oracle_value",
     "expected_value",
     "propensity_log",
+    "refused",
 )
+OF_ORACLE = ("oracle_value", "expected_value")
 
 
 class Oracle(NamedTuple):
-    """What the simulator knows of a day's decisions."""
+    """What the simulator knows of a day's decisions; NaN where it was not asked."""
 
-    values: FloatArray  # (B, A) true expected net values
-    allowed: BoolArray  # (B, A) what the bank's rules allow, whatever a strategy forbids itself
+    best: FloatArray  # (B,) true expected net value of the best action that the bank's rules allow
+    expected: FloatArray  # (B,) of the strategy's distribution
 
-    def of(self, distribution: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(B,) value of the best allowed action, and (B,) expected value of a distribution (B, A)."""
-        best = np.where(self.allowed, self.values, -np.inf).max(axis=1)
-        return best, (self.values * distribution).sum(axis=1)
+    @staticmethod
+    def of(values: FloatArray, allowed: BoolArray, distribution: FloatArray) -> Oracle:
+        """From true values, what the bank allows and the distribution, each (B, A)."""
+        best = values.max(axis=1, where=allowed, initial=-np.inf)
+        return Oracle(best, np.einsum("ba,ba->b", values, distribution))
+
+    @staticmethod
+    def silent(n_decisions: int) -> Oracle:
+        """Nobody asked."""
+        nothing = np.full(n_decisions, np.nan)
+        return Oracle(nothing, nothing)
 
 
 class DayTally(NamedTuple):
     """Everything that one day of one block brought."""
 
     rows: IntArray  # (B,)
+    timing_types: IntArray  # (B,)
     batch: DecisionBatch
     responses: Responses
     conversions: Conversions
@@ -54,13 +64,13 @@ class Totals(NamedTuple):
     value: FloatArray  # (N,) margin of all conversions, organic ones included
     cost: FloatArray  # (N,) of contacts
     loss: FloatArray  # (N,) value lost by opt-outs and complaints (modelled)
-    contacts: FloatArray  # (N,)
+    contacts: FloatArray  # (N,) that were made
     opt_outs: FloatArray  # (N,)
     complaints: FloatArray  # (N,)
     conversions: FloatArray  # (N,)
     decisions: FloatArray  # (N,)
-    oracle_value: FloatArray  # (N,) of the best eligible action at each decision, expected
-    expected_value: FloatArray  # (N,) of the strategy's distribution at each decision, expected
+    oracle_value: FloatArray  # (N,) of the best eligible action at each decision, expected; NaN if not asked
+    expected_value: FloatArray  # (N,) of the strategy's distribution at each decision, expected; NaN likewise
 
     @staticmethod
     def zero(n_customers: int) -> Totals:
@@ -74,45 +84,44 @@ class Totals(NamedTuple):
 
     def after(self, world: World, day: DayTally) -> Totals:
         """With one more day added; the customers of a block are rows 0 to N - 1."""
-        best, got = day.oracle.of(day.batch.distribution)
         margins = world.config.catalogue.margins
-        seen, sold, n = day.responses, day.conversions, self.value.size
+        answers, sold, n = day.responses, day.conversions, self.value.size
 
         def by_customer(amounts: FloatArray) -> FloatArray:
             return np.bincount(day.rows, amounts, minlength=n).astype(np.float64)
 
         return Totals(
             value=self.value + np.bincount(sold.customers, margins[sold.products], minlength=n),
-            cost=self.cost + by_customer(seen.costs),
-            loss=self.loss + by_customer(seen.losses),
-            contacts=self.contacts + by_customer(seen.contacted.astype(np.float64)),
-            opt_outs=self.opt_outs + by_customer(seen.opted_out.astype(np.float64)),
-            complaints=self.complaints + by_customer(seen.complained.astype(np.float64)),
+            cost=self.cost + by_customer(answers.costs),
+            loss=self.loss + by_customer(answers.losses),
+            contacts=self.contacts + by_customer(answers.contacted.astype(np.float64)),
+            opt_outs=self.opt_outs + by_customer(answers.opted_out.astype(np.float64)),
+            complaints=self.complaints + by_customer(answers.complained.astype(np.float64)),
             conversions=self.conversions + np.bincount(sold.customers, minlength=n),
-            decisions=self.decisions + by_customer(np.ones(day.rows.size)),
-            oracle_value=self.oracle_value + by_customer(best),
-            expected_value=self.expected_value + by_customer(got),
+            decisions=self.decisions + np.bincount(day.rows, minlength=n),
+            oracle_value=self.oracle_value + by_customer(day.oracle.best),
+            expected_value=self.expected_value + by_customer(day.oracle.expected),
         )
 
 
 def day_row(world: World, day: DayTally) -> FloatArray:
     """(len(DAILY),) sums of one day over a block."""
-    best, got = day.oracle.of(day.batch.distribution)
     margins = world.config.catalogue.margins
-    seen = day.responses
+    answers = day.responses
     return np.array(
         [
             day.rows.size,
-            seen.contacted.sum(),
+            answers.contacted.sum(),
             day.conversions.customers.size,
             margins[day.conversions.products].sum(),
-            seen.costs.sum(),
-            seen.losses.sum(),
-            seen.opted_out.sum(),
-            seen.complained.sum(),
-            best.sum(),
-            got.sum(),
+            answers.costs.sum(),
+            answers.losses.sum(),
+            answers.opted_out.sum(),
+            answers.complained.sum(),
+            day.oracle.best.sum(),
+            day.oracle.expected.sum(),
             np.log(day.batch.propensities).sum(),
+            answers.refused.sum(),
         ],
         dtype=np.float64,
     )

@@ -18,7 +18,7 @@ from experiments.spec import Experiment, Phase, check_strategies, load_experimen
 from experiments.store import DATABASE
 from experiments.terminal import print_leaderboard, progress, say
 from experiments.tracking import Recorded, record, search
-from simulator.world import load_world
+from simulator.world import World, load_world
 
 
 class Training(NamedTuple):
@@ -37,7 +37,7 @@ def train_and_record(name: str, scale: float, workers: int, store: Path) -> Trai
     say(
         f"world {world.config.name}: {channels} channels x {timings} timings x {products} products = "
         f"{world.config.catalogue.n_actions - 1} actions and no contact; "
-        f"response fitted from {world.calibration.source} ({world.calibration.n_calls} calls)"
+        f"{provenance(world)}"
     )
     if workers > 1:
         say(f"starting Ray with {workers} workers")
@@ -47,6 +47,14 @@ def train_and_record(name: str, scale: float, workers: int, store: Path) -> Trai
             result = run_experiment(world, experiment, where, report)
     say("logging to MLflow")
     return Training(result, record(result, store))
+
+
+def provenance(world: World) -> str:
+    """Where the numbers of a world come from, as its calibration says."""
+    found = world.config.calibration
+    if not found:
+        return "response assumed: nobody has calibrated this world"
+    return f"response calibrated on {found['data']}, with {len(world.config.ensemble)} further worlds that fit"
 
 
 def scaled(experiment: Experiment, factor: float) -> Experiment:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from nba.arrays import BoolArray, FloatArray, IntArray
 
@@ -62,4 +64,4 @@ class DecisionBatch(NamedTuple):
     distribution: FloatArray  # (B, A) action distribution of rank 1
     expected_values: FloatArray  # (B, A) mean utilities, -inf where not eligible
     eligible: BoolArray  # (B, A)
-    removed_by: IntArray  # (B, A) index of the first rule that removed the action, -1 if none
+    removed_by: NDArray[np.int16]  # (B, A) index of the first rule that removed the action, -1 if none

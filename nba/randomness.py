@@ -13,13 +13,14 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nba.arrays import FloatArray, KeyArray
+from nba.arrays import FloatArray, IntArray, KeyArray
 
 _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ID_BITS = 56
+_CHUNK = 8_192  # customers whose words stay in the cache between two rounds
 
 
 class Purpose(IntEnum):
@@ -35,22 +36,52 @@ class Purpose(IntEnum):
     OPT_OUT = 8
     COMPLAINT = 9
     PROBE = 10
+    MARKET = 11
+    DAY = 12
+    CONTACT = 13
+    EVENT = 14
+    DROP_OUT = 15
+    REFERRAL = 16
+    RESALE = 17
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = 10) -> NDArray[np.uint32]:
     """Philox4x32 of counters (n, 4) under one key of two 32-bit words; returns (n, 4) words."""
-    c0, c1, c2, c3 = (counter[:, i].astype(np.uint64) for i in range(4))
+    words = np.empty((4, counter.shape[0]), dtype=np.uint32)  # column by column, as they are read
+    for start in range(0, counter.shape[0], _CHUNK):
+        part = slice(start, start + _CHUNK)
+        _mix(counter[part].T.astype(np.uint64), key, rounds, words[:, part])
+    return words.T
+
+
+def _mix(counter: NDArray[np.uint64], key: tuple[int, int], rounds: int, words: NDArray[np.uint32]) -> None:
+    """Write the words (4, n) of one chunk's counters (4, n): nothing is allocated between rounds."""
+    c0, c1, c2, c3 = counter
+    left, right = np.empty_like(c0), np.empty_like(c0)
     k0, k1 = key
     for _ in range(rounds):
-        left, right = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            (right >> _SHIFT) ^ c1 ^ np.uint64(k0),
-            right & _LOW,
-            (left >> _SHIFT) ^ c3 ^ np.uint64(k1),
-            left & _LOW,
-        )
+        np.multiply(c0, _MULTIPLIERS[0], out=left)
+        np.multiply(c2, _MULTIPLIERS[1], out=right)
+        np.right_shift(right, _SHIFT, out=c0)
+        c0 ^= c1
+        c0 ^= np.uint64(k0)
+        np.right_shift(left, _SHIFT, out=c2)
+        c2 ^= c3
+        c2 ^= np.uint64(k1)
+        np.bitwise_and(right, _LOW, out=c1)
+        np.bitwise_and(left, _LOW, out=c3)
         k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
+    words[:] = counter
+
+
+def keyed_words(
+    seed: int, purpose: int, ids: IntArray | KeyArray, day: int = 0, block: int = 0
+) -> NDArray[np.uint32]:
+    """(n, 4) random 32-bit words for each id (n,) below 2^56: one Philox block, the key's own."""
+    counter = np.empty((4, ids.size), dtype=np.uint32)
+    counter[:2] = _id_words(ids.astype(np.uint64, copy=False), purpose)
+    counter[2:] = [[day], [block]]
+    return philox4x32(counter.T, _key(seed))
 
 
 def keyed_uniforms(
@@ -63,13 +94,10 @@ def keyed_uniforms(
     ids, day, block = np.broadcast_arrays(
         np.asarray(ids, dtype=np.uint64), np.asarray(day, dtype=np.uint32), np.asarray(block, dtype=np.uint32)
     )
-    counter = np.empty((ids.size, 4), dtype=np.uint32)
-    flat = ids.ravel()
-    counter[:, 0] = (flat & _LOW).astype(np.uint32)
-    counter[:, 1] = ((flat >> _SHIFT) & np.uint64(0xFFFFFF)).astype(np.uint32) | np.uint32(int(purpose) << 24)
-    counter[:, 2] = day.ravel()
-    counter[:, 3] = block.ravel()
-    words = philox4x32(counter, _key(seed))
+    counter = np.empty((4, ids.size), dtype=np.uint32)
+    counter[:2] = _id_words(ids.ravel(), purpose)
+    counter[2:] = day.ravel(), block.ravel()
+    words = philox4x32(counter.T, _key(seed))
     high = words[:, 0].astype(np.uint64) >> np.uint64(5)  # 27 bits
     low = words[:, 1].astype(np.uint64) >> np.uint64(6)  # 26 bits
     uniforms = (high.astype(np.float64) * 67108864.0 + low.astype(np.float64)) / 9007199254740992.0
@@ -86,6 +114,11 @@ def decision_keys(decision_ids: list[str] | NDArray[np.object_]) -> KeyArray:
 def draw_generator(seed: int, version: int) -> np.random.Generator:
     """The generator of a snapshot's posterior draws: fixed by (seed, version), fresh at each call."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, version], dtype=np.uint64)))
+
+
+def _id_words(ids: KeyArray, purpose: int) -> tuple[KeyArray, KeyArray]:
+    """The counter's words of ids (n,): 56 bits of the id, and the purpose above them."""
+    return ids & _LOW, ((ids >> _SHIFT) & np.uint64(0xFFFFFF)) | np.uint64(int(purpose) << 24)
 
 
 def _key(seed: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from nba.arbitration import Arbitration
 from nba.arrays import BoolArray, FloatArray, IntArray
@@ -29,7 +30,7 @@ class Eligibility(NamedTuple):
     """What is left after all rules, and which rule removed the rest."""
 
     mask: BoolArray  # (B, A), no-contact always
-    removed_by: IntArray  # (B, A) index into `Strategy.rule_names`, -1 where nothing removed the action
+    removed_by: NDArray[np.int16]  # (B, A) index into `Strategy.rule_names`, -1 where nothing removed it
 
 
 class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -108,12 +109,14 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             *(rule.allows(contexts, self.catalogue, self.schema) for rule in self.rules),
             self.contact_policy.allows(contexts, self.catalogue),
         ]
-        removed_by = np.full(shape, -1, dtype=np.int64)
+        removed_by, left = np.full(shape, -1, dtype=np.int16), everything.copy()
         for number, mask in enumerate(masks):
-            removed_by[(removed_by < 0) & ~mask] = number
+            np.putmask(removed_by, left & ~mask, number)
+            left &= mask
         # Staying silent breaks no rule, so that no context is ever without an action.
         removed_by[:, NO_ACTION] = -1
-        return Eligibility(removed_by < 0, removed_by)
+        left[:, NO_ACTION] = True
+        return Eligibility(left, removed_by)
 
     def waits(self, contexts: ContextBatch) -> IntArray:
         """(B, T) whole days until a contact of each timing would be made."""

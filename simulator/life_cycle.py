@@ -1,25 +1,124 @@
-"""Stages of the customer life cycle, and the daily hazards of moving between them."""
+"""Stages of the customer life cycle: daily multinomial logits, and the ways out that are no chance."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy.special import betaincinv
 
-from nba.arrays import IntArray
+from nba.arrays import FloatArray, IntArray
 from nba.randomness import Purpose, keyed_uniforms
-from simulator.config import LifeCycleConfig
-from simulator.state import WorldState
+from simulator.config import STAGES, WorldConfig
+from simulator.hazards import ACQUISITION
+from simulator.population import Bytes
+from simulator.state import Memory, WorldState
 
-# In the order of STAGES: onboarding, growth, mature, at_risk, dormant.
-_WORSE = np.array([3, 3, 3, 4, 4])
-_BETTER = np.array([1, 2, 2, 1, 3])
+ONBOARDING, GROWTH, CHURNED = (STAGES.index(name) for name in ("onboarding", "growth", "churned"))
+_MEMORY_DAYS = 30  # of purchases and complaints
+_BALANCE_HALF_LIFE_DAYS = 30.0
+_MOST_YEARS, _MOST_MONTHS_ABSENT = 5.0, 3.0
+_N_COVARIATES = 7
+_NEVER_DAYS = 1_000_000
+_NEVER = -1e9  # log-odds of a way that does not exist
+_DROP_OUT_CHANCE, _DROPS_OUT = 0, 1  # blocks
 
 
-def next_stage(config: LifeCycleConfig, state: WorldState) -> IntArray:
-    """(N,) stage of tomorrow: fatigue drives customers away, engagement brings them back."""
-    total_fatigue = state.fatigue[:, :, 1].sum(axis=1)
-    worse = np.array(config.worse)[state.stage] * np.exp(config.fatigue * total_fatigue)
-    better = np.array(config.better)[state.stage] * np.exp(config.engaged * state.engagement)
-    total = worse + better
-    clock = -np.log1p(-keyed_uniforms(state.seed, Purpose.LIFE_CYCLE, state.people.ids, state.day))
-    moves, for_worse = clock < total, clock < worse
-    return np.where(moves, np.where(for_worse, _WORSE[state.stage], _BETTER[state.stage]), state.stage)
+class LifeCycleLaw(NamedTuple):
+    """Log-odds of leaving each stage (8) for each other (8), against staying."""
+
+    intercept: FloatArray  # (8, 8)
+    slopes: FloatArray  # (8, 8, _N_COVARIATES)
+    limit: float
+    bound: FloatArray  # (8,) most likely that a customer of the stage moves on a day
+    onboarding_days: int
+    drop_out: tuple[float, float] | None
+
+    @staticmethod
+    def of(config: WorldConfig) -> LifeCycleLaw:
+        """Read a configuration."""
+        life, n = config.life_cycle, len(STAGES)
+        intercept, slopes = np.full((n, n), _NEVER), np.zeros((n, n, _N_COVARIATES))
+        for move in life.transitions:
+            way = STAGES.index(move.source), STAGES.index(move.to)
+            intercept[way] = move.intercept
+            slopes[way] = (
+                move.tenure,
+                move.engagement,
+                move.conversion,
+                move.fatigue,
+                move.complaint,
+                move.balance,
+                move.absence,
+            )
+        most = np.exp(intercept + life.index_limit).sum(axis=1)
+        # Without any way between stages time does not move customers on either.
+        onboarding_days = life.onboarding_days if life.transitions else _NEVER_DAYS
+        return LifeCycleLaw(
+            intercept, slopes, life.index_limit, most / (1.0 + most), onboarding_days, life.drop_out
+        )
+
+
+def moved(
+    law: LifeCycleLaw, state: WorldState, rows: IntArray, memory: Memory, uniforms: FloatArray
+) -> Bytes:
+    """(n,) stage of customers `rows` after today, each moved by its uniform."""
+    source = state.stage[rows]
+    index = np.zeros((rows.size, len(STAGES)))
+    for number, column in enumerate(_covariates(state, rows, memory)):
+        # Not a matrix product: its bits would depend on how many customers are asked together.
+        index += law.slopes[source, :, number] * column[:, None]
+    odds = np.exp(law.intercept[source] + np.clip(index, -law.limit, law.limit))
+    cumulative = np.cumsum(odds, axis=1) / (1.0 + odds.sum(axis=1, keepdims=True))
+    target = (cumulative <= uniforms[:, None]).sum(axis=1)
+    stage = np.where(target < len(STAGES), target, source)
+    tenure = state.day + 1 - state.joined[rows].astype(np.int64)
+    ripe = (source == ONBOARDING) & (tenure >= law.onboarding_days)
+    after: Bytes = np.where(ripe & (stage == ONBOARDING), GROWTH, stage).astype(np.uint8)
+    return after
+
+
+def _covariates(state: WorldState, rows: IntArray, memory: Memory) -> tuple[FloatArray, ...]:
+    """What transitions depend on, in the order of Transition's slopes."""
+
+    def since(days: IntArray) -> IntArray:
+        return state.day - days[rows].astype(np.int64)
+
+    return (
+        np.minimum(since(state.joined) / 365.0, _MOST_YEARS),
+        memory.engagement,
+        _lately(since(state.bought_day)),
+        memory.fatigue[:, :, 1].sum(axis=1),
+        _lately(since(state.complaint)),
+        balance_trend(state, rows, state.day),
+        np.minimum(since(state.login) / 30.0, _MOST_MONTHS_ABSENT),
+    )
+
+
+def _lately(days: IntArray) -> FloatArray:
+    """(n,) 1 where something was in the last days; what is planned has not been yet."""
+    return ((days >= 0) & (days <= _MEMORY_DAYS)).astype(np.float64)
+
+
+def balance_trend(state: WorldState, rows: IntArray, day: int) -> FloatArray:
+    """(n,) balance trend of customers `rows` on a day."""
+    age = day - state.event_day[rows].astype(np.int64)
+    trend: FloatArray = state.balance[rows] * np.exp2(-np.maximum(age, 0) / _BALANCE_HALF_LIFE_DAYS)
+    return trend
+
+
+def after_purchase(law: LifeCycleLaw, state: WorldState, rows: IntArray) -> Bytes:
+    """(n,) stage of customers `rows` (each once) who have just bought something.
+
+    Newcomers become customers; with a drop-out chance each buyer leaves for good with a probability of
+    their own, drawn from Beta(a, b) once (Fader, Hardie, Lee 2005: the BG/NBD model).
+    """
+    stage = np.where(state.stage[rows] == ACQUISITION, ONBOARDING, state.stage[rows])
+    if law.drop_out is not None:
+        ids = state.people.ids[rows]
+        own = keyed_uniforms(state.seed, Purpose.DROP_OUT, ids, block=_DROP_OUT_CHANCE)
+        chance = betaincinv(*law.drop_out, own)
+        drops = keyed_uniforms(state.seed, Purpose.DROP_OUT, ids, state.day, _DROPS_OUT) < chance
+        stage = np.where(drops, CHURNED, stage)
+    after: Bytes = stage.astype(np.uint8)
+    return after

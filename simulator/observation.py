@@ -2,66 +2,165 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from nba.arrays import FloatArray, IntArray
 from nba.context import ContextBatch
-from simulator.config import HISTORY_DAYS, WorldConfig
-from simulator.state import WorldState
+from nba.timing import waits_days
+from simulator.behaviour import timing_types, until_birthday
+from simulator.hazards import ACQUISITION
+from simulator.laws import Laws
+from simulator.life_cycle import CHURNED, balance_trend
+from simulator.memory import contacts_in_window, remembered
+from simulator.population import DIGITAL_LEVELS, SILVER_AGE, STEPS
+from simulator.state import NO_OFFER, OFFER_SHIFT, WorldState, flags
+from simulator.today import Today
+
+_LONGEST_SINCE_DAYS = 365.0  # what is longer ago counts as a year
+_MORNING, _EVENING, _WEEKEND = 0, 2, 3  # activity classes that the bank has names for
+
+Column = Callable[[Laws, Today, WorldState, IntArray], FloatArray]
 
 
 def columns(
-    config: WorldConfig, state: WorldState, rows: IntArray, date: np.datetime64
+    laws: Laws, now: Today, state: WorldState, rows: IntArray, names: Iterable[str]
 ) -> dict[str, FloatArray]:
-    """Raw attribute columns (B,) of customers `rows` on a date."""
-    seen = {name: column[rows] for name, column in state.people.seen.items()}
-    seen["stage"] = state.stage[rows].astype(np.float64)
-    seen["days_to_key_day"] = days_until(state.people.payday[rows], date).astype(np.float64)
-    return seen
+    """Raw attribute columns (B,) of customers `rows` on a day, those of OBSERVED that are named."""
+    return {name: _COLUMNS[name](laws, now, state, rows).astype(np.float64) for name in names}
 
 
-def observe(config: WorldConfig, state: WorldState, rows: IntArray, date: np.datetime64) -> ContextBatch:
-    """The contexts of customers `rows` (B,) on a date."""
-    seen = columns(config, state, rows, date)
-    at = np.full(rows.size, date.astype("datetime64[s]"))
-    fatigue = state.fatigue[rows]
+def waits(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntArray:
+    """(B, T) days until a contact of each timing would be made."""
+    names = {timing.waits_for for timing in laws.config.catalogue.timings} & _COLUMNS.keys()
+    at = np.full(rows.size, now.date.astype("datetime64[s]"))
+    return waits_days(laws.config.catalogue, at, columns(laws, now, state, rows, names))
+
+
+def chosen_waits(laws: Laws, now: Today, state: WorldState, rows: IntArray, timings: IntArray) -> IntArray:
+    """(k,) the wait of one timing for each of customers `rows` (k,), as in `waits`."""
+    chosen = np.zeros(rows.size, dtype=np.int64)
+    for number in laws.waiting:
+        index = np.flatnonzero(timings == number)
+        chosen[index] = waits(laws, now, state, rows[index])[:, number]
+    return chosen
+
+
+def observe(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> ContextBatch:
+    """The contexts of customers `rows` (B,) on a day."""
+    schema, policy = laws.config.schema, laws.config.contact.policy
+    seen = columns(laws, now, state, rows, [column.name for column in schema.columns])
+    at = np.full(rows.size, now.date.astype("datetime64[s]"))
+    memory = remembered(state, rows, state.day, laws.kernel, laws.spill)
+    counts = [contacts_in_window(memory.contacts, state.day, days) for days in policy.windows_days]
+    n_channels, n_products = state.people.preference.shape[1], laws.delays.size
+    by_channel = np.array(counts, dtype=np.int64).reshape(len(counts), rows.size, n_channels)
+    by_channel = by_channel.transpose(1, 0, 2)
+    ages = np.maximum(memory.offered.astype(np.float64) - OFFER_SHIFT, 0.0)
     return ContextBatch(
         customer_ids=state.people.ids[rows].astype(object),
         at=at,
-        features=config.schema.matrix(seen, fatigue, at),
+        features=schema.matrix(seen, memory.fatigue, at),
         attributes=seen,
-        consents=state.consents[rows],
-        fatigue=fatigue,
-        contact_counts=contact_counts(config, state, rows),
-        owned=state.owned[rows],
-        offer_age_days=np.maximum(state.day - state.offered[rows], 0).astype(np.float64),
+        consents=flags(state.consents[rows], n_channels),
+        fatigue=memory.fatigue,
+        contact_counts=np.concatenate([by_channel, by_channel.sum(axis=2, keepdims=True)], axis=2),
+        owned=flags(state.owned[rows], n_products),
+        offer_age_days=np.where(memory.offered == NO_OFFER, np.inf, ages),
     )
 
 
-def contact_counts(config: WorldConfig, state: WorldState, rows: IntArray) -> IntArray:
-    """(B, W, C + 1) contacts in each window of the bank's contact policy, today's decision excluded.
+def _since(name: str) -> Column:
+    """Days since a day that the state keeps, at most a year; what is still to come is not known."""
 
-    A planned contact counts as made today until it is made (see Strategy._history).
-    """
-    n_channels = len(config.catalogue.channels)
-    windows = config.contact.policy.windows_days
-    history = state.history[rows]
-    decided = (state.day - np.arange(HISTORY_DAYS)) % HISTORY_DAYS  # days since the decision in column d
-    decided[decided == 0] = HISTORY_DAYS  # today's column still holds what happened a whole round ago
-    ages = np.maximum(decided - state.planned[rows], 0)
-    counts = np.zeros((rows.size, len(windows), n_channels + 1), dtype=np.int64)
-    for number, days in enumerate(windows):
-        recent = np.where(ages < days, history, 0)
-        for channel in range(n_channels):
-            counts[:, number, channel] = (recent == channel + 1).sum(axis=1)
-        counts[:, number, n_channels] = (recent > 0).sum(axis=1)
-    return counts
+    def column(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+        days = state.day - getattr(state, name)[rows].astype(np.float64)
+        return np.where(days < 0.0, _LONGEST_SINCE_DAYS, np.minimum(days, _LONGEST_SINCE_DAYS))
+
+    return column
 
 
-def days_until(day_of_month: IntArray, date: np.datetime64) -> IntArray:
-    """(B,) days from a date to the next day of the month (1 to 28) of each customer, 0 if it is today."""
-    month = date.astype("datetime64[M]")
-    today = int((date - month.astype("datetime64[D]")).astype(np.int64)) + 1
-    length = int(((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(np.int64))
-    ahead = day_of_month - today
-    return np.where(ahead >= 0, ahead, ahead + length)
+def _interest(number: int) -> Column:
+    return lambda laws, now, state, rows: state.people.seen_interests[rows, number] / STEPS
+
+
+def _activity(code: int) -> Column:
+    return lambda laws, now, state, rows: state.people.seen_receptivity[rows] == code
+
+
+def _is_customer(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+    stage = state.stage[rows]
+    is_one: FloatArray = (stage != ACQUISITION) & (stage != CHURNED)
+    return is_one
+
+
+def _queue(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+    """Share of the coming week that is taken in the branch's busiest pool."""
+    size = laws.config.population.branch_customers
+    branches = state.people.ids[rows] // size - state.people.ids[0] // size
+    busiest: FloatArray = state.queue[branches].max(axis=1, initial=0.0)
+    return busiest
+
+
+def _has_lead(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+    since = state.day - state.lead_day[rows].astype(np.int64)
+    has: FloatArray = (state.lead[rows] > 0) & (since >= 0) & (since < laws.contact.hand_off[1])
+    return has
+
+
+def _branch(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntArray:
+    return state.people.ids[rows] // laws.config.population.branch_customers
+
+
+def _manager(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntArray:
+    """Number of the customer's relationship manager in the bank, -1 for none."""
+    people = laws.config.population
+    number = _branch(laws, now, state, rows) * people.managers_per_branch
+    number = number + state.people.ids[rows] % people.managers_per_branch
+    return np.where(state.people.wealth[rows] >= people.managed_from_tier, number, -1)
+
+
+def _until_key_day(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+    payday = now.until_payday[state.people.payday[rows]]
+    key_day: FloatArray = np.minimum(payday, until_birthday(state, rows, now))
+    return key_day
+
+
+_COLUMNS: dict[str, Column] = {
+    "age": lambda laws, now, state, rows: state.people.age[rows],
+    "is_60_plus": lambda laws, now, state, rows: state.people.age[rows] >= SILVER_AGE,
+    "wealth_tier": lambda laws, now, state, rows: state.people.wealth[rows],
+    "digital_index": lambda laws, now, state, rows: state.people.digital[rows] / DIGITAL_LEVELS,
+    "tenure_years": lambda laws, now, state, rows: (state.day - state.joined[rows].astype(np.float64)) / 365,
+    "segment": lambda laws, now, state, rows: state.people.segment[rows],
+    "stage": lambda laws, now, state, rows: state.stage[rows],
+    "is_customer": _is_customer,
+    "branch": _branch,
+    "manager": _manager,
+    "has_manager": lambda laws, now, state, rows: _manager(laws, now, state, rows) >= 0,
+    **{
+        f"interest_{name}": _interest(number)
+        for number, name in enumerate(("saving", "investing", "borrowing", "daily"))
+    },
+    "has_app": lambda laws, now, state, rows: state.people.has_app[rows],
+    "digital_engagement": lambda laws, now, state, rows: state.people.seen_preference[rows, 0] / STEPS,
+    "human_engagement": lambda laws, now, state, rows: state.people.seen_preference[rows, 1] / STEPS,
+    "recent_engagement": lambda laws, now, state, rows: (
+        remembered(state, rows, state.day, laws.kernel, laws.spill).engagement
+    ),
+    "active_mornings": _activity(_MORNING),
+    "active_evenings": _activity(_EVENING),
+    "active_weekends": _activity(_WEEKEND),
+    "risk_class": lambda laws, now, state, rows: state.people.risk[rows],
+    "days_to_key_day": _until_key_day,
+    "days_since_login": _since("login"),
+    "days_since_complaint": _since("complaint"),
+    "days_since_purchase": _since("bought_day"),
+    "last_event": lambda laws, now, state, rows: state.event[rows],
+    "days_since_event": _since("event_day"),
+    "timing_type": lambda laws, now, state, rows: timing_types(laws.behaviour, now, state, rows),
+    "balance_trend": lambda laws, now, state, rows: balance_trend(state, rows, state.day),
+    "has_lead": _has_lead,
+    "queue": _queue,
+}

@@ -2,26 +2,70 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from nba.arrays import FloatArray, IntArray
-from simulator.response import conversion_probability
+from simulator.response import Odds
 from simulator.state import WorldState
 from simulator.world import World
+
+
+def all_odds(world: World, state: WorldState, rows: IntArray) -> Odds:
+    """The odds of every contact of customers `rows` (B,); the parts broadcast to (B, C, T, P)."""
+    c, t, p = (np.arange(n) for n in world.config.catalogue.shape)
+    return world.odds(state, rows[:, None, None, None], c[:, None, None], t[:, None], p)
 
 
 def expected_values(world: World, state: WorldState, rows: IntArray) -> FloatArray:
     """(B, A) expected net value of each action now, in account currency, 0 for no-contact.
 
     Myopic: the conversions this contact causes, minus its cost and the expected loss by opt-out and
-    complaint; later fatigue and competition between contacts are left out.
+    complaint; later fatigue, refusals, queues and competition between contacts are left out.
     """
-    catalogue, answer = world.config.catalogue, world.config.response
-    tables = world.tables(state, rows)
-    worth = conversion_probability(tables, answer.halo) * catalogue.margins
-    lost = tables.opt_out * np.array(answer.opt_out.cost)[None, :, None]
-    lost = lost + (tables.complaint * answer.complaint.cost)[:, :, None]
-    worth -= (tables.delivered[None, :, None] * lost)[:, :, None, :]
+    config, catalogue = world.laws.config, world.config.catalogue
+    chances = all_odds(world, state, rows)
+    worth = chances.converts(config.response.halo) * catalogue.margins
+    left = -np.expm1(-chances.opt_out) * world.laws.opt_out_cost[:, None, None]
+    loud = -np.expm1(-chances.complaint) * config.response.complaint.cost
+    worth = worth - chances.delivered * (left + loud)
     values = np.zeros((rows.size, catalogue.n_actions))
     values[:, 1:] = worth.reshape(rows.size, catalogue.n_actions - 1) - catalogue.costs[1:]
     return values
+
+
+class Counterfactual(NamedTuple):
+    """Two lives of the same customers under the same noise, that differ in today's actions only."""
+
+    net: FloatArray  # (B,) account currency over the days simulated, under the actions asked about
+    other: FloatArray  # (B,) the same under the others
+
+    @property
+    def difference(self) -> FloatArray:
+        """(B,) what the actions were worth, for these very customers."""
+        return self.net - self.other
+
+
+def counterfactual(
+    world: World, state: WorldState, rows: IntArray, actions: IntArray, others: IntArray, days: int
+) -> Counterfactual:
+    """Paired runs: customers `rows` (B,) get `actions` (B,) today, or `others` (B,), and then silence.
+
+    Both runs meet the same noise, so what is not touched by the difference cancels exactly.
+    """
+    return Counterfactual(*(_net(world, state, rows, acts, days) for acts in (actions, others)))
+
+
+def _net(world: World, state: WorldState, rows: IntArray, actions: IntArray, days: int) -> FloatArray:
+    """(B,) margins of all conversions of customers `rows`, organic ones too, minus cost and losses."""
+    net = np.zeros(state.people.n_customers)
+    margins, nobody = world.config.catalogue.margins, np.zeros(0, dtype=np.int64)
+    for number in range(days):
+        today, acts = (rows, actions) if number == 0 else (nobody, nobody)
+        responses = world.respond(state, today, acts)
+        state, sold = world.advance(state, today, acts, responses)
+        np.add.at(net, sold.customers, margins[sold.products])
+        net[today] -= responses.costs + responses.losses
+    taken: FloatArray = net[rows]
+    return taken

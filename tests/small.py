@@ -20,7 +20,7 @@ from nba.policies import ThompsonSampling
 from nba.posteriors import FactoredModel
 from nba.propensity import Floor
 from nba.strategy import Strategy
-from simulator.config import ContactRules, WorldConfig
+from simulator.config import ContactRules, MechanismsConfig, only
 from simulator.world import World, load_world
 
 NOW = datetime(2026, 3, 4, 9, 0, tzinfo=UTC)  # a Wednesday
@@ -161,7 +161,7 @@ def ids_of(n: int, prefix: str = "d") -> StrArray:
 
 @cache
 def bank() -> World:
-    """The retail bank, calibrated once for all tests."""
+    """The retail bank, read once for all tests."""
     return load_world("retail-bank")
 
 
@@ -173,57 +173,21 @@ def small_world(
     population: dict[str, Any] | None = None,
     policy: ContactPolicy = ContactPolicy(),  # noqa: B008 - frozen
     cost: float | None = None,
+    off: Sequence[str] = (),
 ) -> World:
     """The retail bank with few actions; `response`, `population` and `cost` replace its numbers."""
-    full, config = bank().config.catalogue, bank().config
-    c, t, p = (
-        [full.level(kind, name) for name in names]
-        for kind, names in (("channel", channels), ("timing", timings), ("product", products))
+    config = only(bank().config, channels, timings, products)
+    priced = tuple(
+        structs.replace(channel, cost=channel.cost if cost is None else cost)
+        for channel in config.catalogue.channels
     )
-    catalogue = Catalogue(
-        channels=tuple(
-            structs.replace(full.channels[i], cost=full.channels[i].cost if cost is None else cost) for i in c
-        ),
-        timings=tuple(full.timings[i] for i in t),
-        products=tuple(full.products[i] for i in p),
-    )
-    families = {full.products[i].family for i in p}
-    loadings = {name: row for name, row in config.population.loadings.items() if name in families}
-    people = structs.replace(
-        config.population,
-        consent_rates=pick(config.population.consent_rates, c),
-        ownership_rates=pick(config.population.ownership_rates, p),
-        loadings=loadings,
-    )
-    small = structs.replace(
-        config,
-        catalogue=catalogue,
-        contact=ContactRules(rules=(Consent(), NotOwned(), Suitability()), policy=policy),
-        population=structs.replace(people, **(population or {})),
-        response=structs.replace(sliced_response(config, families, c, t, p), **(response or {})),
-    )
-    return World(small, bank().calibration)
-
-
-def pick(row: Sequence[Any], places: Sequence[int]) -> tuple[Any, ...]:
-    return tuple(row[i] for i in places)
-
-
-def sliced_response(config: WorldConfig, families: set[str], c: Any, t: Any, p: Any) -> Any:
-    """The response of some channels, timings and products."""
-    answer = config.response
-    by_channel = {
-        name: pick(getattr(answer, name), c) for name in ("delivery", "openness", "digital_loading")
-    }
-    return structs.replace(
-        answer,
-        **by_channel,
-        receptivity=tuple(pick(row, t) for row in answer.receptivity),
-        lift=pick(answer.lift, p),
-        organic=pick(answer.organic, p),
-        channel_fit={name: pick(row, c) for name, row in answer.channel_fit.items() if name in families},
-        opt_out=structs.replace(
-            answer.opt_out, base=pick(answer.opt_out.base, c), cost=pick(answer.opt_out.cost, c)
-        ),
-        complaint=structs.replace(answer.complaint, base=pick(answer.complaint.base, c)),
+    return World(
+        structs.replace(
+            config,
+            mechanisms=MechanismsConfig(off=tuple(off)),
+            catalogue=structs.replace(config.catalogue, channels=priced),
+            contact=ContactRules(rules=(Consent(), NotOwned(), Suitability()), policy=policy),
+            population=structs.replace(config.population, **(population or {})),
+            response=structs.replace(config.response, **(response or {})),
+        )
     )

@@ -24,17 +24,22 @@ FIRST_PARTY = {
 }
 THIRD_PARTY = {
     "nba": {"numpy", "scipy", "msgspec"},
-    "simulator": {"numpy", "scipy", "msgspec", "pandas"},
+    "simulator": {"numpy", "scipy", "msgspec", "pandas", "numba", "gymnasium", "tomlkit"},
     "experiments": {
         "numpy", "scipy", "msgspec", "typer", "rich", "ray", "mlflow", "pandas", "pyarrow", "matplotlib",
+        "sklearn",
     },
     "serving": {
         "numpy", "msgspec", "typer", "rich", "litestar", "uvicorn", "apsw", "psycopg", "psycopg_pool",
         "jinja2", "prometheus_client",
     },
 }  # fmt: skip
-# The two modules of nba that talk to a terminal.
-EDGES = {"nba.cli": {"typer"}, "nba.doctor": {"typer", "apsw"}}
+# The modules that talk to a terminal in packages that otherwise do not.
+EDGES = {
+    "nba.cli": {"typer"},
+    "nba.doctor": {"typer", "apsw"},
+    "simulator.commands": {"typer", "rich"},
+}
 
 # Inside nba a module imports from its own line or the lines above, and never in a circle.
 LAYERS = (
@@ -49,7 +54,7 @@ LAYERS = (
     {"cli", "doctor"},
     {"__main__"},
 )
-HEAVY = {"ray", "mlflow", "pandas", "litestar", "matplotlib"}
+HEAVY = {"ray", "mlflow", "pandas", "litestar", "matplotlib", "sklearn"}
 # Clocks, chance, files, networks and processes are arguments of nba, never imports.
 EFFECTS = {"time", "random", "secrets", "uuid", "socket", "ssl", "http", "urllib", "asyncio", "threading"} | {
     "multiprocessing", "subprocess", "sqlite3", "logging", "tempfile", "shutil", "pathlib", "os", "io",

@@ -25,6 +25,7 @@ class Row(NamedTuple):
     action_id: str
     opted_out: bool = False
     wait: int = 0  # days from the decision to the contact
+    refused: bool = False  # decided and not made
 
 
 def mail(customer: int, day: int, product: str = "deposit", opted_out: bool = False) -> Row:
@@ -52,6 +53,7 @@ def log_of(*rows: Row) -> DecisionLog:
         "contact_day": np.array([row.day + row.wait for row in ordered], dtype=np.int64),
         "action": np.array([ids.index(row.action_id) for row in ordered], dtype=np.int64),
         "opted_out": np.array([row.opted_out for row in ordered], dtype=np.bool_),
+        "refused": np.array([row.refused for row in ordered], dtype=np.bool_),
     }
     return DecisionLog(**(blank | known))
 
@@ -85,6 +87,14 @@ def test_each_contact_too_many_counts() -> None:
 
 def test_contacts_of_one_day_count_too() -> None:
     assert found(ONE_CALL_IN_TWO_WEEKS, call(1, 3), call(1, 3, "card")) == 1
+
+
+def test_a_refused_contact_is_none() -> None:
+    refused = call(1, 5)._replace(refused=True)
+    assert found(ONE_CALL_IN_TWO_WEEKS, call(1, 0), refused) == 0
+    assert found(ONE_CALL_IN_TWO_WEEKS, refused, call(1, 7, "card")) == 0
+    assert found(RESTING, mail(1, 0, "card"), call(1, 2, "card")._replace(refused=True)) == 0
+    assert found(OPEN, call(1, 3, opted_out=True), call(1, 4)._replace(refused=True)) == 0
 
 
 def test_silence_and_other_customers_do_not_fill_a_limit() -> None:

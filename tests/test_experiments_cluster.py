@@ -23,7 +23,7 @@ SIZES = (
     "--strategy",
     "thompson",
     "--customers",
-    "2500",
+    "5000",
     "--days",
     "8",
     "--seed",
@@ -40,7 +40,8 @@ from experiments.executor import RayExecutor, SerialExecutor
 from experiments.logs import digest
 from experiments.spec import Phase, load_experiment
 from nba.snapshot import Snapshot
-from simulator.world import load_world
+from msgspec import structs
+from simulator.world import World, load_world
 
 def node(item, report):
     time.sleep(3.0)
@@ -55,7 +56,9 @@ try:
     ray.init(address=cluster.address, log_to_driver=False)
     nodes = sum(one["Alive"] for one in ray.nodes())
     used = len(set(RayExecutor().map(node, [1, 2, 3, 4])))
-    world, phase = load_world("retail-bank"), Phase(customers=120, days=12, seed=5, publish_every_days=4)
+    bank, phase = load_world("retail-bank").config, Phase(customers=120, days=12, seed=5, publish_every_days=4)
+    # A block holds whole branches: small ones, so that there are several.
+    world = World(structs.replace(bank, population=structs.replace(bank.population, branch_customers=25)))
     snapshot = Snapshot.start(load_experiment("demo").spec("thompson").strategy(world, 1))
     digests = []
     for where, size in ((SerialExecutor(), 2000), (RayExecutor(), 25)):
@@ -103,10 +106,11 @@ def test_the_command_gives_the_same_digest_with_one_and_two_workers(tmp_path: Pa
         for workers in ("1", "2")
     ]
     assert found[0]["digest"] == found[1]["digest"]
-    # 2500 customers are two blocks: two tasks at a time.
-    assert {one["customer_days"] for one in found} == {2500 * 8}
-    for name in ("decisions.parquet", "outcomes.parquet"):
-        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+    # 5000 customers are two blocks: two tasks at a time.
+    assert {one["customer_days"] for one in found} == {5000 * 8}
+    for name in ("decisions", "outcomes"):
+        one, two = (sorted((tmp_path / workers / name).glob("*.parquet")) for workers in ("1", "2"))
+        assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
 @pytest.mark.slow

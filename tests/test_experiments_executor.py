@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from small import bank, small_world
 
 from experiments import rollout as rollouts
@@ -35,6 +36,7 @@ from nba.errors import BadContext, InvalidConfig
 from nba.policies import Greedy, NoContact, RandomEligible, ThompsonSampling
 from nba.posteriors import FactoredModel, SegmentRatesModel
 from nba.snapshot import Snapshot
+from simulator.world import World
 
 STEPS = (3, 1, 4)
 PHASE = Phase(customers=75, days=16, seed=5, publish_every_days=8, settle_days=3)
@@ -118,7 +120,7 @@ def where(kind: str, request: pytest.FixtureRequest) -> Executor:
 
 
 def run(where: Executor | None, on_days: Report | None = None) -> Rollout:
-    world = small_world()
+    world = small_world(population={"branch_customers": 20})
     spec = StrategySpec(name="one", model=FactoredModel(), policy=ThompsonSampling(n_draws=16))
     return rollout(
         world,
@@ -219,7 +221,9 @@ def test_the_command_gives_the_same_digest_on_ray(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In this process and on the cluster that is up; a slow test starts real ones."""
-    monkeypatch.setattr("experiments.simulate.load_world", lambda name: bank())
+    people = structs.replace(bank().config.population, branch_customers=20)  # a block holds whole branches
+    world = World(structs.replace(bank().config, population=people))
+    monkeypatch.setattr("experiments.simulate.load_world", lambda name: world)
     monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", 20)
     digests = set()
     for workers in ("1", "2"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import date, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +18,11 @@ from nba.catalogue import NO_ACTION_ID
 
 DECISIONS = {
     "decision_id", "date", "contact_date", "action_id", "channel", "timing", "product", "customer",
-    "propensity", "no_contact_propensity", "expected_value", "n_eligible", "delivered", "engaged",
-    "opted_out", "complained", "cost", "loss",
+    "timing_type", "propensity", "no_contact_propensity", "expected_value", "n_eligible", "refused",
+    "queued_days", "delivered", "seen", "engaged", "opted_out", "complained", "cost", "loss",
 }  # fmt: skip
 OUTCOMES = {"date", "product", "decision_id", "customer", "value", "caused"}
+BROUGHT = ("cost", "loss", "delivered", "seen", "engaged", "opted_out", "complained")
 CUSTOMERS, DAYS = 150, 24
 FEW = ("--customers", "40", "--days", "8")
 FACTORS = ["channel", "timing", "product"]
@@ -50,7 +50,7 @@ def told(out: Path, *words: str) -> tuple[str, str]:
 def simulate(out: Path, *words: str) -> Simulated:
     stdout, stderr = told(out, "--json", *words)
     assert stdout.count("\n") == 1, "stdout is for the JSON line alone"
-    tables = (pd.read_parquet(out / f"{name}.parquet") for name in ("decisions", "outcomes"))
+    tables = (pd.read_parquet(out / name) for name in ("decisions", "outcomes"))
     return Simulated(json.loads(stdout), *tables, stderr)
 
 
@@ -68,8 +68,12 @@ def test_the_summary_has_its_pinned_keys(log: Simulated) -> None:
 
 
 def test_the_summary_counts_what_the_files_hold(log: Simulated) -> None:
-    assert log.summary["decisions"] == len(log.decisions) == CUSTOMERS * DAYS // 4
-    assert log.summary["contacts"] == (log.decisions.action_id != NO_ACTION_ID).sum() > 0
+    decisions = log.decisions
+    # Everybody every fourth day, and on the days of events that ask for a decision.
+    assert log.summary["decisions"] == len(decisions) > CUSTOMERS * DAYS // 4
+    assert (decisions[decisions.timing_type == "regular"].groupby("customer").size() <= DAYS // 4).all()
+    made = (decisions.action_id != NO_ACTION_ID) & ~decisions.refused
+    assert log.summary["contacts"] == made.sum() > 0
     assert log.summary["conversions"] == len(log.outcomes) > 0
 
 
@@ -107,16 +111,24 @@ def test_an_action_is_named_by_its_factors(log: Simulated) -> None:
 
 def test_silence_costs_and_brings_nothing(log: Simulated) -> None:
     silent = log.decisions[log.decisions.action_id == NO_ACTION_ID]
-    for column in ("cost", "loss", "delivered", "engaged", "opted_out", "complained"):
+    for column in (*BROUGHT, "refused"):
         assert not silent[column].any(), column
+
+
+def test_what_is_refused_costs_and_brings_nothing(log: Simulated) -> None:
+    refused = log.decisions[log.decisions.refused]
+    for column in BROUGHT:
+        assert not refused[column].any(), column
+    made = log.decisions[~log.decisions.refused]
+    assert (made.engaged <= made.seen).all() and (made.seen <= made.delivered).all()
 
 
 def test_decisions_are_unique_and_in_their_time(log: Simulated) -> None:
     assert log.decisions.decision_id.is_unique
-    start = date.fromisoformat(str(bank().date(0)))
+    start = pd.Timestamp(bank().date(0))
     for table in (log.decisions, log.outcomes):
         assert table.date.min() >= start
-        assert table.date.max() < start + timedelta(days=DAYS)
+        assert table.date.max() < start + pd.Timedelta(days=DAYS)
         assert table.date.is_monotonic_increasing
         assert table.customer.between(0, CUSTOMERS - 1).all()
 
@@ -127,13 +139,13 @@ def test_credited_conversions_lead_to_their_decision(log: Simulated) -> None:
     joined = credited.merge(log.decisions, on="decision_id", how="left", suffixes=("", "_then"))
     assert len(joined) == len(credited) and joined.customer_then.notna().all()
     assert (joined.customer == joined.customer_then).all()
-    assert (joined["product"] == joined.product_then).all()
+    assert (joined["product"].astype(str) == joined.product_then.astype(str)).all()
     assert (joined.date >= joined.date_then).all()
 
 
 def test_a_conversion_is_worth_the_margin_of_its_product(log: Simulated) -> None:
     margins = {one.name: one.value for one in bank().config.catalogue.products}
-    assert (log.outcomes["product"].map(margins) == log.outcomes.value).all()
+    assert (log.outcomes["product"].astype(str).map(margins) == log.outcomes.value).all()
 
 
 def test_the_digest_is_stable_and_the_files_too(log: Simulated, tmp_path: Path) -> None:
@@ -167,7 +179,44 @@ def test_people_are_told_the_same_and_where_the_files_are(few: Simulated, tmp_pa
     stdout, _ = told(tmp_path, *FEW)
     lines = stdout.splitlines()
     assert f"digest: {few.summary['digest']}" in lines
-    assert lines[-1] == f"wrote {tmp_path / 'decisions.parquet'} and {tmp_path / 'outcomes.parquet'}"
+    assert lines[-1] == f"wrote {tmp_path / 'decisions'} and {tmp_path / 'outcomes'}"
+
+
+def test_the_same_command_again_finds_the_run_complete(
+    few: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = simulate(tmp_path, *FEW)
+    monkeypatch.setattr("experiments.simulate._simulated", None)
+    again = simulate(tmp_path, *FEW)
+    assert again.stderr == "" and again.summary["digest"] == first.summary["digest"] == few.summary["digest"]
+    for name in set(first.summary) - {"seconds", "peak_mb"}:
+        assert again.summary[name] == first.summary[name], name
+
+
+def test_another_run_into_the_same_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(tmp_path, *FEW)
+    before = (tmp_path / "manifest.json").read_bytes()
+    monkeypatch.setattr("experiments.simulate.load_world", lambda name: bank())
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["simulate", "--strategy", "random", *FEW, "--out", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2 and said.count("\n") == 1
+    assert "run.json: strategy: the folder holds a run with thompson, not random; name another --out" in said
+    assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+def test_the_oracle_does_not_change_the_log(few: Simulated, tmp_path: Path) -> None:
+    assert simulate(tmp_path, *FEW, "--oracle").summary["digest"] == few.summary["digest"]
+    sums = json.loads((tmp_path / "manifest.json").read_text())["sums"]
+    assert sums["oracle_value"] > sums["expected_value"] > 0
+
+
+def test_a_strategy_that_cannot_learn_streams(tmp_path: Path) -> None:
+    one = simulate(tmp_path / "one", *FEW, "--strategy", "random")
+    other = simulate(tmp_path / "other", *FEW, "--strategy", "random", "--publish-every-days", "0")
+    assert one.summary["digest"] == other.summary["digest"] and one.summary["parts"] == 1
 
 
 @pytest.mark.parametrize(

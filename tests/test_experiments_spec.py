@@ -18,12 +18,6 @@ TEXT = (resources.files("experiments") / "specs" / "demo.toml").read_text()
 KINDS = {"no_contact", "random_eligible", "greedy", "linucb", "thompson"}
 
 
-@pytest.fixture(autouse=True)
-def calibrated_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calibration = bank().calibration
-    monkeypatch.setattr("simulator.world.calibrate", lambda: calibration)
-
-
 def replaced(old: str, new: str) -> str:
     assert old in TEXT, f"{old!r} must stand in the shipped experiment"
     return TEXT.replace(old, new, 1)

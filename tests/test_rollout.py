@@ -13,11 +13,12 @@ from small import bank, small_world
 
 from experiments import rollout as rollouts
 from experiments.executor import Report, Task, silent
-from experiments.logs import digest
-from experiments.rollout import Rollout, rollout
+from experiments.logs import digest, join
+from experiments.rollout import Rollout, Stretch, rollout, run_stretch
 from experiments.spec import Phase, StrategySpec
+from experiments.tallies import DAILY, OF_ORACLE
 from nba.bundle import posterior_bytes
-from nba.constraints import ContactPolicy
+from nba.constraints import ContactPolicy, Near
 from nba.policies import Greedy, NoContact, Policy, RandomEligible, ThompsonSampling
 from nba.posteriors import DisjointModel, FactoredModel, Model, SegmentRatesModel
 from nba.propensity import Floor
@@ -58,7 +59,8 @@ def learn(world: World, executor: Any = None, phase: Phase = PHASE, **changes: A
 
 @pytest.fixture(scope="module")
 def small() -> World:
-    return small_world()
+    """Branches of ten customers: a block holds whole ones."""
+    return small_world(population={"branch_customers": 10})
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_two_runs_are_identical(small: World, reference: Rollout) -> None:
     assert fingerprint(learn(small)) == fingerprint(reference)
 
 
-@pytest.mark.parametrize("size", [7, 64, 89])
+@pytest.mark.parametrize("size", [10, 30, 70])
 def test_neither_log_nor_posterior_depends_on_the_size_of_blocks(
     size: int, small: World, reference: Rollout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,28 +86,43 @@ def test_neither_log_nor_posterior_depends_on_the_size_of_blocks(
 
 
 def test_workers_change_nothing(small: World, reference: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", 25)
+    monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", 20)
     assert fingerprint(learn(small, Workers())) == fingerprint(reference)
 
 
-@pytest.mark.parametrize("size", [1, 13])
+@pytest.mark.parametrize("size", [7, 14])
 def test_the_whole_bank_does_not_depend_on_the_size_of_blocks(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    phase = Phase(customers=30, days=12, seed=2, settle_days=3)
-    snapshot = start(bank(), SegmentRatesModel(), RandomEligible(), epsilon=0.0)
-    whole = rollout(bank(), snapshot, phase)
+    """Appointments and invitations among them, as long as a block holds whole branches."""
+    config = bank().config
+    world = World(structs.replace(config, population=structs.replace(config.population, branch_customers=7)))
+    phase = Phase(customers=60, days=12, seed=2, settle_days=3)
+    snapshot = start(world, SegmentRatesModel(), RandomEligible(), epsilon=0.0)
+    whole = rollout(world, snapshot, phase)
+    assert whole.decisions.refused.any() and whole.decisions.queued_days.any()
     monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", size)
-    cut = rollout(bank(), snapshot, phase)
+    cut = rollout(world, snapshot, phase)
     assert digest(cut.decisions, cut.outcomes) == digest(whole.decisions, whole.outcomes)
+
+
+@pytest.mark.parametrize(("first", "branch"), [(0, 10), (10, 10), (35, 10), (0, 2), (0, 16), (40, 100)])
+def test_blocks_hold_whole_branches(first: int, branch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", 20)
+    world = small_world(population={"branch_customers": branch})
+    cohorts = rollouts._cohorts(rollouts.block_customers(world), first, 95)
+    np.testing.assert_array_equal(np.concatenate(cohorts), np.arange(first, first + 95))
+    branches = [set((ids // branch).tolist()) for ids in cohorts]
+    assert sum(map(len, branches)) == len(set().union(*branches)), "no branch lies in two blocks"
+    assert all(ids.size <= max(2 * branch, 20) for ids in cohorts)
 
 
 def test_a_customer_does_not_feel_who_else_is_simulated(small: World) -> None:
     snapshot, phase = start(small, FactoredModel(), RandomEligible()), Phase(customers=60, days=20, seed=2)
     everybody = rollout(small, snapshot, phase)
-    some = rollout(small, snapshot, structs.replace(phase, customers=15), first_customer=20)
+    some = rollout(small, snapshot, structs.replace(phase, customers=20), first_customer=20)
     for log, part in ((everybody.decisions, some.decisions), (everybody.outcomes, some.outcomes)):
-        theirs = (log.customer >= 20) & (log.customer < 35)
+        theirs = (log.customer >= 20) & (log.customer < 40)
         assert theirs.any()
         for name, column in part._asdict().items():
             np.testing.assert_array_equal(getattr(log, name)[theirs], column, err_msg=name)
@@ -130,6 +147,54 @@ def test_without_publication_nothing_is_learnt(small: World) -> None:
     assert posterior_bytes(run.snapshot.posterior) == posterior_bytes(prior)
 
 
+def test_without_learning_a_block_runs_through_and_is_forgotten(small: World) -> None:
+    snapshot, ids = start(small, FactoredModel(), ThompsonSampling(n_draws=16)), np.arange(30)
+    work = Stretch(small, snapshot, 2, ids, None, 9, 6, is_last=True, learns=False, with_oracle=False)
+    whole = run_stretch(work, silent)
+    assert whole.block is None and whole.rounds is None and whole.round_keys.size == 0
+    first = run_stretch(work._replace(days=4, deciding_days=4, is_last=False), silent)
+    assert first.block is not None and first.block.ledger.features.shape[1] == 0
+    rest = run_stretch(work._replace(block=first.block, days=5, deciding_days=2), silent)
+    for name, column in whole.totals._asdict().items():
+        np.testing.assert_array_equal(getattr(rest.totals, name), column, err_msg=name)
+    assert digest(*join([first.logs, rest.logs])) == digest(*whole.logs)
+
+
+def test_what_is_not_taught_is_credited_all_the_same(small: World) -> None:
+    """Without learning no probes are watched; crediting must not notice."""
+    snapshot = start(small, SegmentRatesModel(), RandomEligible(), 0.0)
+    learning = rollout(small, snapshot, structs.replace(PHASE, publish_every_days=40))
+    without = rollout(small, snapshot, structs.replace(PHASE, publish_every_days=0))
+    assert (without.outcomes.decision >= 0).any()
+    assert digest(without.decisions, without.outcomes) == digest(learning.decisions, learning.outcomes)
+
+
+def test_without_the_oracle_everything_else_is_the_same(small: World, reference: Rollout) -> None:
+    snapshot = start(small, FactoredModel(), ThompsonSampling(n_draws=16))
+    run = rollout(small, snapshot, PHASE, with_oracle=False)
+    assert fingerprint(run) == fingerprint(reference)
+    known = [number for number, name in enumerate(DAILY) if name not in OF_ORACLE]
+    np.testing.assert_array_equal(run.daily[:, known], reference.daily[:, known])
+    for name, column in run.totals._asdict().items():
+        if name in OF_ORACLE:
+            assert np.isnan(column[reference.totals.decisions > 0]).all()
+        else:
+            np.testing.assert_array_equal(column, getattr(reference.totals, name), err_msg=name)
+
+
+def test_regret_is_measured_by_the_rules_of_the_bank(small: World) -> None:
+    """A strategy that forbids itself every contact misses all that the bank allows."""
+    never = tuple(Near(timing=name, attribute="age", within_days=0) for name in ("morning", "evening"))
+    phase, silent_one = structs.replace(PHASE, publish_every_days=0), spec(SegmentRatesModel(), NoContact())
+    free, bound = (
+        rollout(small, Snapshot.start(structs.replace(silent_one, rules=rules).strategy(small, 3)), phase)
+        for rules in ((), never)
+    )
+    assert (bound.decisions.n_eligible == 1).all() and (free.decisions.n_eligible > 1).any()
+    np.testing.assert_array_equal(bound.totals.oracle_value, free.totals.oracle_value)
+    assert free.totals.oracle_value.sum() > 0
+
+
 def test_the_control_contacts_nobody(small: World) -> None:
     run = rollout(small, start(small, SegmentRatesModel(), NoContact(), 0.0), PHASE)
     assert not run.decisions.action.any() and not run.outcomes.caused.any()
@@ -140,7 +205,8 @@ def test_the_control_contacts_nobody(small: World) -> None:
 def test_totals_and_days_agree_with_the_log(small: World, reference: Rollout) -> None:
     decisions, outcomes, n = reference.decisions, reference.outcomes, PHASE.customers
     totals = reference.totals
-    by_customer = np.bincount(decisions.customer, decisions.action > 0, minlength=n)
+    made = (decisions.action > 0) & ~decisions.refused
+    by_customer = np.bincount(decisions.customer, made, minlength=n)
     np.testing.assert_array_equal(totals.contacts, by_customer)
     np.testing.assert_allclose(totals.cost, np.bincount(decisions.customer, decisions.cost, minlength=n))
     np.testing.assert_allclose(totals.value, np.bincount(outcomes.customer, outcomes.value, minlength=n))

@@ -1,51 +1,28 @@
-"""The oracle against repeated responses of one customer, and against worlds with a known answer."""
+"""The oracle against repeated lives of one customer, and against worlds with a known answer."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+from checks.worlds import (
+    CALL,
+    PUSH,
+    SMS,
+    N,
+    agrees,
+    any_action,
+    busy_bank,
+    clones,
+    days_of,
+    edited,
+    fresh,
+    lively,
+    without,
+)
 from msgspec import structs
 from small import bank, small_world
 
-from nba.arrays import IntArray
-from nba.feedback import completion
-from simulator.oracle import expected_values
-from simulator.response import conversion_probability
-from simulator.state import WorldState, first_state
-from simulator.world import World
-
-N = 20_000
-CHANNELS, TIMINGS = ("app_push", "sms", "call"), ("now", "evening", "weekend")
-PRODUCTS = ("term-deposit", "coupon", "card-instalment", "membership")
-
-
-def lively(**response: Any) -> World:
-    """A small world in which much happens, so that little noise hides an error; nothing is organic."""
-    plain = small_world(CHANNELS, TIMINGS, PRODUCTS).config.response
-    opt_out = structs.replace(plain.opt_out, base=(0.05, 0.08, 0.1))
-    complaint = structs.replace(plain.complaint, base=(0.02, 0.03, 0.05))
-    parts = {"organic": (0.0,) * 4, "opt_out": opt_out, "complaint": complaint, "lift": (0.3, 0.6, 0.4, 0.5)}
-    return small_world(CHANNELS, TIMINGS, PRODUCTS, response=parts | response)
-
-
-def clones(world: World, seed: int, day: int = 3, fatigue: float = 0.0, n: int = N) -> WorldState:
-    """The same customer n times under different numbers: only the noise of responses differs."""
-    one = world.reset(seed, np.array([seed])).people
-    people = one._replace(
-        **{name: np.repeat(part, n, axis=0) for name, part in one._asdict().items() if name != "seen"},
-        seen={name: np.repeat(column, n) for name, column in one.seen.items()},
-    )._replace(ids=np.arange(n))
-    state = first_state(1, people, world.config.catalogue)._replace(day=day)
-    nobody = np.zeros_like(state.owned)
-    return state._replace(fatigue=state.fatigue + fatigue, owned=nobody)
-
-
-def agrees(happened: Any, probability: float) -> bool:
-    share = float(np.mean(happened))
-    return abs(share - probability) <= 4 * np.sqrt(max(probability * (1 - probability), 1e-12) / N)
-
+from simulator.oracle import all_odds, counterfactual, expected_values
 
 ACTIONS = (
     "app_push/evening/coupon",
@@ -56,90 +33,86 @@ ACTIONS = (
 
 
 @pytest.mark.parametrize("action_id", ACTIONS)
-@pytest.mark.parametrize(("seed", "fatigue"), [(3, 0.0), (8, 1.7)], ids=["fresh", "tired"])
-def test_repeated_responses_follow_the_tables(action_id: str, seed: int, fatigue: float) -> None:
-    world = lively()
-    catalogue, state, rows = world.config.catalogue, clones(world, seed, fatigue=fatigue), np.arange(N)
-    action = catalogue.row_of(action_id)
-    c, t, p = (int(f[action]) for f in (catalogue.channel_of, catalogue.timing_of, catalogue.product_of))
-    seen = world.respond(state, rows, np.full(N, action))
-    tables = world.tables(state, rows[:1])
-    delivered = float(tables.delivered[c])
-    assert agrees(seen.delivered, delivered)
-    assert agrees(seen.engaged, delivered * float(tables.engaged[0, c, t]))
-    assert agrees(seen.opted_out, delivered * float(tables.opt_out[0, c, p]))
-    assert agrees(seen.complained, delivered * float(tables.complaint[0, c]))
-    converts = float(conversion_probability(tables, world.config.response.halo)[0, c, t, p])
-    assert agrees(seen.due >= 0, converts)
-    assert not (seen.engaged & ~seen.delivered).any() and not (seen.opted_out & ~seen.delivered).any()
-    net = (seen.due >= 0) * catalogue.values[action] - seen.costs - seen.losses
-    oracle = expected_values(world, state, rows[:1])[0, action]
-    assert abs(net.mean() - oracle) < 4 * net.std() / np.sqrt(N)
+@pytest.mark.parametrize(("number", "fatigue"), [(3, 0.0), (8, 1.75)], ids=["fresh", "tired"])
+def test_the_expected_value_is_the_mean_of_many_lives(action_id: str, number: int, fatigue: float) -> None:
+    """Margins that come later, less cost and losses, of clones with one contact and silence after it."""
+    world = without(lively(), "events", "life_cycle", "referral")
+    state, action = fresh(world, number, fatigue=fatigue), world.config.catalogue.row_of(action_id)
+    rows, silent = np.arange(N), np.zeros(N, dtype=np.int64)
+    pair = counterfactual(world, state, rows, np.full(N, action), silent, days=25)
+    expected = expected_values(world, state, rows[:1])[0, action]
+    assert not pair.other.any(), "without organic demand silence is worth nothing"
+    assert abs(pair.difference.mean() - expected) < 4 * pair.net.std() / np.sqrt(N)
 
 
-def days_of(world: World, state: WorldState, actions: IntArray, days: int) -> tuple[WorldState, Any]:
-    """The first day's contacts, then silence; (day, customer, product, caused) of all conversions."""
-    rows, silent, found = np.arange(N), np.zeros(0, dtype=np.int64), []
-    for number in range(days):
-        today, acts = (rows, actions) if number == 0 else (silent, silent)
-        day = state.day
-        state, sold = world.advance(state, today, acts, world.respond(state, today, acts))
-        found += [(day, *row) for row in zip(*sold, strict=True)]
-    return state, np.array(found, dtype=np.int64).reshape(-1, 4)
-
-
-def test_a_contact_brings_the_conversions_that_the_oracle_expects() -> None:
-    world = lively()
-    state, action = clones(world, 3), world.config.catalogue.index("sms", "evening", "coupon")
-    tables = world.tables(state, np.arange(1))
-    expected = float(conversion_probability(tables, world.config.response.halo)[0, 1, 1, 1])
-    after, sold = days_of(world, state, np.full(N, action), 40)
-    assert agrees(np.isin(np.arange(N), sold[:, 1]), expected)
-    assert sold[:, 3].all() and (sold[:, 2] == 1).all() and np.unique(sold[:, 1]).size == len(sold)
-    assert after.pending.due.size == 0
-    # Nobody is contacted, so nobody may convert.
-    _, none = days_of(world, state, np.zeros(N, dtype=np.int64), 5)
-    assert none.size == 0
-
-
-@pytest.mark.parametrize(
-    ("action_id", "again"),
-    [("sms/now/membership", False), ("sms/now/coupon", True)],
-)
-def test_what_is_held_already_is_bought_again_only_if_it_can_be(action_id: str, again: bool) -> None:
-    world = lively()
-    state = clones(world, 3)
-    held = state._replace(owned=np.ones_like(state.owned))
-    _, sold = days_of(world, held, np.full(N, world.config.catalogue.row_of(action_id)), 20)
-    assert len(sold) > 500 if again else len(sold) == 0
-
-
-def test_caused_conversions_come_with_the_delay_of_the_product() -> None:
-    """Given its mass, a contact has rung its clock by age a with probability 1 - exp(-mass F(a))."""
-    world = lively(halo=1.0, delivery=(1.0, 1.0, 1.0))  # engaged or not, the mass is the same
-    state, action = clones(world, 3), world.config.catalogue.index("sms", "now", "membership")
-    mass = float(world.tables(state, np.arange(1)).mass[0, 1, 3])
-    _, sold = days_of(world, state, np.full(N, action), 30)
-    delay = world.config.catalogue.products[3].decision_delay_days
-    for age in (1, 2, 4, 8):
-        by_then = np.isin(np.arange(N), sold[sold[:, 0] < 3 + age, 1])
-        expected = -np.expm1(-mass * completion(np.array([float(age)]), delay)[0])
-        assert agrees(by_then, float(expected)), age
-
-
-def test_organic_conversions_follow_their_hazards() -> None:
-    hazards = (0.01, 0.02, 0.005, 0.01)
-    world = small_world(CHANNELS, TIMINGS, PRODUCTS, response={"organic": hazards})
-    state = clones(world, 3)
-    stage = world.config.life_cycle.organic[int(state.stage[0])]
-    true = np.array(hazards) * np.exp(state.people.affinity[0]) * stage
-    _, sold = world.advance(
-        state, *(np.zeros(0, dtype=np.int64),) * 2, world.respond(state, *(np.zeros(0, dtype=np.int64),) * 2)
+def test_an_expected_value_by_hand() -> None:
+    """One customer, numbers without noise: what is delivered, seen, engaged with, bought, lost and paid."""
+    world = without(
+        small_world(("sms", "call"), ("now",), ("membership",)), "capacity", "heterogeneity", "seasons"
     )
-    assert not sold.caused.any() and agrees(np.isin(np.arange(N), sold.customers), -np.expm1(-true.sum()))
-    for product in range(4):
-        share = true[product] / true.sum() * -np.expm1(-true.sum())
-        assert agrees(np.isin(np.arange(N), sold.customers[sold.products == product]), float(share))
+    world = without(world, "holidays", "payday", "drift", "regime_breaks", "competitors", "life_cycle")
+    answer = structs.replace(
+        world.config.response,
+        delivery=(0.9, 0.5),
+        seen=(0.8, 1.0),
+        openness=(0.0, 1.0),
+        digital_loading=(0.0, 0.0),
+        receptivity=((0.0,),) * 4,
+        week_class=((0.0,) * 7,) * 3,
+        lift=(0.5,),
+        channel_strength=(0.0, 0.0),
+        channel_fit={"benefit": (0.0, 0.0)},
+        halo=0.25,
+        opt_out=structs.replace(world.config.response.opt_out, base=(0.01, 0.02), cost=(5.0, 10.0)),
+        complaint=structs.replace(
+            world.config.response.complaint, base=(0.001, 0.002), cost=100.0, elderly=(0.0, 0.0)
+        ),
+    )
+    world = edited(world, response=answer)
+    state = clones(world, 3, 1, stage=3, owned=0, age=40)
+    got = expected_values(world, state, np.arange(1))[0]
+    margin, values = 12.0, [0.0]
+    for delivery, seen, logit, left, loud, cost, price in (
+        (0.9, 0.8, 0.0, 0.01, 0.001, 5.0, 0.05),
+        (0.5, 1.0, 1.0, 0.02, 0.002, 10.0, 4.0),
+    ):
+        engaged = 1 / (1 + np.exp(-logit))
+        bought = engaged * (1 - np.exp(-0.5)) + (1 - engaged) * (1 - np.exp(-0.125))
+        lost = (1 - np.exp(-left)) * cost + (1 - np.exp(-loud)) * 100.0
+        values.append(delivery * (seen * bought * margin - lost) - price)
+    np.testing.assert_allclose(got, values, rtol=1e-12)
+
+
+def test_values_stand_in_the_order_of_the_catalogue() -> None:
+    """Every action's own odds, asked for one by one, and 0 for silence."""
+    world, rows = bank(), np.arange(3)
+    state = world.reset(5, rows)
+    values, catalogue = expected_values(world, state, rows), world.config.catalogue
+    assert values.shape == (3, 841) and not values[:, 0].any()
+    actions = np.arange(1, 841)
+    of = (catalogue.channel_of[1:], catalogue.timing_of[1:], catalogue.product_of[1:])
+    odds = world.odds(state, np.full(840, 2), *of)
+    left = -np.expm1(-odds.opt_out) * world.laws.opt_out_cost[of[0]]
+    loud = -np.expm1(-odds.complaint) * world.config.response.complaint.cost
+    worth = odds.converts(world.config.response.halo) * catalogue.margins[of[2]] - odds.delivered * (
+        left + loud
+    )
+    np.testing.assert_allclose(values[2, actions], worth - catalogue.costs[actions], rtol=1e-12)
+
+
+def test_tables_and_single_contacts_have_the_same_bits() -> None:
+    world, rows = busy_bank(), np.arange(40)
+    *_, last = days_of(world, world.reset(5, rows), 10, any_action)
+    state = last.after
+    tables = all_odds(world, state, rows)
+    c, t, p = (
+        rng % n for rng, n in zip((rows * 3, rows * 5, rows * 7), world.config.catalogue.shape, strict=True)
+    )
+    single = world.odds(state, rows, c, t, p)
+    shape = (40, *world.config.catalogue.shape)
+    for name in ("delivered", "seen", "engaged", "mass", "opt_out", "complaint"):
+        whole = np.broadcast_to(getattr(tables, name), shape)[rows, c, t, p]
+        np.testing.assert_array_equal(np.broadcast_to(getattr(single, name), 40), whole, err_msg=name)
 
 
 def test_without_lift_the_oracle_prefers_silence_everywhere() -> None:
@@ -148,35 +121,89 @@ def test_without_lift_the_oracle_prefers_silence_everywhere() -> None:
     state = world.reset(1, np.arange(500))
     values = expected_values(world, state, np.arange(500))
     assert (values[:, 1:] < 0).all() and not values[:, 0].any()
-    lifted = expected_values(small_world(products=products), state, np.arange(500))
-    assert (lifted.argmax(axis=1) > 0).mean() > 0.5, "with lift, contacts are worth their cost"
+    lifted = small_world(products=products, response={"lift": (0.5, 0.5, 0.5)})
+    best = expected_values(lifted, lifted.reset(1, np.arange(500)), np.arange(500)).argmax(axis=1)
+    assert (best > 0).mean() > 0.5, "with lift, contacts are worth their cost"
 
 
-def test_an_average_first_call_sells_as_often_as_in_the_file() -> None:
-    full = bank()
-    flat = structs.replace(full.calibration, weekday_effects=(0.0,) * 5, month_effects=(0.0,) * 12)
-    world = World(full.config, flat)
-    state = world.reset(1, np.arange(1))
-    people = state.people
-    average = people._replace(
-        affinity=np.zeros_like(people.affinity),
-        responsiveness=np.zeros(1),
-        preference=np.zeros_like(people.preference),
-        digital=np.full(1, 0.5),
-    )
-    mature = state._replace(people=average, stage=np.full(1, 2))
-    catalogue = full.config.catalogue
-    chance = conversion_probability(world.tables(mature, np.arange(1)), full.config.response.halo)
-    call, now = catalogue.level("channel", "call"), catalogue.level("timing", "now")
-    base_rate = full.calibration.base_rate_first_call
-    assert base_rate == pytest.approx(0.0558, abs=5e-4)
-    assert chance[0, call, now, 0] == pytest.approx(base_rate, rel=1e-6)
-
-
-def test_fatigue_lowers_engagement_and_raises_opt_outs() -> None:
+def test_what_is_held_or_cannot_be_bought_is_worth_less_than_nothing() -> None:
     world = bank()
-    fresh = world.reset(1, np.arange(50))
-    tired = fresh._replace(fatigue=fresh.fatigue + 1.0)
-    one, other = (world.tables(state, np.arange(50)) for state in (fresh, tired))
-    assert (other.engaged < one.engaged).all() and (other.opt_out > one.opt_out).all()
-    np.testing.assert_array_equal(one.mass, other.mass)
+    state = clones(world, 3, 2, stage=[3, 0], owned=[1, 0])  # holds a term deposit; is no customer yet
+    odds = all_odds(world, state, np.arange(2))
+    assert (odds.mass[0, :, :, 0] < 1e-20).all() and (odds.mass[0, :, :, 1:] > 1e-6).all()
+    entry = [world.config.catalogue.level("product", name) for name in world.config.life_cycle.entry_products]
+    assert set(np.flatnonzero(odds.mass[1].max(axis=(0, 1)) > 1e-20)) == set(entry)
+
+
+def test_fatigue_lowers_engagement_and_raises_opt_outs_and_complaints() -> None:
+    world = without(bank(), "habituation")
+    fresh_, tired = (clones(world, 4, 50, fatigue=level) for level in (0.0, 1.0))
+    one_, other = (all_odds(world, state, np.arange(50)) for state in (fresh_, tired))
+    assert (other.engaged < one_.engaged).all() and (other.opt_out > one_.opt_out).all()
+    assert (other.complaint > one_.complaint).all()
+    np.testing.assert_array_equal(one_.mass, other.mass)
+
+
+# --- Paired lives -------------------------------------------------------------------------------------
+
+
+def test_paired_lives_are_equal_where_nothing_differs() -> None:
+    """The difference is exactly 0 for who is treated alike, in a bank where everybody shares what there is."""
+    world, rows = busy_bank(), np.arange(100)
+    *_, last = days_of(world, world.reset(7, rows), 10, any_action)
+    call = world.config.catalogue.index("call", "now", "coupon")
+    treated = rows < 25  # the whole first branch
+    pair = counterfactual(
+        world, last.after, rows, np.where(treated, call, 0), np.zeros(100, dtype=np.int64), 30
+    )
+    assert not pair.difference[~treated].any() and pair.difference[treated].any()
+    assert pair.net[~treated].any(), "they buy, and equally so"
+    same = counterfactual(world, last.after, rows, np.full(100, call), np.full(100, call), 30)
+    assert not same.difference.any() and same.net.any()
+
+
+def test_an_undelivered_contact_costs_its_price_and_nothing_else() -> None:
+    """Until something of it is noticed: the customers live on as if it had not been made."""
+    world = without(small_world(("call", "sms"), ("now",), ("term-deposit", "coupon")), "capacity", "fatigue")
+    world = edited(world, response={"delivery": (0.0, 0.9)})
+    state, rows = world.reset(3, np.arange(400)), np.arange(400)
+    action = world.config.catalogue.index("call", "now", "term-deposit")
+    pair = counterfactual(world, state, rows, np.full(400, action), np.zeros(400, dtype=np.int64), 30)
+    np.testing.assert_allclose(pair.difference, -4.0, atol=1e-12)
+
+
+def test_pairing_takes_out_the_noise_that_both_lives_share() -> None:
+    """The variance of a paired difference is far below that of two independent runs."""
+    world, rows = bank(), np.arange(2_000)
+    state = world.reset(3, rows)
+    action = world.config.catalogue.index("app_push", "evening", "coupon")
+    pair = counterfactual(world, state, rows, np.full(2_000, action), np.zeros(2_000, dtype=np.int64), 20)
+    assert pair.difference.var() < 0.5 * (pair.net.var() + pair.other.var())
+
+
+def test_the_delay_is_inside_the_days_that_are_simulated() -> None:
+    """Days count from today: what comes on the last of them counts, what comes after does not."""
+    world = without(lively(halo=1.0, delivery=(1.0,) * 3), "events", "life_cycle", "opt_out", "complaints")
+    state = fresh(world, 3)
+    action = world.config.catalogue.row_of("sms/now/coupon")
+    rows = np.arange(N)
+    due = world.respond(state, rows, np.full(N, action)).due
+    for days in (1, 2, 4):
+        pair = counterfactual(world, state, rows, np.full(N, action), np.zeros(N, dtype=np.int64), days)
+        bought = (due >= 0) & (due < 3 + days)
+        np.testing.assert_allclose(pair.net, 4.0 * bought - 0.05)
+
+
+def test_channels_of_the_small_world_stand_where_the_tests_think() -> None:
+    names = [channel.name for channel in lively().config.catalogue.channels]
+    assert [names[k] for k in (PUSH, SMS, CALL)] == ["app_push", "sms", "call"]
+
+
+def test_the_shipped_bank_has_actions_worth_taking_and_actions_that_lose_money() -> None:
+    world, rows = bank(), np.arange(200)
+    values, branch = (
+        expected_values(world, world.reset(1, rows), rows),
+        world.config.catalogue.channel_of == 6,
+    )
+    assert 0.2 < (values.max(axis=1) > 0).mean() and (values[:, branch] < 0).mean() > 0.9
+    assert np.isfinite(values).all() and values.max() < 1_000 and values.min() > -100

@@ -1,0 +1,75 @@
+"""How customers respond to contacts (methods F2)."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from nba.constraints import ContactPolicy, Rule
+from simulator.config.fields import Amount, Count, LogFactor, Logit, Positive, Probability
+
+
+class ContactRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the bank allows, whatever the strategy."""
+
+    rules: tuple[Rule, ...]
+    policy: ContactPolicy
+
+
+class PlatformLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The channel's own cap: what comes above it is refused and never made."""
+
+    channel: str
+    contacts: Count
+    days: Count
+
+
+class OptOutConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hazard of leaving a channel at a delivered contact, and what the bank loses by it."""
+
+    base: tuple[Probability, ...]  # by channel
+    fatigue: LogFactor  # per unit of the channel's long counter
+    irrelevance: LogFactor  # per unit of affinity below average
+    cost: tuple[Amount, ...]  # by channel, account currency
+
+
+class ComplaintConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hazard of a complaint at a delivered contact, and what one costs."""
+
+    base: tuple[Probability, ...]  # by channel
+    fatigue: LogFactor  # per unit of the channel's long counter
+    irrelevance: LogFactor = 0.0  # per unit of affinity below average
+    elderly: tuple[LogFactor, ...]  # by channel, from 65 on
+    unsuitable: LogFactor = 0.0  # if the product is riskier than the customer's risk class
+    cost: Amount  # account currency
+
+
+class ResponseConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From contact to conversion: delivered, seen, engaged, and the hazard that is lifted."""
+
+    delivery: tuple[Probability, ...]  # by channel
+    seen: tuple[Probability, ...]  # by channel, given delivery
+    openness: tuple[Logit, ...]  # by channel: engagement of an average unfatigued customer who saw it
+    digital_loading: tuple[Logit, ...]  # by channel, per unit of digital index above 0.5
+    receptivity: tuple[tuple[Logit, ...], ...]  # activity class x timing
+    week_class: tuple[tuple[Logit, ...], ...] = ((0.0,) * 7,) * 3  # class x day of the week, Monday first
+    weekday: tuple[Logit, ...] = (0.0,) * 7
+    month: tuple[Logit, ...] = (0.0,) * 12
+    short_fatigue: Amount  # logit per unit of the channel's short counter
+    long_fatigue: Amount  # logit per unit of the channel's long counter
+    cross_fatigue: Amount  # logit per unit of all other channels' long counters
+    habituation: tuple[LogFactor, ...]  # by channel, on the lift per unit of its long counter
+    halo: Probability  # share of the lift that a contact has which was seen and not engaged with
+    lift: tuple[Amount, ...]  # by product: extra conversions of an engaged contact (see the README)
+    organic: tuple[Amount, ...]  # by product: conversions per day of an average customer
+    channel_strength: tuple[LogFactor, ...]  # by channel, on the lift
+    channel_fit: dict[str, tuple[LogFactor, ...]]  # family -> by channel, on the lift
+    delay_shape: Positive = 2.0  # gamma shape of the decision delay; its mean is the product's
+    recency_days: tuple[Count, ...] = ()  # upper ends of bands of days since the last purchase
+    recency: tuple[LogFactor, ...] = (0.0,)  # by band and beyond, on hazards of the family last bought
+    hand_off: LogFactor = 0.0  # on the lift of a person's contact about what the customer looked for online
+    hand_off_days: Count = 14
+    return_flow: Logit = 0.0  # engagement with digital contacts after a person's contact
+    return_days: Count = 7
+    platform_limits: tuple[PlatformLimit, ...] = ()
+    opt_out: OptOutConfig
+    complaint: ComplaintConfig

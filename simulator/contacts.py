@@ -1,0 +1,241 @@
+"""What becomes of the contacts of a day, and what customers remember of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
+
+from nba.arrays import BoolArray, FloatArray, IntArray, join_rows, take_rows
+from nba.randomness import Purpose
+from simulator.capacity import appoint, given_back, minutes_used
+from simulator.config import LONGEST_WAIT_DAYS
+from simulator.laws import Laws
+from simulator.memory import Booking, contacts_in_window, days_ahead
+from simulator.observation import chosen_waits
+from simulator.response import Contacts, odds
+from simulator.screen import uniform
+from simulator.state import Memory, Pending, Responses, WorldState
+from simulator.today import Today
+
+Words: TypeAlias = NDArray[np.uint32]
+_DELIVERY, _SEEN, _ENGAGED, _OPT_OUT = range(4)  # words of the first block of a contact
+_CLOCK_HIGH, _CLOCK_LOW, _COMPLAINT, _ORDER = range(4)  # words of the second
+
+
+class Chosen(NamedTuple):
+    """The contacts that were decided, as index arrays (k,)."""
+
+    index: IntArray  # of the decision
+    rows: IntArray  # of the customer
+    channels: IntArray
+    timings: IntArray
+    products: IntArray
+
+    @staticmethod
+    def of(laws: Laws, rows: IntArray, actions: IntArray) -> Chosen:
+        """The contacts among the decisions `actions` (B,) of customers `rows` (B,)."""
+        index = np.flatnonzero(actions > 0)
+        channel_of, timing_of, product_of = laws.factors
+        acts = actions[index]
+        return Chosen(index, rows[index], channel_of[acts], timing_of[acts], product_of[acts])
+
+
+class _Time(NamedTuple):
+    """When contacts are made, if they are."""
+
+    waits: IntArray  # (k,)
+    queued: IntArray  # (k,)
+    refused: BoolArray  # (k,)
+    book: NDArray[np.float32]
+
+
+def respond(laws: Laws, now: Today, state: WorldState, rows: IntArray, actions: IntArray) -> Responses:
+    """How customers `rows` (B,) answer `actions` (B,)."""
+    one = Chosen.of(laws, rows, actions)
+    ids = state.people.ids[one.rows]
+    first = laws.engine.words(state.seed, Purpose.CONTACT, ids, state.day, 0)
+    second = laws.engine.words(state.seed, Purpose.CONTACT, ids, state.day, 1)
+    answered = uniform(first[:, _DELIVERY]) < laws.contact.delivery[one.channels]
+    memory = laws.engine.remembered(state, one.rows, state.day, laws.kernel, laws.spill)
+    wanted = chosen_waits(laws, now, state, one.rows, one.timings)
+    time = _timed(laws, now, state, one, memory, wanted, answered, second[:, _ORDER])
+    met = np.flatnonzero(answered & ~time.refused)
+    meeting = _meeting(take_rows(one, met), met, time.waits[met], memory)
+    answers = _answers(laws, now, state, meeting, time.queued[met] > 0, first[met], second[met])
+
+    def spread(part: NDArray[np.generic], index: IntArray, fill: float = 0) -> NDArray[np.generic]:
+        whole = np.full(rows.size, fill, dtype=part.dtype)
+        whole[index] = part
+        return whole
+
+    decided, reached = one.index, one.index[met]
+    return Responses(
+        contacted=spread(~time.refused, decided),
+        refused=spread(time.refused, decided),
+        delivered=spread(np.ones(met.size, dtype=np.bool_), reached),
+        seen=spread(answers.seen, reached),
+        engaged=spread(answers.engaged, reached),
+        opted_out=spread(answers.opted_out, reached),
+        complained=spread(answers.complained, reached),
+        waits=spread(time.waits, decided),
+        queued=spread(time.queued, decided),
+        due=spread(answers.due, reached, -1),
+        costs=spread(laws.costs[one.channels] * ~time.refused, decided),
+        losses=spread(answers.losses, reached),
+        book=time.book,
+        memory=memory,
+    )
+
+
+class _Answers(NamedTuple):
+    """What customers whom a contact has reached do about it."""
+
+    seen: BoolArray  # (m,)
+    engaged: BoolArray  # (m,)
+    opted_out: BoolArray  # (m,)
+    complained: BoolArray  # (m,)
+    due: IntArray  # (m,)
+    losses: FloatArray  # (m,)
+
+
+def _answers(
+    laws: Laws, now: Today, state: WorldState, one: Contacts, late: BoolArray, first: Words, second: Words
+) -> _Answers:
+    """The answers to contacts that were delivered, `late` (m,) or not, by their words (m, 4)."""
+    config = laws.config.response
+    chances = odds(laws.contact, laws.hazards, now, state, one, laws.engine.logs)
+    seen = uniform(first[:, _SEEN]) < chances.seen
+    engaged = seen & (uniform(first[:, _ENGAGED]) < chances.engaged)
+    complaint = chances.complaint * np.where(late, laws.capacity.waiting_complaint, 1.0)
+    opted_out = _rings(uniform(first[:, _OPT_OUT]), chances.opt_out)
+    complained = _rings(uniform(second[:, _COMPLAINT]), complaint)
+    mass = chances.mass * seen * np.where(engaged, 1.0, config.halo)
+    mass = mass * np.where(late, laws.capacity.waiting_conversion, 1.0)
+    due = _due_days(laws, state.day + one.waits, one.products, mass, second)
+    losses = laws.opt_out_cost[one.channels] * opted_out + config.complaint.cost * complained
+    return _Answers(seen, engaged, opted_out, complained, due, losses)
+
+
+def _timed(
+    laws: Laws,
+    now: Today,
+    state: WorldState,
+    one: Chosen,
+    memory: Memory,
+    wanted: IntArray,
+    answered: BoolArray,
+    order: NDArray[np.uint32],
+) -> _Time:
+    """When each contact is made: as wanted, or when somebody has time; refused by caps and full books."""
+    # A channel takes no further contact with a customer while one is planned on it: so there is one a day
+    # at most, and none after an opt-out.
+    ahead = memory.contacts[np.arange(one.rows.size), one.channels] & days_ahead(state.day)
+    refused = ahead != 0
+    for channel, most, days in laws.limits:
+        counts = contacts_in_window(memory.contacts[:, channel], state.day, days)
+        refused |= (one.channels == channel) & (counts >= most)
+    if laws.capacity.is_off:
+        return _Time(wanted, np.zeros_like(wanted), refused, state.book)
+    minutes = minutes_used(laws.capacity, one.channels, answered)
+    size = laws.config.population.branch_customers
+    branches = state.people.ids[one.rows] // size - state.people.ids[0] // size
+    weekday = int(now.weekday[0])
+    booked = appoint(
+        laws.capacity,
+        state.book,
+        state.day,
+        weekday,
+        branches,
+        one.channels,
+        wanted,
+        np.where(refused, 0, minutes),
+        (order.astype(np.uint64) << np.uint64(31)) | (state.people.ids[one.rows] % 2**31).astype(np.uint64),
+        laws.engine.served,
+    )
+    too_late = booked.waits > LONGEST_WAIT_DAYS  # nobody makes appointments beyond the days that are kept
+    undone = too_late & ~refused & ~booked.refused
+    days = state.day + booked.waits
+    book = given_back(
+        laws.capacity, booked.book, days[undone], branches[undone], one.channels[undone], minutes[undone]
+    )
+    refused |= booked.refused | too_late
+    waits = np.where(refused, wanted, booked.waits)
+    return _Time(waits, waits - wanted, refused, book)
+
+
+def _meeting(one: Chosen, among: IntArray, waits: IntArray, memory: Memory) -> Contacts:
+    """The contacts (m,), and the fatigue that they meet: rows `among` (m,) of a memory."""
+    long = memory.fatigue[among, one.channels, 1]
+    return Contacts(
+        rows=one.rows,
+        channels=one.channels,
+        timings=one.timings,
+        products=one.products,
+        waits=waits,
+        short=memory.fatigue[among, one.channels, 0],
+        long=long,
+        other=memory.fatigue[:, :, 1].sum(axis=1)[among] - long,
+    )
+
+
+def _rings(uniforms: FloatArray, hazard: FloatArray) -> BoolArray:
+    rings: BoolArray = uniforms < -np.expm1(-hazard)
+    return rings
+
+
+def _due_days(
+    laws: Laws, day: IntArray, products: IntArray, mass: FloatArray, words: NDArray[np.uint32]
+) -> IntArray:
+    """(k,) day on which a contact's own hazard clock rings, -1 if never.
+
+    The cumulative hazard of a contact rises to `mass` along the completion curve of its product, a gamma
+    distribution, so it rings at the curve's quantile E / mass for an exponential E (competing hazards
+    have independent clocks; the first one counts).
+    """
+    high, low = (words[:, word].astype(np.float64) for word in (_CLOCK_HIGH, _CLOCK_LOW))
+    clock = -np.log1p(-(high + low / 2.0**32) / 2.0**32)
+    rings = clock < mass
+    shape = laws.config.response.delay_shape
+    share = np.minimum(clock[rings] / mass[rings], 1 - 1e-12)
+    delay = gammaincinv(shape, share) * laws.delays[products[rings]] / shape
+    due = np.full(mass.size, -1, dtype=np.int64)
+    due[rings] = day[rings] + np.floor(delay).astype(np.int64)
+    return due
+
+
+def contacted(
+    laws: Laws, state: WorldState, rows: IntArray, actions: IntArray, seen: Responses
+) -> WorldState:
+    """Book the day's contacts: history, fatigue, offers, consents, engagement, leads, pending conversions."""
+    every, state = Chosen.of(laws, rows, actions), state._replace(book=seen.book)
+    among = np.flatnonzero(seen.contacted[every.index])
+    one = take_rows(every, among)
+    if one.rows.size == 0:
+        return state
+    day, wait = state.day, seen.waits[one.index]
+    new = Booking(among, one.rows, one.channels, one.products, wait, seen.engaged[one.index])
+    state = laws.engine.booked(state, seen.memory, new, laws.kernel, laws.spill)
+    consents, human, complaint = state.consents.copy(), state.human.copy(), state.complaint.copy()
+    gone, loud = seen.opted_out[one.index], seen.complained[one.index]
+    consents[one.rows[gone]] &= ~(np.uint16(1) << one.channels[gone].astype(np.uint16))
+    spoke = seen.delivered[one.index] & laws.contact.is_personal[one.channels]
+    human[one.rows[spoke]] = day + wait[spoke]
+    complaint[one.rows[loud]] = day + wait[loud]
+    lead, lead_day = state.lead.copy(), state.lead_day.copy()
+    online = seen.engaged[one.index] & laws.contact.is_digital[one.channels]
+    lead[one.rows[online]] = laws.hazards.family[one.products[online]] + 1
+    lead_day[one.rows[online]] = day + wait[online]
+    due = seen.due[one.index]
+    coming = due >= 0
+    later = Pending(one.rows[coming], one.products[coming], due[coming])
+    return state._replace(
+        consents=consents,
+        human=human,
+        complaint=complaint,
+        lead=lead,
+        lead_day=lead_day,
+        pending=join_rows([state.pending, later]),
+    )

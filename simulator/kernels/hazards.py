@@ -1,0 +1,195 @@
+"""The sums behind hazards and odds, cell by cell (see simulator.hazards and simulator.response).
+
+Kernels unpack their tuples of arrays before their loops: Numba counts references at every access to one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nba.arrays import FloatArray, IntArray
+from simulator.hazards import ACQUISITION, LONGEST_BOOST, NOTHING, HazardLaw
+from simulator.kernels.jit import from_half, halves, jit
+from simulator.population import DIGITAL_LEVELS, STEPS
+from simulator.response import ELDERLY_AGE, ContactLaw, Contacts, Logs
+from simulator.state import WorldState
+from simulator.today import Today
+
+
+def organic_logs(law: HazardLaw, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+    """(n, P) the log factors of hazards.organic_logs."""
+    logs = np.empty((rows.size, law.organic.size))
+    _tables(_law(law), law.recency, _who(state), rows, state.day, now.calendar[:, 0], -np.inf, logs)
+    return logs
+
+
+def ceiling_logs(law: HazardLaw, state: WorldState, rows: IntArray) -> FloatArray:
+    """(n, P) the log factors of hazards.ceiling_logs: no season, and no boost below 0."""
+    logs, season = np.empty((rows.size, law.organic.size)), np.zeros((256, law.organic.size))
+    _tables(_law(law), law.recency_ahead, _who(state), rows, state.day, season, 0.0, logs)
+    return logs
+
+
+def logs(law: ContactLaw, hazards: HazardLaw, now: Today, state: WorldState, one: Contacts) -> Logs:
+    """The sums of response.logs, of one contact each."""
+    found, people = np.empty((4, one.rows.size)), state.people
+    tastes = np.empty(one.rows.size)
+    where = (one.rows, one.products, one.waits)
+    _pressures(_law(hazards), hazards.recency, _who(state), where, state.day, now.calendar, tastes, found[1])
+    who = (state.stage, people.preference, people.digital, people.receptivity, people.week_class, state.human)
+    logit = (law.openness, law.digital_loading, law.stage, law.receptivity, law.week_class, law.is_digital)
+    slopes = (*law.fatigue, *law.return_flow)
+    _engagements(logit, slopes, who, one, state.day, now.weekday, now.engagement, found[0])
+    who = (halves(people.responsiveness), people.age, people.risk, state.lead, state.lead_day)
+    lift = (law.log_lift, law.fit, law.habituation, hazards.family, law.is_personal)
+    trouble = (law.complaint_elderly, law.risk)
+    slopes = (*law.hand_off, *law.opt_out_slopes, *law.complaint_slopes)
+    _lifts(lift, trouble, slopes, who, one, state.day, tastes, found)
+    return Logs(*found)
+
+
+def _law(law: HazardLaw) -> tuple[Any, ...]:
+    """What all hazards are made of."""
+    masks = (np.int64(law.repeatable_mask), np.int64(law.entry_mask))
+    boosts = (law.boost, law.boost_left, law.recency_days)
+    return law.level, law.loadings, law.stage, law.cross_places, law.cross, *boosts, *masks
+
+
+def _who(state: WorldState) -> tuple[Any, ...]:
+    """What the hazards of customers depend on."""
+    people = state.people
+    event = (state.event, state.event_product, state.event_day)
+    traits = (halves(people.interests), halves(people.effect), people.payday)
+    return *traits, state.stage, state.owned, *event, state.bought, state.bought_day
+
+
+@jit
+def _tastes(all_interests: Any, i: Any, interests: Any) -> None:
+    for interest in range(interests.size):
+        interests[interest] = from_half(all_interests[i, interest])
+
+
+@jit
+def _affinity(level: Any, loadings: Any, interests: Any, p: Any) -> Any:
+    total = level[p]
+    for interest in range(interests.size):
+        total += interests[interest] * loadings[p, interest]
+    return total
+
+
+@jit
+def _crossed(total: Any, places: Any, cross: Any, owned: Any, p: Any) -> Any:
+    """The sum with what comes of the products held."""
+    for byte in range(places.size):
+        total += cross[byte, (owned >> places[byte]) & np.uint32(255), p]
+    return total
+
+
+@jit
+def _left(boost_left: Any, age: Any) -> Any:
+    return boost_left[min(max(age, 0), LONGEST_BOOST - 1)]
+
+
+@jit
+def _band(recency_days: Any, since: Any) -> Any:
+    band = 0
+    while band < recency_days.size and recency_days[band] < since:
+        band += 1
+    return band
+
+
+@jit
+def _can(owned: Any, stage: Any, repeatable: Any, entry: Any) -> Any:
+    """Bits of what can be bought."""
+    mask = ~np.int64(owned) | repeatable
+    return mask & entry if stage == ACQUISITION else mask
+
+
+@jit
+def _tables(
+    law: Any, recency: Any, who: Any, rows: Any, day: Any, calendar: Any, floor: Any, logs: Any
+) -> None:
+    level, loadings, stage_log, places, cross, boost, boost_left, recency_days, repeatable, entry = law
+    all_interests, effect, payday, stage, owned, event, about, event_day, bought, bought_day = who
+    interests = np.empty(all_interests.shape[1])
+    for n in range(rows.size):
+        i = rows[n]
+        _tastes(all_interests, i, interests)
+        base = from_half(effect[i]) + stage_log[stage[i]]
+        left, season = _left(boost_left, day - event_day[i]), payday[i]
+        band = _band(recency_days, day - bought_day[i])
+        can = _can(owned[i], stage[i], repeatable, entry)
+        for p in range(logs.shape[1]):
+            total = _affinity(level, loadings, interests, p) + base
+            total = _crossed(total, places, cross, owned[i], p) + calendar[season, p]
+            total += max(boost[event[i], about[i], p] * left, floor)
+            logs[n, p] = total + recency[bought[i], band, p] if (can >> p) & 1 else NOTHING
+
+
+@jit
+def _pressures(
+    law: Any, recency: Any, who: Any, where: Any, day: Any, calendar: Any, tastes: Any, logs: Any
+) -> None:
+    level, loadings, stage_log, places, cross, boost, boost_left, recency_days, repeatable, entry = law
+    all_interests, effect, payday, stage, owned, event, about, event_day, bought, bought_day = who
+    rows, products, waits = where
+    interests = np.empty(all_interests.shape[1])
+    for n in range(rows.size):
+        i, p, then = rows[n], products[n], day + waits[n]
+        _tastes(all_interests, i, interests)
+        tastes[n] = _affinity(level, loadings, interests, p)
+        total = tastes[n] + (from_half(effect[i]) + stage_log[stage[i]])
+        total = _crossed(total, places, cross, owned[i], p) + calendar[payday[i], waits[n], p]
+        total += boost[event[i], about[i], p] * _left(boost_left, then - event_day[i])
+        total += recency[bought[i], _band(recency_days, then - bought_day[i]), p]
+        can = _can(owned[i], stage[i], repeatable, entry)
+        logs[n] = total if (can >> p) & 1 else NOTHING
+
+
+@jit
+def _engagements(
+    law: Any, slopes: Any, who: Any, one: Any, day: Any, weekday: Any, season: Any, logits: Any
+) -> None:
+    openness, digital_loading, of_stage, of_timing, of_week, is_digital = law
+    stage, preference, digital, receptivity, week_class, human = who
+    rows, channels, timings, _, waits, shorts, longs, others = one
+    short, long, cross, return_flow, days = slopes
+    for n in range(rows.size):
+        i, c, wait = rows[n], channels[n], waits[n]
+        by_channel = openness[c] + preference[i, c] / STEPS
+        by_channel += digital_loading[c] * (digital[i] / DIGITAL_LEVELS - 0.5)
+        by_channel += of_stage[stage[i]]
+        by_channel -= short * shorts[n]
+        by_channel -= long * longs[n]
+        by_channel -= cross * others[n]
+        by_timing = of_timing[receptivity[i], timings[n]] + of_week[week_class[i], weekday[wait]]
+        by_timing += season[wait]
+        if is_digital[c] and 0 <= day + wait - human[i] < days:
+            by_timing += return_flow
+        logits[n] = by_channel + by_timing
+
+
+@jit
+def _lifts(
+    lift: Any, trouble: Any, slopes: Any, who: Any, one: Any, day: Any, tastes: Any, found: Any
+) -> None:
+    log_lift, fit, habituation, family, is_personal = lift
+    complaint_elderly, product_risk = trouble
+    hand_off, days, by_fatigue, by_irrelevance, loud_fatigue, loud_irrelevance, if_unsuitable = slopes
+    responsiveness, age, risk, lead, lead_day = who
+    rows, channels, _, products, waits, _, longs, _ = one
+    for n in range(rows.size):
+        i, c, p, long = rows[n], channels[n], products[n], longs[n]
+        by_channel = fit[c, p] + habituation[c] * long
+        is_lead = lead[i] == family[p] + 1 and 0 <= day + waits[n] - lead_day[i] < days
+        if is_lead and is_personal[c]:
+            by_channel += hand_off
+        by_customer = log_lift[p] + from_half(responsiveness[i])
+        found[1, n] = by_customer + found[1, n] + by_channel
+        dislike = max(-tastes[n], 0.0)
+        found[2, n] = by_fatigue * long + by_irrelevance * dislike
+        loud = loud_fatigue * long + loud_irrelevance * dislike
+        loud += complaint_elderly[c] * (age[i] >= ELDERLY_AGE)
+        found[3, n] = loud + if_unsuitable * (product_risk[p] > risk[i])

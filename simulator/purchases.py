@@ -1,0 +1,112 @@
+"""Conversions: what contacts have caused, what customers do on their own, and what follows from both."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nba.arrays import FloatArray, IntArray, take_rows
+from nba.randomness import Purpose, keyed_uniforms
+from simulator.behaviour import ACCOUNT_OPENED, INVITED, Happening
+from simulator.hazards import ACQUISITION, HazardLaw, OrganicLogs, available, organic_hazards, organic_logs
+from simulator.laws import Laws
+from simulator.life_cycle import CHURNED, after_purchase
+from simulator.state import Conversions, Pending, WorldState
+from simulator.today import Today
+
+_REFERS, _REFERRED = 0, 1  # blocks
+
+
+def conversions(
+    hazards: HazardLaw,
+    now: Today,
+    state: WorldState,
+    rows: IntArray,
+    uniforms: FloatArray,
+    logs: OrganicLogs = organic_logs,
+) -> Conversions:
+    """At most one conversion per customer and day: what contacts caused first, else an organic one.
+
+    `rows` (n,) are the customers whose organic clock may ring today, by their uniform.
+    """
+    due = take_rows(state.pending, state.pending.due == state.day)
+    possible = available(hazards, state, due.customers, due.products)
+    caused = take_rows(due, possible & (state.stage[due.customers] != CHURNED))
+    _, first = np.unique(caused.customers, return_index=True)
+    caused_rows, caused_products = caused.customers[first], caused.products[first]
+    organic_rows, organic_products = _organic(hazards, now, state, rows, uniforms, logs)
+    free = ~np.isin(organic_rows, caused_rows)
+    return Conversions(
+        np.concatenate([caused_rows, organic_rows[free]]),
+        np.concatenate([caused_products, organic_products[free]]),
+        np.concatenate([np.ones(first.size, dtype=np.bool_), np.zeros(int(free.sum()), dtype=np.bool_)]),
+    )
+
+
+def _organic(
+    hazards: HazardLaw, now: Today, state: WorldState, rows: IntArray, uniforms: FloatArray, logs: OrganicLogs
+) -> tuple[IntArray, IntArray]:
+    """Competing organic hazards: one clock per customer, the product drawn by its share."""
+    cumulative = np.cumsum(organic_hazards(hazards, now, state, rows, logs), axis=1)
+    clock = -np.log1p(-uniforms)
+    rings = clock < cumulative[:, -1]
+    # Given that it rang, the position of the clock below the total is uniform: it names the product.
+    products = (cumulative[rings] <= clock[rings, None]).sum(axis=1)
+    return rows[rings], products
+
+
+def bought(laws: Laws, state: WorldState, sold: Conversions) -> tuple[WorldState, Happening]:
+    """What follows from a day's conversions: ownership, stage, cancelled clocks, and events for tomorrow."""
+    rows, products = sold.customers, sold.products
+    owned, stage, joined = state.owned.copy(), state.stage.copy(), state.joined.copy()
+    lasting = ~laws.hazards.repeatable[products]
+    owned[rows[lasting]] |= np.uint32(1) << products[lasting].astype(np.uint32)
+    stage[rows] = after_purchase(laws.life, state, rows)
+    new = state.stage[rows] == ACQUISITION
+    joined[rows[new]] = state.day
+    last, last_day = state.bought.copy(), state.bought_day.copy()
+    last[rows], last_day[rows] = laws.hazards.family[products] + 1, state.day
+    after = state._replace(
+        owned=owned,
+        stage=stage,
+        joined=joined,
+        bought=last,
+        bought_day=last_day,
+        pending=_still_pending(laws.hazards, state, sold),
+    )
+    opened = Happening(
+        rows[new], np.full(int(new.sum()), ACCOUNT_OPENED, dtype=np.uint8), products[new].astype(np.uint8)
+    )
+    invited = _invited(laws, state, rows, products)
+    return after, Happening(*(np.concatenate(pair) for pair in zip(opened, invited, strict=True)))
+
+
+def _still_pending(hazards: HazardLaw, state: WorldState, done: Conversions) -> Pending:
+    """Later clocks, without those of a family in which the customer has just converted (substitutes)."""
+    later = take_rows(state.pending, state.pending.due > state.day)
+    family = hazards.family
+    n_families = int(family.max()) + 1
+    served = np.isin(
+        later.customers * n_families + family[later.products],
+        done.customers * n_families + family[done.products],
+    )
+    return take_rows(later, ~served)
+
+
+def _invited(laws: Laws, state: WorldState, rows: IntArray, products: IntArray) -> Happening:
+    """Buyers invite somebody of their branch to what they have bought."""
+    share, ids = laws.config.referral.per_conversion, state.people.ids
+    if share == 0.0:
+        none = np.zeros(0, dtype=np.uint8)
+        return Happening(np.zeros(0, dtype=np.int64), none, none)
+    size = laws.config.population.branch_customers
+    refers = keyed_uniforms(state.seed, Purpose.REFERRAL, ids[rows], state.day, _REFERS) < share
+    rows, products = rows[refers], products[refers]
+    place = keyed_uniforms(state.seed, Purpose.REFERRAL, ids[rows], state.day, _REFERRED)
+    friends = ids[rows] // size * size + np.floor(size * place).astype(np.int64)
+    # Two may invite the same friend: the one with the higher number is heard, whatever the order of rows.
+    order = np.lexsort((-ids[rows], friends))
+    friends, first = np.unique(friends[order], return_index=True)
+    found = np.minimum(np.searchsorted(ids, friends), ids.size - 1)
+    there = (ids[found] == friends) & (ids[rows][order][first] != friends)  # nobody invites themselves
+    about = products[order][first][there].astype(np.uint8)
+    return Happening(found[there], np.full(about.size, INVITED, dtype=np.uint8), about)

@@ -1,0 +1,84 @@
+"""The calendar of one day and of the days ahead to which contacts may be planned."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nba.arrays import FloatArray, IntArray
+from simulator.config import WorldConfig
+from simulator.market import calendar_factor, holiday_engagement, is_special, market_factor, payday_factor
+
+AHEAD_DAYS = 32  # today and the longest wait
+_MONTH_DAYS = 29  # pay days are days 1 to 28 of a month
+
+
+class Today(NamedTuple):
+    """What is the same for all customers on a day; axis W runs over today and the days ahead."""
+
+    day: int
+    date: np.datetime64
+    weekday: IntArray  # (W,) Monday 0
+    engagement: FloatArray  # (W,) logit of engagement: weekday, month, holidays
+    organic: FloatArray  # (W, P) log factor on hazards: calendar then, market today
+    since_payday: IntArray  # (29, W) days since the last pay day, by pay day
+    until_payday: IntArray  # (29,) days until the next one, 0 if it is today
+    calendar: FloatArray  # (29, W, P) the same with a pay day's after-effect
+    bound: FloatArray  # (29,) factor: most that calendar, market and pay day lift any hazard today
+    special: bool  # a campaign time
+
+
+def today(config: WorldConfig, seed: int, day: int) -> Today:
+    """The facts of a day of a world."""
+    date = np.datetime64(config.start, "D") + np.timedelta64(day, "D")
+    dates = date + np.arange(AHEAD_DAYS)
+    weekday = (dates.astype(np.int64) + 3) % 7
+    month = dates.astype("datetime64[M]").astype(np.int64) % 12
+    holidays = np.array([holiday_engagement(config.calendar, one) for one in dates])
+    market = market_factor(config.market, config.families, seed, day)
+    seasons = [calendar_factor(config.calendar, config.families, one) for one in dates]
+    paydays = np.arange(_MONTH_DAYS)[:, None]
+    since = days_since(paydays, dates)
+    payday = payday_factor(config.calendar, config.families, since.ravel()).reshape(*since.shape, -1)
+    organic = np.array(seasons) + market
+    calendar = organic + payday
+    return Today(
+        day=day,
+        date=date,
+        weekday=weekday,
+        engagement=np.array(config.response.weekday)[weekday]
+        + np.array(config.response.month)[month]
+        + holidays,
+        organic=organic,
+        since_payday=since,
+        until_payday=days_until(paydays, dates[:1])[:, 0],
+        calendar=calendar,
+        bound=np.exp(calendar[:, 0].max(axis=1)),
+        special=is_special(config.calendar, date),
+    )
+
+
+def days_until(day_of_month: IntArray, dates: NDArray[np.datetime64]) -> IntArray:
+    """Days from dates to the next such day of the month (1 to 28), 0 if it is today; both broadcast."""
+    today, _, length = _in_month(dates)
+    ahead: IntArray = day_of_month - 1 - today
+    return np.where(ahead >= 0, ahead, ahead + length)
+
+
+def days_since(day_of_month: IntArray, dates: NDArray[np.datetime64]) -> IntArray:
+    """Days from the last such day of the month (1 to 28) to dates, 0 if it is today; both broadcast."""
+    today, before, _ = _in_month(dates)
+    behind: IntArray = today - (day_of_month - 1)
+    return np.where(behind >= 0, behind, behind + before)
+
+
+def _in_month(dates: NDArray[np.datetime64]) -> tuple[IntArray, IntArray, IntArray]:
+    """Day of the month from 0 on, and the lengths of the month before and of this one."""
+    month = dates.astype("datetime64[M]")
+    last, first, following = ((month + shift).astype("datetime64[D]") for shift in (-1, 0, 1))
+    days: tuple[IntArray, ...] = tuple(
+        part.astype(np.int64) for part in (dates - first, first - last, following - first)
+    )
+    return days[0], days[1], days[2]
