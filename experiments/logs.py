@@ -40,18 +40,18 @@ class DecisionLog(NamedTuple):
     @classmethod
     def of(cls, state: WorldState, numbers: IntArray, day: DayTally) -> Self:
         """The decisions of one day."""
-        batch, answers, index = day.batch, day.responses, np.arange(day.rows.size)
+        choices, answers = day.choices, day.responses
         return cls(
             number=numbers,
             customer=state.people.ids[day.rows],
             day=np.full(day.rows.size, state.day, dtype=np.int64),
             contact_day=state.day + answers.waits,
-            action=batch.actions,
+            action=choices.actions,
             timing_type=day.timing_types,
-            propensity=batch.propensities,
-            no_contact_propensity=batch.distribution[:, 0].copy(),  # a view would keep the whole table
-            expected_value=batch.expected_values[index, batch.actions],
-            n_eligible=np.count_nonzero(batch.eligible, axis=1).astype(np.int64),
+            propensity=choices.propensities,
+            no_contact_propensity=choices.no_contact_propensities.copy(),  # a view would keep the tables
+            expected_value=choices.expected_values,
+            n_eligible=choices.n_eligible,
             refused=answers.refused,
             queued_days=answers.queued,
             delivered=answers.delivered,

@@ -13,21 +13,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import structs
 
+from experiments.choices import Choices, Chooser
 from experiments.executor import Executor, Report, SerialExecutor
 from experiments.logs import DecisionLog, Logs, LogSink, MemorySink, OutcomeLog, join
 from experiments.spec import DAY_BITS, Phase
-from experiments.tallies import DayTally, Oracle, Totals, day_row
+from experiments.tallies import DayTally, Totals, day_row
 from nba.arrays import FloatArray, IntArray, KeyArray, join_rows, take_rows
 from nba.context import ContextBatch
-from nba.decision import DecisionBatch
 from nba.exposure import OpenRounds, Taught, probe_products
 from nba.feedback import ExposureSchedule, RoundBatch
 from nba.randomness import decision_keys
 from nba.snapshot import Snapshot
-from simulator.oracle import expected_values
-from simulator.state import WorldState
+from simulator.state import Responses, WorldState
 from simulator.world import World
 
 BLOCK_CUSTOMERS = 2_000
@@ -54,6 +52,11 @@ class Stretch(NamedTuple):
     is_last: bool
     learns: bool
     with_oracle: bool
+
+    @property
+    def chooser(self) -> Chooser:
+        """Who decides."""
+        return Chooser(self.world, self.snapshot, self.with_oracle)
 
     def begun(self) -> Block:
         """The block at the beginning of the stretch."""
@@ -190,17 +193,17 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
     for number in range(work.days):
         world, state = work.world, block.state
         day = _decided(work, state, is_deciding=number < work.deciding_days)
-        responses = world.respond(state, day.rows, day.batch.actions)
-        opened = _opened(work, block, day, responses.waits)
+        responses = world.respond(state, day.rows, day.choices.actions)
+        opened = _opened(work, block, day, responses)
         ledger, closed = block.ledger.opening(opened, state.day, schedule)
-        after, conversions = world.advance(state, day.rows, day.batch.actions, responses)
+        after, conversions = world.advance(state, day.rows, day.choices.actions, responses)
         ledger, credited = ledger.credit(conversions.customers, conversions.products, state.day)
         ledger, watched = ledger.passing(state.day, schedule)
         if work.learns:
             taught += [closed.rounds, watched.rounds]
             keys += [_keys(state, part) for part in (closed, watched)]
         timing_types = world.timing_types(state, day.rows)
-        tally = DayTally(day.rows, timing_types, day.batch, responses, conversions, _asked(work, state, day))
+        tally = DayTally(day.rows, timing_types, day.choices, responses, conversions)
         daily.append(day_row(world, tally))
         outcomes = OutcomeLog.of(world, state, conversions, credited)
         logs.append(Logs(DecisionLog.of(state, day.numbers, tally), outcomes))
@@ -223,7 +226,7 @@ class Decided(NamedTuple):
     numbers: IntArray  # (B,) of the decisions, unique within a run
     keys: KeyArray  # (B,)
     contexts: ContextBatch
-    batch: DecisionBatch
+    choices: Choices
 
 
 def decision_number(customers: IntArray, day: int) -> IntArray:
@@ -243,41 +246,32 @@ def _decided(work: Stretch, state: WorldState, is_deciding: bool) -> Decided:
     ids = np.array([decision_id(state.seed, number) for number in numbers.tolist()], dtype=object)
     # Only rounds that teach are probed by their keys.
     keys = decision_keys(ids) if work.learns else np.zeros(0, dtype=np.uint64)
-    return Decided(rows, numbers, keys, contexts, work.snapshot.decide(contexts, ids))
+    return Decided(rows, numbers, keys, contexts, work.chooser.choose(state, rows, contexts, ids))
 
 
-def _asked(work: Stretch, state: WorldState, day: Decided) -> Oracle:
-    """What the oracle says of a day's decisions, if it is asked at all."""
-    if not work.with_oracle:
-        return Oracle.silent(day.rows.size)
-    strategy, rules = work.snapshot.strategy, work.world.config.contact.rules
-    allowed = day.batch.eligible
-    if strategy.rules != rules:
-        # A strategy's own rules do not excuse it: regret is measured by what the bank allows.
-        allowed = structs.replace(strategy, rules=rules).eligible(day.contexts).mask
-    return Oracle.of(expected_values(work.world, state, day.rows), allowed, day.batch.distribution)
+def _opened(work: Stretch, block: Block, day: Decided, seen: Responses) -> OpenRounds:
+    """Contacts of the day, and for each no-contact decision a probe of one product nobody is asked about.
 
-
-def _opened(work: Stretch, block: Block, day: Decided, waits: IntArray) -> OpenRounds:
-    """Contacts of the day, and for each no-contact decision a probe of one product nobody is asked about."""
-    catalogue, actions = work.world.config.catalogue, day.batch.actions
+    A contact that was refused was never made: nothing is credited to it and it teaches nothing.
+    """
+    catalogue, actions = work.world.config.catalogue, day.choices.actions
     new = OpenRounds(
         rounds=day.numbers,
         customers=day.rows,
         actions=actions,
         products=catalogue.product_of[actions],
-        opened=block.state.day + waits,
+        opened=block.state.day + seen.waits,
         interval=np.zeros(day.rows.size, dtype=np.int64),
         conversions=np.zeros(day.rows.size),
         features=day.contexts.features[:, : block.ledger.features.shape[1]],
     )
-    contacted = actions > 0
     if not work.learns:
-        return take_rows(new, contacted)
+        return take_rows(new, seen.contacted)
+    contacted = actions > 0
     probes = probe_products(day.keys, work.snapshot.strategy.seed, len(catalogue.products))
     products = np.where(contacted, new.products, probes)
     watched = block.ledger.holds(day.rows, products) | day.contexts.owned[np.arange(day.rows.size), products]
-    return take_rows(new._replace(products=products), contacted | ~watched)
+    return take_rows(new._replace(products=products), np.where(contacted, seen.contacted, ~watched))
 
 
 def _keys(state: WorldState, taught: Taught) -> IntArray:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nba.arrays import BoolArray, FloatArray, IntArray
-from nba.decision import DecisionBatch
+from experiments.choices import Choices
+from nba.arrays import FloatArray, IntArray
 from simulator.state import Conversions, Responses
 from simulator.world import World
 
@@ -28,34 +28,14 @@ DAILY = (
 OF_ORACLE = ("oracle_value", "expected_value")
 
 
-class Oracle(NamedTuple):
-    """What the simulator knows of a day's decisions; NaN where it was not asked."""
-
-    best: FloatArray  # (B,) true expected net value of the best action that the bank's rules allow
-    expected: FloatArray  # (B,) of the strategy's distribution
-
-    @staticmethod
-    def of(values: FloatArray, allowed: BoolArray, distribution: FloatArray) -> Oracle:
-        """From true values, what the bank allows and the distribution, each (B, A)."""
-        best = values.max(axis=1, where=allowed, initial=-np.inf)
-        return Oracle(best, np.einsum("ba,ba->b", values, distribution))
-
-    @staticmethod
-    def silent(n_decisions: int) -> Oracle:
-        """Nobody asked."""
-        nothing = np.full(n_decisions, np.nan)
-        return Oracle(nothing, nothing)
-
-
 class DayTally(NamedTuple):
     """Everything that one day of one block brought."""
 
     rows: IntArray  # (B,)
     timing_types: IntArray  # (B,)
-    batch: DecisionBatch
+    choices: Choices
     responses: Responses
     conversions: Conversions
-    oracle: Oracle
 
 
 class Totals(NamedTuple):
@@ -99,8 +79,8 @@ class Totals(NamedTuple):
             complaints=self.complaints + by_customer(answers.complained.astype(np.float64)),
             conversions=self.conversions + np.bincount(sold.customers, minlength=n),
             decisions=self.decisions + np.bincount(day.rows, minlength=n),
-            oracle_value=self.oracle_value + by_customer(day.oracle.best),
-            expected_value=self.expected_value + by_customer(day.oracle.expected),
+            oracle_value=self.oracle_value + by_customer(day.choices.oracle_best),
+            expected_value=self.expected_value + by_customer(day.choices.oracle_expected),
         )
 
 
@@ -118,9 +98,9 @@ def day_row(world: World, day: DayTally) -> FloatArray:
             answers.losses.sum(),
             answers.opted_out.sum(),
             answers.complained.sum(),
-            day.oracle.best.sum(),
-            day.oracle.expected.sum(),
-            np.log(day.batch.propensities).sum(),
+            day.choices.oracle_best.sum(),
+            day.choices.oracle_expected.sum(),
+            np.log(day.choices.propensities).sum(),
             answers.refused.sum(),
         ],
         dtype=np.float64,

@@ -54,7 +54,9 @@ def provenance(world: World) -> str:
     found = world.config.calibration
     if not found:
         return "response assumed: nobody has calibrated this world"
-    return f"response calibrated on {found['data']}, with {len(world.config.ensemble)} further worlds that fit"
+    return (
+        f"response calibrated on {found['data']}, with {len(world.config.ensemble)} further worlds that fit"
+    )
 
 
 def scaled(experiment: Experiment, factor: float) -> Experiment:

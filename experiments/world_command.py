@@ -20,7 +20,7 @@ def report(
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("build/world.html"),
     members: Annotated[
         int, typer.Option(help="Members of the ensemble, and draws of the assumptions, to rank in.", min=1)
-    ] = 4,
+    ] = 6,
     customers: Annotated[int, typer.Option(help="Customers of every run.", min=400)] = 2_000,
     days: Annotated[int, typer.Option(help="Days of every run; whole weeks are compared.", min=7)] = 28,
     seed: Seed = 1,

@@ -64,4 +64,4 @@ class DecisionBatch(NamedTuple):
     distribution: FloatArray  # (B, A) action distribution of rank 1
     expected_values: FloatArray  # (B, A) mean utilities, -inf where not eligible
     eligible: BoolArray  # (B, A)
-    removed_by: NDArray[np.int16]  # (B, A) index of the first rule that removed the action, -1 if none
+    removed_by: NDArray[np.int8]  # (B, A) index of the first rule that removed the action, -1 if none

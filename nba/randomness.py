@@ -98,10 +98,15 @@ def keyed_uniforms(
     counter[:2] = _id_words(ids.ravel(), purpose)
     counter[2:] = day.ravel(), block.ravel()
     words = philox4x32(counter.T, _key(seed))
+    return words_to_uniforms(words).reshape(ids.shape)
+
+
+def words_to_uniforms(words: NDArray[np.uint32]) -> FloatArray:
+    """(n,) uniforms in [0, 1) with 53 bits, of the first two words of blocks (n, 4) or (n, 2)."""
     high = words[:, 0].astype(np.uint64) >> np.uint64(5)  # 27 bits
     low = words[:, 1].astype(np.uint64) >> np.uint64(6)  # 26 bits
-    uniforms = (high.astype(np.float64) * 67108864.0 + low.astype(np.float64)) / 9007199254740992.0
-    return uniforms.reshape(ids.shape)
+    uniforms: FloatArray = (high.astype(np.float64) * 2.0**26 + low.astype(np.float64)) / 2.0**53
+    return uniforms
 
 
 def decision_keys(decision_ids: list[str] | NDArray[np.object_]) -> KeyArray:

@@ -15,7 +15,7 @@ from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.constraints import ContactPolicy, Rule
 from nba.context import Context, ContextBatch
-from nba.errors import BadContext, InvalidConfig, UnknownAction
+from nba.errors import BadContext, InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel
 from nba.features import FeatureSchema
 from nba.policies import Policy
@@ -24,13 +24,14 @@ from nba.propensity import Floor
 from nba.timing import waits_days
 
 _DAY_SECONDS = 86_400.0
+_MOST_RULES = 100  # rules are counted in bytes
 
 
 class Eligibility(NamedTuple):
     """What is left after all rules, and which rule removed the rest."""
 
     mask: BoolArray  # (B, A), no-contact always
-    removed_by: NDArray[np.int16]  # (B, A) index into `Strategy.rule_names`, -1 where nothing removed it
+    removed_by: NDArray[np.int8]  # (B, A) index into `Strategy.rule_names`, -1 where nothing removed it
 
 
 class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -50,6 +51,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     def __post_init__(self) -> None:
         """Ask every rule about nobody, so that one that names something unknown is refused here."""
+        too_many = f"must be fewer than {_MOST_RULES}, got {len(self.rules)}"
+        require(len(self.rules) < _MOST_RULES, f"strategy {self.name}", "rules", too_many)
         nobody = self._nobody()
         for index, rule in enumerate(self.rules):
             self._try(f"rules[{index}]", partial(rule.allows, nobody, self.catalogue, self.schema))
@@ -102,21 +105,21 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
         """Apply catalogue, request (B, A), rules and contact policy in turn; the first to remove counts."""
         shape = (contexts.n_contexts, self.catalogue.n_actions)
-        everything = np.ones(shape, dtype=np.bool_)
         masks = [
             np.broadcast_to(self.catalogue.allowed, shape),
-            everything if requested is None else requested,
+            requested,
             *(rule.allows(contexts, self.catalogue, self.schema) for rule in self.rules),
             self.contact_policy.allows(contexts, self.catalogue),
         ]
-        removed_by, left = np.full(shape, -1, dtype=np.int16), everything.copy()
-        for number, mask in enumerate(masks):
-            np.putmask(removed_by, left & ~mask, number)
-            left &= mask
+        # An action that passes n masks in a row is removed by mask n: two sums, and no choice per cell.
+        passed, left = np.zeros(shape, dtype=np.int8), np.ones(shape, dtype=np.bool_)
+        for mask in masks:
+            if mask is not None:
+                left &= mask
+            passed += left.view(np.int8)  # of one type: no cell is cast
         # Staying silent breaks no rule, so that no context is ever without an action.
-        removed_by[:, NO_ACTION] = -1
         left[:, NO_ACTION] = True
-        return Eligibility(left, removed_by)
+        return Eligibility(left, passed | -left.view(np.int8))  # all bits set: -1
 
     def waits(self, contexts: ContextBatch) -> IntArray:
         """(B, T) whole days until a contact of each timing would be made."""

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nba.arrays import BoolArray, FloatArray, IntArray
-from nba.randomness import Purpose, keyed_uniforms
-from simulator.config import EVENTS, TIMING_TYPES, WorldConfig
-from simulator.hazards import ACQUISITION, HazardLaw, OrganicLogs, organic_hazards, organic_logs
+from nba.randomness import Purpose, words_to_uniforms
+from simulator.config import EVENTS, TIMING_TYPES, EventKind, WorldConfig
+from simulator.hazards import ACQUISITION, HazardLaw, organic_hazards
 from simulator.life_cycle import CHURNED, balance_trend
 from simulator.population import DIGITAL_LEVELS, Bytes
 from simulator.state import WorldState
 from simulator.today import Today
 
+if TYPE_CHECKING:
+    from simulator.laws import Laws
+
 ACCOUNT_OPENED, COMPLAINT, INVITED = (
     EVENTS.index(name) for name in ("account_opened", "complaint", "invited")
 )
-_ABOUT_A_PRODUCT = tuple(
-    EVENTS.index(name) for name in ("browse", "application_started", "application_abandoned")
-)
+_ABOUT_A_PRODUCT = np.isin(EVENTS, ("browse", "application_started", "application_abandoned"))  # (K,)
 _LEAP_DAY = 60  # of the year
 _ANY = 1e-30  # who is not likely to buy anything looks at anything
 _MOST_LOGINS = 0.95  # per day
@@ -31,8 +32,7 @@ class BehaviourLaw(NamedTuple):
     """The coefficients as arrays; K event kinds, the first of them none."""
 
     login: FloatArray  # (8, 256) probability by stage and digital index
-    rate: FloatArray  # (K,) per day
-    digital: FloatArray  # (K,)
+    rate: FloatArray  # (256, K) per day by digital index
     owners: IntArray  # (K,) mask of products of which one must be held, 0 if none
     bound: float  # most likely that a customer has any event on a day
     balance: FloatArray  # (K,)
@@ -42,7 +42,7 @@ class BehaviourLaw(NamedTuple):
     @staticmethod
     def of(config: WorldConfig) -> BehaviourLaw:
         """Read a configuration."""
-        kinds = {kind.name: kind for kind in config.behaviour.events}
+        kinds: dict[str, EventKind] = {kind.name: kind for kind in config.behaviour.events}
         known = [kinds.get(name) for name in EVENTS]
         index = np.arange(DIGITAL_LEVELS + 1) / DIGITAL_LEVELS - 0.5
         stage = np.array(config.life_cycle.login)
@@ -52,8 +52,7 @@ class BehaviourLaw(NamedTuple):
         families = np.array(config.families)
         return BehaviourLaw(
             login=np.minimum(stage[:, None] * login, _MOST_LOGINS),
-            rate=rate,
-            digital=digital,
+            rate=rate * np.exp(digital * index[:, None]),
             owners=np.array([_mask(families == kind.owns) if kind else 0 for kind in known]),
             bound=float((rate * np.exp(0.5 * np.abs(digital))).sum()),
             balance=np.array([kind.balance if kind else 0.0 for kind in known]),
@@ -74,39 +73,31 @@ class Happening(NamedTuple):
     products: Bytes  # (n,) what they are about
 
 
-def events_of(
-    law: BehaviourLaw,
-    hazards: HazardLaw,
-    now: Today,
-    state: WorldState,
-    rows: IntArray,
-    uniforms: FloatArray,
-    logs: OrganicLogs = organic_logs,
-) -> Happening:
+def events_of(laws: Laws, now: Today, state: WorldState, rows: IntArray, uniforms: FloatArray) -> Happening:
     """Which of customers `rows` (n,) have an event by their uniform, and which."""
-    people = state.people
-    digital = people.digital[rows] / DIGITAL_LEVELS - 0.5
-    rates = law.rate * np.exp(law.digital * digital[:, None])
-    holds = (state.owned[rows].astype(np.int64)[:, None] & law.owners) != 0
-    here = (state.stage[rows] != ACQUISITION) & (state.stage[rows] != CHURNED)
-    rates = rates * (holds | (law.owners == 0)) * here[:, None]
-    cumulative = np.cumsum(rates, axis=1)
+    law, stage = laws.behaviour, state.stage[rows]
+    here = (stage != ACQUISITION) & (stage != CHURNED)
+    rows, uniforms = rows[here], uniforms[here]
+    holds = (law.owners == 0) | ((state.owned[rows].astype(np.int64)[:, None] & law.owners) != 0)
+    cumulative = np.cumsum(law.rate.take(state.people.digital[rows], axis=0) * holds, axis=1)
     hit = uniforms < cumulative[:, -1]
     rows, cumulative, uniforms = rows[hit], cumulative[hit], uniforms[hit]
     kinds = (cumulative <= uniforms[:, None]).sum(axis=1)
     products = np.zeros(rows.size, dtype=np.int64)
-    about = np.isin(kinds, _ABOUT_A_PRODUCT)
-    products[about] = _wanted(hazards, now, state, rows[about], logs)
+    about = _ABOUT_A_PRODUCT[kinds]
+    products[about] = _wanted(laws, now, state, rows[about])
     return Happening(rows, kinds.astype(np.uint8), products.astype(np.uint8))
 
 
-def _wanted(hazards: HazardLaw, now: Today, state: WorldState, rows: IntArray, logs: OrganicLogs) -> IntArray:
+def _wanted(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntArray:
     """(n,) a product that each customer looks at, as likely as they are to buy it."""
-    cumulative = np.cumsum(organic_hazards(hazards, now, state, rows, logs) + _ANY, axis=1)
-    uniforms = keyed_uniforms(state.seed, Purpose.EVENT, state.people.ids[rows], state.day)
-    place = uniforms * cumulative[:, -1]
+    hazards = organic_hazards(laws.hazards, now, state, rows, laws.engine.organic_logs)
+    cumulative = np.cumsum(hazards + _ANY, axis=1)
+    words = laws.engine.words(state.seed, Purpose.EVENT, state.people.ids[rows], state.day)
+    place = words_to_uniforms(words) * cumulative[:, -1]
     products: IntArray = (cumulative <= place[:, None]).sum(axis=1)
-    return np.minimum(products, cumulative.shape[1] - 1)
+    wanted: IntArray = np.minimum(products, cumulative.shape[1] - 1)
+    return wanted
 
 
 def happened(
@@ -121,7 +112,7 @@ def happened(
     complaint = state.complaint.copy()
     complaint[rows[kinds == COMPLAINT]] = day
     lead, lead_day = state.lead.copy(), state.lead_day.copy()
-    looked = np.isin(kinds, _ABOUT_A_PRODUCT)
+    looked = _ABOUT_A_PRODUCT[kinds]
     lead[rows[looked]] = hazards.family[products[looked]] + 1
     lead_day[rows[looked]] = day
     login[rows[looked]] = day  # nobody browses without having logged in

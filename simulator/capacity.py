@@ -245,7 +245,9 @@ def _queue(
     rows = np.flatnonzero((pools >= 0) & (minutes > 0))
     desks = branches[rows] * len(config.pools) + pools[rows]
     sort = np.argsort(order[rows])
-    sort = sort[np.argsort(desks[sort], kind="stable")]
+    # Numbers of 16 bits are sorted in linear time.
+    few = desks.astype(np.min_scalar_type(int(desks.max(initial=0))))
+    sort = sort[np.argsort(few[sort], kind="stable")]
     turns = np.arange(rows.size) - np.searchsorted(desks[sort], desks[sort])
     sort = sort[np.argsort(turns)]
     ends = np.append(0, np.cumsum(np.bincount(turns)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,14 @@ from simulator.today import Today
 
 Words: TypeAlias = NDArray[np.uint32]
 _DELIVERY, _SEEN, _ENGAGED, _OPT_OUT = range(4)  # words of the first block of a contact
+_LOW = 2**31 - 1
 _CLOCK_HIGH, _CLOCK_LOW, _COMPLAINT, _ORDER = range(4)  # words of the second
 
 
 class Chosen(NamedTuple):
     """The contacts that were decided, as index arrays (k,)."""
 
-    index: IntArray  # of the decision
+    decisions: IntArray  # row of the decision
     rows: IntArray  # of the customer
     channels: IntArray
     timings: IntArray
@@ -40,7 +41,7 @@ class Chosen(NamedTuple):
         index = np.flatnonzero(actions > 0)
         channel_of, timing_of, product_of = laws.factors
         acts = actions[index]
-        return Chosen(index, rows[index], channel_of[acts], timing_of[acts], product_of[acts])
+        return Chosen(index, rows[index], channel_of.take(acts), timing_of.take(acts), product_of.take(acts))
 
 
 class _Time(NamedTuple):
@@ -64,14 +65,15 @@ def respond(laws: Laws, now: Today, state: WorldState, rows: IntArray, actions: 
     time = _timed(laws, now, state, one, memory, wanted, answered, second[:, _ORDER])
     met = np.flatnonzero(answered & ~time.refused)
     meeting = _meeting(take_rows(one, met), met, time.waits[met], memory)
-    answers = _answers(laws, now, state, meeting, time.queued[met] > 0, first[met], second[met])
+    first, second = first.T.take(met, axis=1), second.T.take(met, axis=1)
+    answers = _answers(laws, now, state, meeting, time.queued[met] > 0, first, second)
 
-    def spread(part: NDArray[np.generic], index: IntArray, fill: float = 0) -> NDArray[np.generic]:
+    def spread(part: NDArray[Any], index: IntArray, fill: float = 0) -> NDArray[Any]:
         whole = np.full(rows.size, fill, dtype=part.dtype)
         whole[index] = part
         return whole
 
-    decided, reached = one.index, one.index[met]
+    decided, reached = one.decisions, one.decisions[met]
     return Responses(
         contacted=spread(~time.refused, decided),
         refused=spread(time.refused, decided),
@@ -104,14 +106,14 @@ class _Answers(NamedTuple):
 def _answers(
     laws: Laws, now: Today, state: WorldState, one: Contacts, late: BoolArray, first: Words, second: Words
 ) -> _Answers:
-    """The answers to contacts that were delivered, `late` (m,) or not, by their words (m, 4)."""
+    """The answers to contacts that were delivered, `late` (m,) or not, by their words (4, m)."""
     config = laws.config.response
     chances = odds(laws.contact, laws.hazards, now, state, one, laws.engine.logs)
-    seen = uniform(first[:, _SEEN]) < chances.seen
-    engaged = seen & (uniform(first[:, _ENGAGED]) < chances.engaged)
+    seen = uniform(first[_SEEN]) < chances.seen
+    engaged = seen & (uniform(first[_ENGAGED]) < chances.engaged)
     complaint = chances.complaint * np.where(late, laws.capacity.waiting_complaint, 1.0)
-    opted_out = _rings(uniform(first[:, _OPT_OUT]), chances.opt_out)
-    complained = _rings(uniform(second[:, _COMPLAINT]), complaint)
+    opted_out = _rings(uniform(first[_OPT_OUT]), chances.opt_out)
+    complained = _rings(uniform(second[_COMPLAINT]), complaint)
     mass = chances.mass * seen * np.where(engaged, 1.0, config.halo)
     mass = mass * np.where(late, laws.capacity.waiting_conversion, 1.0)
     due = _due_days(laws, state.day + one.waits, one.products, mass, second)
@@ -134,14 +136,14 @@ def _timed(
     # at most, and none after an opt-out.
     ahead = memory.contacts[np.arange(one.rows.size), one.channels] & days_ahead(state.day)
     refused = ahead != 0
-    for channel, most, days in laws.limits:
-        counts = contacts_in_window(memory.contacts[:, channel], state.day, days)
-        refused |= (one.channels == channel) & (counts >= most)
+    for channel, most, within in laws.limits:
+        index = np.flatnonzero(one.channels == channel)
+        refused[index] |= contacts_in_window(memory.contacts[index, channel], state.day, within) >= most
     if laws.capacity.is_off:
         return _Time(wanted, np.zeros_like(wanted), refused, state.book)
     minutes = minutes_used(laws.capacity, one.channels, answered)
-    size = laws.config.population.branch_customers
-    branches = state.people.ids[one.rows] // size - state.people.ids[0] // size
+    size, ids = laws.config.population.branch_customers, state.people.ids[one.rows]
+    branches = ids // size - state.people.ids[0] // size
     weekday = int(now.weekday[0])
     booked = appoint(
         laws.capacity,
@@ -152,7 +154,7 @@ def _timed(
         one.channels,
         wanted,
         np.where(refused, 0, minutes),
-        (order.astype(np.uint64) << np.uint64(31)) | (state.people.ids[one.rows] % 2**31).astype(np.uint64),
+        (order.astype(np.uint64) << np.uint64(31)) | (ids & _LOW).astype(np.uint64),
         laws.engine.served,
     )
     too_late = booked.waits > LONGEST_WAIT_DAYS  # nobody makes appointments beyond the days that are kept
@@ -168,17 +170,26 @@ def _timed(
 
 def _meeting(one: Chosen, among: IntArray, waits: IntArray, memory: Memory) -> Contacts:
     """The contacts (m,), and the fatigue that they meet: rows `among` (m,) of a memory."""
-    long = memory.fatigue[among, one.channels, 1]
+    cells = 2 * (among * memory.fatigue.shape[1] + one.channels)
+    short, long = memory.fatigue.take(cells), memory.fatigue.take(cells + 1)
     return Contacts(
         rows=one.rows,
         channels=one.channels,
         timings=one.timings,
         products=one.products,
         waits=waits,
-        short=memory.fatigue[among, one.channels, 0],
+        short=short,
         long=long,
-        other=memory.fatigue[:, :, 1].sum(axis=1)[among] - long,
+        other=_across(memory.fatigue)[among] - long,
     )
+
+
+def _across(fatigue: FloatArray) -> FloatArray:
+    """(k,) sum of the long counters (k, C, 2); NumPy is slow on short axes."""
+    total = np.zeros(fatigue.shape[0])
+    for channel in range(fatigue.shape[1]):
+        total += fatigue[:, channel, 1]
+    return total
 
 
 def _rings(uniforms: FloatArray, hazard: FloatArray) -> BoolArray:
@@ -186,16 +197,14 @@ def _rings(uniforms: FloatArray, hazard: FloatArray) -> BoolArray:
     return rings
 
 
-def _due_days(
-    laws: Laws, day: IntArray, products: IntArray, mass: FloatArray, words: NDArray[np.uint32]
-) -> IntArray:
+def _due_days(laws: Laws, day: IntArray, products: IntArray, mass: FloatArray, words: Words) -> IntArray:
     """(k,) day on which a contact's own hazard clock rings, -1 if never.
 
     The cumulative hazard of a contact rises to `mass` along the completion curve of its product, a gamma
     distribution, so it rings at the curve's quantile E / mass for an exponential E (competing hazards
     have independent clocks; the first one counts).
     """
-    high, low = (words[:, word].astype(np.float64) for word in (_CLOCK_HIGH, _CLOCK_LOW))
+    high, low = (words[word].astype(np.float64) for word in (_CLOCK_HIGH, _CLOCK_LOW))
     clock = -np.log1p(-(high + low / 2.0**32) / 2.0**32)
     rings = clock < mass
     shape = laws.config.response.delay_shape
@@ -211,24 +220,24 @@ def contacted(
 ) -> WorldState:
     """Book the day's contacts: history, fatigue, offers, consents, engagement, leads, pending conversions."""
     every, state = Chosen.of(laws, rows, actions), state._replace(book=seen.book)
-    among = np.flatnonzero(seen.contacted[every.index])
+    among = np.flatnonzero(seen.contacted[every.decisions])
     one = take_rows(every, among)
     if one.rows.size == 0:
         return state
-    day, wait = state.day, seen.waits[one.index]
-    new = Booking(among, one.rows, one.channels, one.products, wait, seen.engaged[one.index])
+    day, wait = state.day, seen.waits[one.decisions]
+    new = Booking(among, one.rows, one.channels, one.products, wait, seen.engaged[one.decisions])
     state = laws.engine.booked(state, seen.memory, new, laws.kernel, laws.spill)
     consents, human, complaint = state.consents.copy(), state.human.copy(), state.complaint.copy()
-    gone, loud = seen.opted_out[one.index], seen.complained[one.index]
+    gone, loud = seen.opted_out[one.decisions], seen.complained[one.decisions]
     consents[one.rows[gone]] &= ~(np.uint16(1) << one.channels[gone].astype(np.uint16))
-    spoke = seen.delivered[one.index] & laws.contact.is_personal[one.channels]
+    spoke = seen.delivered[one.decisions] & laws.contact.is_personal[one.channels]
     human[one.rows[spoke]] = day + wait[spoke]
     complaint[one.rows[loud]] = day + wait[loud]
     lead, lead_day = state.lead.copy(), state.lead_day.copy()
-    online = seen.engaged[one.index] & laws.contact.is_digital[one.channels]
+    online = seen.engaged[one.decisions] & laws.contact.is_digital[one.channels]
     lead[one.rows[online]] = laws.hazards.family[one.products[online]] + 1
     lead_day[one.rows[online]] = day + wait[online]
-    due = seen.due[one.index]
+    due = seen.due[one.decisions]
     coming = due >= 0
     later = Pending(one.rows[coming], one.products[coming], due[coming])
     return state._replace(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nba.arrays import FloatArray, IntArray
+from nba.arrays import FloatArray, IntArray, join_rows
 from simulator.behaviour import COMPLAINT, Happening, events_of, happened
 from simulator.capacity import closed, room
 from simulator.hazards import ceilings
@@ -31,14 +31,13 @@ def passed(
 ) -> tuple[WorldState, Conversions]:
     """The state on the next morning and the conversions of the day, given who may do something (N,)."""
     buys, moves, happens = _looked_at(laws, state, flags)
-    logs = laws.engine.organic_logs
-    sold = conversions(laws.hazards, now, state, *buys, logs)
-    events = events_of(laws.behaviour, laws.hazards, now, state, *happens, logs)
+    sold = conversions(laws, now, state, *buys)
+    events = events_of(laws, now, state, *happens)
     after, follow = bought(laws, state, sold)
     # Whose stage a purchase has just changed stays there today: the screen did not know of it.
     still = after.stage[moves.rows] == state.stage[moves.rows]
     after = _moved(laws, after, moves.rows[still], moves.uniforms[still])
-    events = Happening(*map(np.concatenate, zip(events, follow, _complaints(complaining), strict=True)))
+    events = join_rows([events, follow, _complaints(complaining)])
     after = happened(laws.behaviour, laws.hazards, after, events, state.day + 1)
     login = np.where(flags & LOGS_IN, np.int16(state.day + 1), after.login)
     after = _morning(laws, now, after._replace(login=login))

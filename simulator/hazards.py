@@ -83,17 +83,19 @@ def _mask(of_product: BoolArray) -> np.uint32:
 
 def _boosts(config: WorldConfig, family: IntArray) -> FloatArray:
     """(K, P, P) what an event of a kind, about one product, adds to the log hazard of another."""
-    kinds = {kind.name: kind.boosts for kind in config.behaviour.events}
+    kinds: dict[str, dict[str, float]] = {kind.name: kind.boosts for kind in config.behaviour.events}
     boosts = [kinds.get(name, {}) for name in EVENTS]
     general = np.array([[row.get(name, 0.0) for name in config.families] for row in boosts])
     own = np.array([row.get(SAME_FAMILY, 0.0) for row in boosts])
-    return general[:, None, :] + own[:, None, None] * (family[:, None] == family)
+    boosts_of: FloatArray = general[:, None, :] + own[:, None, None] * (family[:, None] == family)
+    return boosts_of
 
 
 def _recencies(recency: FloatArray, family: IntArray) -> FloatArray:
     """(families + 1, bands, P) the factor of a band for products of the family last bought."""
     last = np.arange(family.max() + 2)
-    return recency[:, None] * (last[:, None] == family + 1)[:, None, :]
+    factors: FloatArray = recency[:, None] * (last[:, None] == family + 1)[:, None, :]
+    return factors
 
 
 def _cross(config: WorldConfig) -> dict[int, FloatArray]:
@@ -181,8 +183,9 @@ def ceilings(
 
     Calendar and market aside: Today.bound has those.
     """
-    hazards = law.organic * np.exp(logs(law, state, rows))
-    bound: FloatArray = hazards.sum(axis=1) * (1.0 + _SLACK)
+    # 32 bits are precise enough for a bound with this slack, and several at once for a processor.
+    hazards = law.organic.astype(np.float32) * np.exp(logs(law, state, rows).astype(np.float32))
+    bound: FloatArray = hazards.sum(axis=1, dtype=np.float64) * (1.0 + _SLACK)
     return bound
 
 
@@ -191,7 +194,8 @@ _TODAY = np.zeros(1, dtype=np.int64)
 
 def cells(table: FloatArray, rows: IntArray, products: IntArray) -> FloatArray:
     """Entries of a table (..., P) by number of the row and product, which broadcast."""
-    return table.reshape(-1).take(rows * table.shape[-1] + products)
+    found: FloatArray = table.reshape(-1).take(rows * table.shape[-1] + products)
+    return found
 
 
 def _standing(
@@ -216,4 +220,5 @@ def _band(law: HazardLaw, state: WorldState, rows: IntArray, waits: IntArray) ->
     """Row of the recency table: family last bought, and how long ago it will have been."""
     since = state.day + waits - state.bought_day[rows].astype(np.int64)
     band = np.searchsorted(law.recency_days, since, side="left")
-    return state.bought[rows].astype(np.int64) * law.recency.shape[1] + band
+    row: IntArray = state.bought[rows].astype(np.int64) * law.recency.shape[1] + band
+    return row

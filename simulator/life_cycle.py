@@ -12,7 +12,7 @@ from nba.randomness import Purpose, keyed_uniforms
 from simulator.config import STAGES, WorldConfig
 from simulator.hazards import ACQUISITION
 from simulator.population import Bytes
-from simulator.state import Memory, WorldState
+from simulator.state import Days, Memory, WorldState
 
 ONBOARDING, GROWTH, CHURNED = (STAGES.index(name) for name in ("onboarding", "growth", "churned"))
 _MEMORY_DAYS = 30  # of purchases and complaints
@@ -81,7 +81,7 @@ def moved(
 def _covariates(state: WorldState, rows: IntArray, memory: Memory) -> tuple[FloatArray, ...]:
     """What transitions depend on, in the order of Transition's slopes."""
 
-    def since(days: IntArray) -> IntArray:
+    def since(days: Days) -> IntArray:
         return state.day - days[rows].astype(np.int64)
 
     return (
@@ -103,7 +103,8 @@ def _lately(days: IntArray) -> FloatArray:
 def balance_trend(state: WorldState, rows: IntArray, day: int) -> FloatArray:
     """(n,) balance trend of customers `rows` on a day."""
     age = day - state.event_day[rows].astype(np.int64)
-    trend: FloatArray = state.balance[rows] * np.exp2(-np.maximum(age, 0) / _BALANCE_HALF_LIFE_DAYS)
+    left = np.exp2(-np.maximum(age, 0) / _BALANCE_HALF_LIFE_DAYS)
+    trend: FloatArray = state.balance[rows].astype(np.float64) * left
     return trend
 
 

@@ -28,6 +28,7 @@ from simulator.state import Responses, WorldState
 from simulator.world import World
 
 _NOTHING = -1  # in the place of an action
+_CHUNK = 256  # contexts whose masks are made at a time: stays in the cache
 MOST_CUSTOMERS = 2**56  # numbers are keys of the random numbers
 _SHARED = ("seed", "day", "people", "pending", "book", "queue")  # of a state: not one entry per customer
 
@@ -106,6 +107,19 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
     settle_days: int
     ends_early: bool = False
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        every = self.world.config.decide_every_days
+        for name, value, least in (
+            ("days", self.days, every),  # else there are customers whom nobody ever asks
+            ("settle_days", self.settle_days, 0),
+            ("seed", self.seed, 0),
+        ):
+            require(value >= least, "simulator.env", name, f"must be at least {least}, got {value}")
+        last = self.days + self.settle_days
+        rule = f"days and settle_days together must be at most {LAST_DAY}, got {last}"
+        require(last <= LAST_DAY, "simulator.env", "days", rule)
+
     @cached_property
     def bank(self) -> Strategy:
         """What the bank allows, whoever decides."""
@@ -121,26 +135,17 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
             fatigue=config.fatigue,
         )
 
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        every = self.world.config.decide_every_days
-        for name, value, least in (
-            ("days", self.days, every),  # else there are customers whom nobody ever asks
-            ("settle_days", self.settle_days, 0),
-            ("seed", self.seed, 0),
-        ):
-            require(value >= least, "simulator.env", name, f"must be at least {least}, got {value}")
-        last = self.days + self.settle_days
-        rule = f"days and settle_days together must be at most {LAST_DAY}, got {last}"
-        require(last <= LAST_DAY, "simulator.env", "days", rule)
-
     @cached_property
     def alone(self) -> World:
         """The world without what customers share."""
         config = self.world.config
-        off = structs.replace(config.mechanisms, off=(*config.mechanisms.off, "capacity", "referral"))
-        people = structs.replace(config.population, branch_customers=MOST_CUSTOMERS)
-        return structs.replace(self.world, config=structs.replace(config, mechanisms=off, population=people))
+        off = tuple(dict.fromkeys((*config.mechanisms.off, "capacity", "referral")))
+        apart = structs.replace(
+            config,
+            mechanisms=structs.replace(config.mechanisms, off=off),
+            population=structs.replace(config.population, branch_customers=MOST_CUSTOMERS),
+        )
+        return structs.replace(self.world, config=apart)
 
     def begin(self, ids: IntArray, seats: IntArray, ledger: Ledger) -> list[Cohort]:
         """New customers `ids` (N,) on their first decision day; the days before it are booked too."""
@@ -164,7 +169,9 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
         contexts = _joined_contexts([self.contexts(one) for one in cohorts])
         seats = np.concatenate([one.seats for one in cohorts])
         days = np.repeat([one.state.day for one in cohorts], [one.seats.size for one in cohorts])
-        return Seen(seats, days, contexts.features, self.bank.eligible(contexts).mask)
+        chunks = [slice(start, start + _CHUNK) for start in range(0, seats.size, _CHUNK)]
+        mask = np.concatenate([self.bank.eligible(contexts.take(chunk)).mask for chunk in chunks])
+        return Seen(seats, days, contexts.features, mask)
 
     def contexts(self, cohort: Cohort) -> ContextBatch:
         """The contexts of a cohort today."""
@@ -214,7 +221,7 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
     def _is_done(self, state: WorldState) -> BoolArray:
         """(N,) whom no decision can reach any more."""
         is_done: BoolArray = state.consents == 0
-        if not any(move.source == "churned" for move in self.world.config.life_cycle.transitions):
+        if not any(move.source == "churned" for move in self.alone.laws.config.life_cycle.transitions):
             is_done |= state.stage == CHURNED
         return is_done
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nba.arrays import BoolArray, FloatArray, IntArray
+from nba.arrays import BoolArray, FloatArray, IntArray, take_rows
 from nba.fatigue import FatigueKernel
 from simulator.config import HISTORY_DAYS, LONGEST_WAIT_DAYS
 from simulator.state import NO_OFFER, OFFER_SHIFT, Memory, WorldState
@@ -64,7 +64,7 @@ def booked(
     state: WorldState, today: Memory, new: Booking, kernel: FatigueKernel, spill: FloatArray
 ) -> WorldState:
     """The state with new contacts, in the memory of tomorrow morning."""
-    memory = Memory(*(part.take(new.among, axis=0) for part in today))
+    memory = take_rows(today, new.among)
     after = tomorrow(memory, new.channels, new.waits, state.day, kernel, spill)
     after.offered[np.arange(new.rows.size), new.products] = OFFER_SHIFT + 1 - new.waits
     return kept(state, new.rows, after._replace(engagement=after.engagement + new.engaged), state.day + 1)
@@ -172,7 +172,7 @@ def _aged(offered: NDArray[np.uint8], elapsed: IntArray) -> NDArray[np.uint8]:
 
 def flat(pairs: NDArray[Any]) -> NDArray[Any]:
     """Short and long counters (B, C, 2) as one axis (B, 2C): NumPy is slow on short last axes."""
-    return pairs.reshape(pairs.shape[0], -1)
+    return pairs.reshape(pairs.shape[0], 2 * pairs.shape[1])
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from nba.arrays import FloatArray, IntArray
+from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from nba.context import ContextBatch
 from nba.timing import waits_days
 from simulator.behaviour import timing_types, until_birthday
@@ -21,7 +21,7 @@ from simulator.today import Today
 _LONGEST_SINCE_DAYS = 365.0  # what is longer ago counts as a year
 _MORNING, _EVENING, _WEEKEND = 0, 2, 3  # activity classes that the bank has names for
 
-Column = Callable[[Laws, Today, WorldState, IntArray], FloatArray]
+Column = Callable[[Laws, Today, WorldState, IntArray], AnyArray]
 
 
 def columns(
@@ -33,7 +33,8 @@ def columns(
 
 def waits(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntArray:
     """(B, T) days until a contact of each timing would be made."""
-    names = {timing.waits_for for timing in laws.config.catalogue.timings} & _COLUMNS.keys()
+    waited_for = (timing.waits_for for timing in laws.config.catalogue.timings)
+    names = {name for name in waited_for if name in _COLUMNS}
     at = np.full(rows.size, now.date.astype("datetime64[s]"))
     return waits_days(laws.config.catalogue, at, columns(laws, now, state, rows, names))
 
@@ -89,9 +90,9 @@ def _activity(code: int) -> Column:
     return lambda laws, now, state, rows: state.people.seen_receptivity[rows] == code
 
 
-def _is_customer(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+def _is_customer(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> BoolArray:
     stage = state.stage[rows]
-    is_one: FloatArray = (stage != ACQUISITION) & (stage != CHURNED)
+    is_one: BoolArray = (stage != ACQUISITION) & (stage != CHURNED)
     return is_one
 
 
@@ -103,9 +104,9 @@ def _queue(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatAr
     return busiest
 
 
-def _has_lead(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+def _has_lead(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> BoolArray:
     since = state.day - state.lead_day[rows].astype(np.int64)
-    has: FloatArray = (state.lead[rows] > 0) & (since >= 0) & (since < laws.contact.hand_off[1])
+    has: BoolArray = (state.lead[rows] > 0) & (since >= 0) & (since < laws.contact.hand_off[1])
     return has
 
 

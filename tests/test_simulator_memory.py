@@ -13,7 +13,8 @@ from small import bank, small_world
 
 from nba.arrays import FloatArray, IntArray
 from simulator.config import HISTORY_DAYS, LONGEST_WAIT_DAYS
-from simulator.memory import contacts_in_window, day_bit, kept, remembered, tomorrow
+from simulator.engine import Engine, engine_of
+from simulator.memory import Booking, contacts_in_window, day_bit, kept, remembered
 from simulator.state import NO_OFFER, OFFER_SHIFT, Memory, WorldState
 
 HALF_LIVES = (2.0, 15.0)
@@ -50,20 +51,34 @@ def mask_on(diary: list[Entry], channel: int, day: int) -> int:
     return sum(1 << (made % 64) for made in days)
 
 
-def read(state: WorldState, day: int) -> Memory:
-    return remembered(state, np.array([0]), day, bank().kernel, bank().laws.spill)
+def engine(name: str = "numpy") -> Engine:
+    if name == "numba":
+        pytest.importorskip("numba")
+    return engine_of(name, "test")  # type: ignore[arg-type]
 
 
-def booked(state: WorldState, day: int, channel: int, wait: int) -> WorldState:
+def read(state: WorldState, day: int, by: str = "numpy") -> Memory:
+    return engine(by).remembered(state, np.array([0]), day, bank().kernel, bank().laws.spill)
+
+
+def booked(
+    state: WorldState,
+    day: int,
+    channel: int,
+    wait: int,
+    by: str = "numpy",
+    product: int = 4,
+    engaged: bool = False,
+) -> WorldState:
     """The state of one customer with a contact decided on a day."""
-    after = tomorrow(
-        read(state, day), np.array([channel]), np.array([wait]), day, bank().kernel, bank().laws.spill
-    )
-    return kept(state, np.array([0]), after, day + 1)
+    first = np.zeros(1, dtype=np.int64)
+    new = Booking(first, first, first + channel, first + product, first + wait, np.array([engaged]))
+    today = state._replace(day=day)
+    return engine(by).booked(today, read(state, day, by), new, bank().kernel, bank().laws.spill)
 
 
-def check(state: WorldState, diary: list[Entry], day: int) -> None:
-    memory = read(state, day)
+def check(state: WorldState, diary: list[Entry], day: int, by: str) -> None:
+    memory = read(state, day, by)
     assert [int(mask) for mask in memory.contacts[0]] == [mask_on(diary, c, day) for c in range(7)], day
     # Halves have 11 bits; each touch rounds what is left of the last rounding.
     np.testing.assert_allclose(memory.fatigue[0], fatigue_on(diary, day), rtol=3e-3, atol=1e-5)
@@ -74,8 +89,9 @@ def check(state: WorldState, diary: list[Entry], day: int) -> None:
         assert contacts_in_window(memory.contacts, day, window)[0].tolist() == counts, (day, window)
 
 
-@pytest.mark.parametrize("number", range(12))
-def test_a_memory_brought_forward_is_the_one_of_every_day(number: int) -> None:
+@pytest.mark.parametrize("by", ["numpy", "numba"])
+@pytest.mark.parametrize("number", range(6))
+def test_a_memory_brought_forward_is_the_one_of_every_day(number: int, by: str) -> None:
     """Contacts planned 0 to 31 days ahead, and up to 200 days without a touch."""
     rng = np.random.default_rng(number)
     state, diary, day = clones(bank(), 5, 1, day=0), [], 0
@@ -83,24 +99,24 @@ def test_a_memory_brought_forward_is_the_one_of_every_day(number: int) -> None:
         channel, wait = int(rng.integers(7)), int(rng.choice([0, 0, 1, 5, 17, 30, 31]))
         taken = {one.made for one in diary if one.channel == channel}
         if day + wait not in taken:
-            state = booked(state, day, channel, wait)
+            state = booked(state, day, channel, wait, by)
             diary.append(Entry(day, day + wait, channel))
         for later in sorted({*rng.integers(1, 220, 4).tolist(), 1, 32, 33, 64, 65}):
-            check(state, diary, day + int(later))
+            check(state, diary, day + int(later), by)
         day += int(rng.choice(GAPS))
-        check(state, diary, day)
+        check(state, diary, day, by)
     assert len(diary) > 25
 
 
-def test_offers_age_by_a_day_a_day_and_are_forgotten() -> None:
-    state = clones(bank(), 5, 1, day=0)
-    memory = read(state, 10)
-    memory.offered[0, :3] = (OFFER_SHIFT + 1, OFFER_SHIFT + 1 - 31, NO_OFFER)
-    state = kept(state, np.array([0]), memory, 11)  # offered yesterday; planned for 31 days after it; never
-    for later in (0, 1, 30, 31, 100, 222, 223, 224, 250, 5000):
-        ages = read(state, 11 + later).offered[0, :3].astype(int)
-        expected = [min(one + later, NO_OFFER) for one in (OFFER_SHIFT + 1, 1, NO_OFFER)]
-        assert ages.tolist() == expected, later
+@pytest.mark.parametrize("by", ["numpy", "numba"])
+def test_offers_age_by_a_day_a_day_and_are_forgotten(by: str) -> None:
+    """From 31 days before a planned contact to 224 days after it, when nobody asks any more."""
+    for wait in (0, 5, 31):
+        state = booked(clones(bank(), 5, 1, day=10), 10, 2, wait, by, product=7)
+        for later in (1, 5, 6, 30, 31, 32, 100, 222, 223, 224, 230, 255, 300, 5000):
+            ages = read(state, 10 + later, by).offered[0].astype(int)
+            assert ages[7] == min(OFFER_SHIFT + later - wait, NO_OFFER), (wait, later)
+            assert (np.delete(ages, 7) == NO_OFFER).all()
 
 
 def test_an_offer_is_as_old_as_its_contact() -> None:
@@ -129,11 +145,13 @@ def test_a_planned_contact_counts_as_today_until_it_is_made() -> None:
         np.testing.assert_allclose(fatigue, expected, rtol=2e-3, atol=1e-6)
 
 
-def test_engagement_halves_in_fifteen_days() -> None:
-    state = clones(bank(), 5, 1, day=0)
-    state = kept(state, np.array([0]), read(state, 4)._replace(engagement=np.array([3.0])), 4)
-    for later, left in ((0, 3.0), (15, 1.5), (30, 0.75), (45, 0.375), (2000, 0.0)):
-        assert read(state, 4 + later).engagement[0] == pytest.approx(left, rel=1e-3, abs=1e-9)
+@pytest.mark.parametrize("by", ["numpy", "numba"])
+def test_engagement_halves_in_fifteen_days(by: str) -> None:
+    """Two contacts engaged with, 15 days apart, as seen from the morning after the second."""
+    state = booked(clones(bank(), 5, 1, day=4), 4, 2, 0, by, engaged=True)
+    state = booked(state, 19, 3, 0, by, engaged=True)
+    for later, left in ((0, 1.5), (15, 0.75), (30, 0.375), (2000, 0.0)):
+        assert read(state, 20 + later, by).engagement[0] == pytest.approx(left, rel=1e-3, abs=1e-9)
 
 
 def test_reading_changes_nothing_and_may_be_done_twice() -> None:

@@ -9,7 +9,6 @@ from checks.worlds import (
     PUSH,
     SMS,
     N,
-    agrees,
     any_action,
     busy_bank,
     clones,
@@ -148,7 +147,7 @@ def test_fatigue_lowers_engagement_and_raises_opt_outs_and_complaints() -> None:
 
 
 def test_paired_lives_are_equal_where_nothing_differs() -> None:
-    """The difference is exactly 0 for who is treated alike, in a bank where everybody shares what there is."""
+    """The difference is exactly 0 for who is treated alike, though branches share what there is."""
     world, rows = busy_bank(), np.arange(100)
     *_, last = days_of(world, world.reset(7, rows), 10, any_action)
     call = world.config.catalogue.index("call", "now", "coupon")

@@ -23,9 +23,11 @@ from msgspec import structs
 from small import bank
 
 from nba.arrays import FloatArray, IntArray
+from nba.randomness import keyed_words
 from simulator.behaviour import events_of
 from simulator.config import EVENTS, STAGES
 from simulator.day import passed
+from simulator.engine import engine_of
 from simulator.hazards import organic_hazards
 from simulator.market import EVERY_FAMILY, Holiday
 from simulator.screen import BUYS, HAPPENS, MOVES, Bounds, Uniforms, flags_numpy
@@ -66,7 +68,8 @@ def stormy() -> World:
         response={
             "organic": tuple(6 * rate for rate in config.response.organic),
             "recency_days": (5, 20, 60),
-            "recency": (-0.8, 0.9, -0.4, 0.3),
+            "recency": (-0.8, 2.0, -0.4, 0.3),
+            "lift": tuple(20 * size for size in config.response.lift),
         },
         calendar={"holidays": (*config.calendar.holidays, holiday), "payday": {"card": 1.0, "deposit": -0.7}},
         market={"drift_sd_weekly": 0.3, "regime_breaks_per_year": 12, "regime_sd": 0.5},
@@ -75,9 +78,10 @@ def stormy() -> World:
     )
 
 
-@pytest.fixture(scope="module")
-def storm() -> list[Day]:
-    world = stormy()
+@pytest.fixture(scope="module", params=["numpy", "auto"])
+def storm(request: pytest.FixtureRequest) -> list[Day]:
+    """Four months, once with the definition of every function and once with what runs by default."""
+    world = World(stormy().config, request.param)
     return list(days_of(world, world.reset(6, np.arange(400)), 120, any_action))
 
 
@@ -112,9 +116,9 @@ def test_no_uniform_above_the_bound_of_events_brings_one(storm: list[Day]) -> No
     world = stormy()
     state, rows = storm[60].before, np.arange(400)
     state = changed(world, state, owned=2**20 - 1, stage=MATURE, digital=np.where(rows % 2, 0, 255))
-    law, now = world.laws.behaviour, world.today(state)
+    laws, now = world.laws, world.today(state)
     found = [
-        events_of(law, world.laws.hazards, now, state, rows, np.full(400, share * law.bound)).rows.size
+        events_of(laws, now, state, rows, np.full(400, share * laws.behaviour.bound)).rows.size
         for share in (1.0, 0.3)
     ]
     assert found[0] == 0 and found[1] > 0
@@ -122,7 +126,7 @@ def test_no_uniform_above_the_bound_of_events_brings_one(storm: list[Day]) -> No
 
 def test_numba_and_numpy_let_the_same_customers_through() -> None:
     pytest.importorskip("numba")
-    from simulator.kernels import flags_numba
+    numba = engine_of("numba", "test").flags
 
     world = stormy()
     ids = np.concatenate([np.arange(500), 2**33 + np.arange(500), 2**55 + np.arange(24)])
@@ -132,15 +136,15 @@ def test_numba_and_numpy_let_the_same_customers_through() -> None:
         at = state._replace(day=day)
         bounds = Bounds.of(plain.today(at), plain.laws.life, plain.laws.behaviour)
         flags = flags_numpy(at, bounds)
-        np.testing.assert_array_equal(flags_numba(at, bounds), flags)
+        np.testing.assert_array_equal(numba(at, bounds), flags)
         assert len(np.unique(flags)) > 4
 
 
 def test_the_words_of_a_day_are_uniform_and_do_not_hang_together() -> None:
     state = bank().reset(1, np.arange(10_000))
-    words = np.array(Uniforms.of(state, np.arange(10_000)))
+    words = np.array(Uniforms.of(keyed_words, state, np.arange(10_000)))
     assert (np.abs(words.mean(axis=1) - 0.5) < 4 / np.sqrt(12 * 10_000)).all()
-    tomorrow = np.array(Uniforms.of(state._replace(day=1), np.arange(10_000)))
+    tomorrow = np.array(Uniforms.of(keyed_words, state._replace(day=1), np.arange(10_000)))
     off = np.corrcoef(np.concatenate([words, tomorrow])) - np.eye(6)
     assert np.abs(off).max() < 4.5 / np.sqrt(10_000)
 

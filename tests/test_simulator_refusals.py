@@ -54,6 +54,15 @@ def test_an_opt_out_closes_its_channel_alone_and_costs_what_the_channel_is_worth
     assert seen[:, [PUSH, CALL]].all()
 
 
+def test_a_complaint_about_a_planned_contact_is_heard_when_it_has_been_made() -> None:
+    world = without(lively(), "events")
+    state = fresh(world, 3)  # a Thursday
+    (day,) = days_of(world, state, 1, everybody(world.config.catalogue.row_of("sms/weekend/coupon")))
+    loud = day.responses.complained
+    assert loud.sum() > 200 and (day.after.event_day == LONG_AGO).all()
+    np.testing.assert_array_equal(day.after.complaint, np.where(loud, 5, LONG_AGO))
+
+
 def test_what_was_refused_costs_nothing_and_leaves_no_trace() -> None:
     """The morning after a refusal is the morning after silence, for everybody it happened to."""
     world = small_world(CHANNELS, TIMINGS, PRODUCTS)

@@ -221,6 +221,16 @@ def test_a_world_ends_before_its_days_no_longer_fit() -> None:
         world.advance(after, none, none, world.respond(after, none, none))
 
 
+@pytest.mark.parametrize("engine", ["numpy", "auto"])
+def test_nobody_may_be_asked_about(engine: Any) -> None:
+    world, none = World(bank().config, engine), np.zeros(0, dtype=np.int64)
+    state = world.reset(1, np.arange(3))
+    assert world.observe(state, none).features.shape[0] == 0
+    assert world.waits(state, none).shape == (0, 6) and world.timing_types(state, none).size == 0
+    assert world.odds(state, none, none, none, none).mass.shape == (0,)
+    assert world.respond(state, none, none).contacted.size == 0
+
+
 def test_a_state_is_small() -> None:
     """Less than 200 bytes a customer with seven channels and twenty products (issue 3)."""
     n = 10_000

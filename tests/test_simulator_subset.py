@@ -64,8 +64,10 @@ def test_every_row_of_numbers_follows_its_names() -> None:
                 assert one[name] == tuple(value[row] for row in rows), (section, name)
     answer, whole_answer = small.response, full.response
     assert answer.receptivity == tuple(tuple(row[k] for k in t) for row in whole_answer.receptivity)
-    for kind in ("opt_out", "complaint"):
-        assert getattr(answer, kind).base == tuple(getattr(whole_answer, kind).base[k] for k in c)
+    for kind, rows in (("opt_out", ("base", "cost")), ("complaint", ("base", "elderly"))):
+        for name in rows:
+            whole = getattr(getattr(whole_answer, kind), name)
+            assert getattr(getattr(answer, kind), name) == tuple(whole[k] for k in c), (kind, name)
     families = {"lending", "benefit", "investment"}
     assert answer.channel_fit.keys() == small.population.loadings.keys() == families
     assert answer.channel_fit["lending"] == tuple(whole_answer.channel_fit["lending"][k] for k in c)

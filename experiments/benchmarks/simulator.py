@@ -140,7 +140,7 @@ def rollouts(quick: bool) -> dict[str, float]:
     rollout(world, snapshots["rules"], phase, with_oracle=False)
     figures = {"rollout_customer_days_per_second": phase.customer_days / (process_time() - begun)}
     # Many small runs: the variance between seeds is the harder one to know.
-    phase, seeds = Phase(customers=500, days=28, settle_days=14, seed=1), range(1, 7 if quick else 49)
+    phase, seeds = Phase(customers=500, days=28, settle_days=14, seed=1), range(1, 7 if quick else 33)
     nets = {name: nets_by_seed(world, snapshot, phase, seeds) for name, snapshot in snapshots.items()}
     for one, other in _PAIRS:
         for name, times in variance_reduction(nets[one], nets[other])._asdict().items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.plots import Chart
 from experiments.report_svg import GREY, svg
-from experiments.world_report.checks import Check
+from experiments.world_report.check import Check
 from experiments.world_report.mechanisms import Curves
 from experiments.world_report.ranking import WANTED_TAU, Ranking
 from experiments.world_report.samples import Samples
@@ -120,7 +120,7 @@ def values_of(found: Ranking, key: str) -> Chart:
         f"values-{key}",
         f"Values over {found.over}",
         f"Net value per customer: {told}.",
-        f"Dots: the world's own numbers; bars: smallest to largest over {len(found.members) - 1} {found.over}. "
+        f"Dots: the world's own numbers; bars: range over {len(found.members) - 1} {found.over}. "
         "Bars may overlap and the order still hold, because policies meet the same customers in each.",
         svg(f"values-{key}", draw, 1.0 + 0.34 * len(rows)),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from experiments.world_report.check import Check
 from experiments.world_report.trace import Trace
 from nba.arrays import BoolArray, FloatArray, IntArray
+from nba.constraints import Consent
 from simulator.mechanisms import switched
 
 _HALF = 2.0**-11  # relative rounding of a 16-bit number
@@ -62,6 +63,10 @@ def funnel(run: Trace) -> Check:
 def consent(run: Trace) -> Check:
     """Contacts on channels that the customer had left, or never agreed to."""
     one, log = made(run), run.decisions
+    what = "nobody is contacted on a channel without consent, or on a later day than the opt-out from it"
+    if not any(isinstance(rule, Consent) for rule in run.world.config.contact.rules):
+        detail = "this bank has no rule of consent"
+        return Check(name="consent", what=what, cases=0, violations=0, detail=detail)
     row = np.searchsorted(run.ids, one.customer)
     agreed = (run.consents[0][row] >> one.channel.astype(np.uint16)) % 2 == 1
     left = np.full((run.ids.size, len(run.world.config.catalogue.channels)), np.iinfo(np.int64).max)
@@ -71,7 +76,7 @@ def consent(run: Trace) -> Check:
     planned = after & (one.decided <= left[row, one.channel])
     return Check(
         name="consent",
-        what="nobody is contacted on a channel without consent, or on a later day than the opt-out from it",
+        what=what,
         cases=one.day.size,
         violations=int((after | ~agreed).sum()),
         detail=f"{int(gone.sum())} opt-outs; {int(planned.sum())} contacts after one were planned before",
@@ -197,11 +202,11 @@ def money(run: Trace) -> Check:
     left, loud = np.array(config.response.opt_out.cost), config.response.complaint.cost
     cost = np.where(reached, price[channel], 0.0)
     loss = np.where(log.opted_out, left[channel], 0.0) + loud * log.complained
-    value = np.array([one.value for one in config.catalogue.products])[run.outcomes.product]
+    value = np.array([one.value for one in config.catalogue.products])[run.sales.product]
     wrong: BoolArray = ~np.isclose(log.cost, cost) | ~np.isclose(log.loss, loss)
     return Check(
         name="money",
         what="costs, losses and values are the prices of the world's file, for what was made and no more",
         cases=log.action.size + value.size,
-        violations=int(wrong.sum()) + int((~np.isclose(run.outcomes.value, value)).sum()),
+        violations=int(wrong.sum()) + int((~np.isclose(run.sales.value, value)).sum()),
     )

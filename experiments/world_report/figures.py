@@ -26,7 +26,7 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 def figures(run: Trace) -> tuple[Figure, ...]:
     """What the random strategy met in this world."""
-    log, out = run.decisions, run.outcomes
+    log, out = run.decisions, run.sales
     decided, contacts = int((log.action > 0).sum()), made(run).day.size
     delivered, seen = int(log.delivered.sum()), int(log.seen.sum())
     years = run.ids.size * run.n_days / _YEAR
@@ -79,8 +79,8 @@ def queue(run: Trace) -> Curves | None:
         "queue",
         "People's time over the week",
         "Minutes of people that the random strategy takes, by day of the week, mean of all branches; a "
-        f"closed pool takes none. {100 * (waited > 0).mean():.1f} % of all contacts had to wait, the longest for "
-        f"{int(waited.max(initial=0))} days.",
+        f"closed pool takes none. {100 * (waited > 0).mean():.1f} % of all contacts had to wait, the longest "
+        f"for {int(waited.max(initial=0))} days.",
         ("capacity.daily_minutes", "capacity.minutes", "capacity.longest_queue_days"),
         _WEEKDAYS,
         "",

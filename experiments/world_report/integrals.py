@@ -18,7 +18,7 @@ _FEWEST = 5.0  # expected conversions below which a family is not near enough to
 def organic(run: Trace) -> Check:
     """Conversions on the customers' own account: neither more nor fewer than the hazards say."""
     names, place = families_of(run.world.config)
-    free = run.outcomes.product[~run.outcomes.caused]
+    free = run.sales.product[~run.sales.caused]
     observed = np.bincount(place[free], minlength=len(names)).astype(np.float64)
     expected, variance = run.organic.sum(axis=0)
     scores = _scores(observed, expected, variance)
@@ -42,7 +42,7 @@ def caused(run: Trace) -> Check:
         np.bincount(family, part, minlength=len(names)).astype(np.float64)
         for part in (chance, chance * (1.0 - chance))
     )
-    found = run.outcomes.product[run.outcomes.caused]
+    found = run.sales.product[run.sales.caused]
     observed = np.bincount(place[found], minlength=len(names)).astype(np.float64)
     scores = _scores(observed, bound, variance)
     return Check(

@@ -35,7 +35,7 @@ def ownership(run: Trace) -> Check:
 
 def one_a_day(run: Trace) -> Check:
     """More than one conversion of a customer on a day."""
-    keys = run.outcomes.customer * run.n_days + run.outcomes.day
+    keys = run.sales.customer * run.n_days + run.sales.day
     return Check(
         name="one conversion a day",
         what="a customer converts at most once a day",
@@ -46,7 +46,7 @@ def one_a_day(run: Trace) -> Check:
 
 def causes(run: Trace) -> Check:
     """Conversions that a contact is said to have caused, without such a contact."""
-    out, seen = run.outcomes, made(run)
+    out, seen = run.sales, made(run)
     noticed = run.decisions.seen[seen.entry]
     n_products = len(run.world.config.catalogue.products)
     pairs = seen.customer[noticed] * n_products + seen.product[noticed]
@@ -113,9 +113,9 @@ def withdrawn(run: Trace) -> Check:
 def _bought(run: Trace) -> np.ndarray:
     """(D, N) masks of the products bought on each day."""
     bought = np.zeros(run.owned[:-1].shape, dtype=np.uint32)
-    row = np.searchsorted(run.ids, run.outcomes.customer)
-    bits = np.uint32(1) << run.outcomes.product.astype(np.uint32)
-    np.bitwise_or.at(bought, (run.outcomes.day, row), bits)
+    row = np.searchsorted(run.ids, run.sales.customer)
+    bits = np.uint32(1) << run.sales.product.astype(np.uint32)
+    np.bitwise_or.at(bought, (run.sales.day, row), bits)
     return bought
 
 

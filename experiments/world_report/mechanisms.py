@@ -134,8 +134,9 @@ def by_delay(of: Crowd) -> Curves:
     """How long decisions take."""
     config, days = of.world.laws.config, np.arange(_LONGEST_DELAY + 1.0)
     shape, lines = config.response.delay_shape, {}
-    products = sorted(config.catalogue.products, key=lambda one: one.decision_delay_days)
-    for product in products[:: max(1, len(products) // _DELAYS)]:
+    of_delay = {product.decision_delay_days: product for product in config.catalogue.products}
+    products = [of_delay[delay] for delay in sorted(of_delay)]
+    for product in products[:: -(-len(products) // _DELAYS)]:
         lines[product.name] = 100 * gamma.cdf(days, shape, scale=product.decision_delay_days / shape)
     return Curves(
         "by-delay",

@@ -12,7 +12,7 @@ from experiments.plots import Chart
 from experiments.world_report import charts
 from experiments.world_report.ranking import Ranking
 from experiments.world_report.result import Section, WorldReport
-from experiments.world_report.sources import ASSUMED, DATA, DOCUMENT, UNSAID, Source
+from experiments.world_report.sources import ASSUMED, DATA, DOCUMENT, PARTLY, UNSAID, Source
 from experiments.world_report.two_samples import Comparison
 
 _MARKS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("open", "not judged")}
@@ -91,7 +91,9 @@ def _targets(found: WorldReport) -> str:
     ]
     head = ["statistic", "data", "error", "world", "median", "95 % of the ensemble", "tail", "p", "fitted"]
     odd = [not one.inside for one in found.targets.rows]
-    return _figure(charts.forest(found.targets)) + _table(head, rows, odd)
+    edited = ", ".join(found.targets.edited)
+    changed = f"<p>Changed by hand since the calibration: {escape(edited)}.</p>" if edited else ""
+    return changed + _figure(charts.forest(found.targets)) + _table(head, rows, odd)
 
 
 def _samples(found: WorldReport) -> str:
@@ -130,7 +132,7 @@ def _ranking(found: Ranking, key: str) -> str:
             f"{one.better} before {one.worse}",
             f"{one.ahead:.0%}",
             f"{one.clearly_ahead} / {one.clearly_behind}",
-            "a claim about the simulator" if one.is_clear else "within noise, or a tie",
+            "a claim about the simulator" if one.is_clear else "one way may be noise",
         ]
         for one in found.flips
     ]
@@ -138,15 +140,15 @@ def _ranking(found: Ranking, key: str) -> str:
     return (
         f"<h3>Over {escape(found.over)}</h3><div class='charts'>{_figure(charts.values_of(found, key))}"
         f"{_figure(charts.agreement_of(found, key))}</div>{_table(head, rows)}"
-        f"<p class='soft'>Kendall's tau with the mean ranking: {escape(taus)}. With other customers in the same "
-        f"world it is {found.noise_tau:.2f}: what is lost there is the noise of the customers simulated.</p>"
+        f"<p class='soft'>Kendall's tau with the mean ranking: {escape(taus)}. With other customers in the "
+        f"same world it is {found.noise_tau:.2f}: what is lost there is noise of the customers drawn.</p>"
         + (named if flips else "<p>No pair of policies changes places.</p>")
     )
 
 
 def _kinds(sources: Sequence[Source]) -> str:
     counts = Counter(one.kind for one in sources)
-    told = ", ".join(f"{counts[kind]} {kind}" for kind in (DATA, DOCUMENT, ASSUMED, UNSAID))
+    told = ", ".join(f"{counts[kind]} {kind}" for kind in (DATA, PARTLY, DOCUMENT, ASSUMED, UNSAID))
     return f"{len(sources)} fields of the world's file: {told}."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from experiments.world_report.checks import Check
+from experiments.world_report.check import Check
 from experiments.world_report.figures import Figure
 from experiments.world_report.mechanisms import Curves
 from experiments.world_report.ranking import WANTED_TAU, Rankings

@@ -10,7 +10,7 @@ _SECTION = re.compile(r"^\s*\[+\s*([^\]]+?)\s*\]+\s*$")
 _FIELD = re.compile(r"^\s*\"?([A-Za-z_][\w.-]*)\"?\s*=")
 _STRING = re.compile(r"\"[^\"]*\"|'[^']*'")
 _CITED = re.compile(r"\[[A-Z]\w+\]")
-DATA, DOCUMENT, ASSUMED, UNSAID = "data", "document", "assumed", "not said"
+DATA, PARTLY, DOCUMENT, ASSUMED, UNSAID = "data", "data in part", "document", "assumed", "not said"
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class Source(Struct, frozen=True, kw_only=True):
 
 def _kind(comment: str) -> str:
     if _CITED.search(comment):
-        return DATA
+        return PARTLY if "assumed" in comment else DATA
     if "assumed" in comment:
         return ASSUMED
     return DOCUMENT if "[domain]" in comment or "methods" in comment or "cited" in comment else UNSAID

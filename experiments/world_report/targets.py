@@ -14,10 +14,8 @@ from nba.arrays import FloatArray
 from nba.errors import require
 from simulator.calibrate.columns import DATA, load_map
 from simulator.calibrate.ensemble import HISTORY, apply
-from simulator.calibrate.history import simulate
-from simulator.calibrate.moments import values
-from simulator.calibrate.parameters import Vector
-from simulator.calibrate.run import Problem, problem
+from simulator.calibrate.parameters import PARAMETERS, Vector
+from simulator.calibrate.run import Problem, replayed
 from simulator.calibrate.table import load
 from simulator.config import WorldConfig
 from simulator.world import World
@@ -26,7 +24,8 @@ LOW, HIGH = 0.05, 0.95
 WANTED_SHARE = 0.9  # of the statistics, methods F4
 SHIPPED = DATA / "bank-additional-full.csv.gz"
 _BAND = (2.5, 50.0, 97.5)  # percentiles
-_OF_THE_WORLD = ("long_fatigue", "short_fatigue", "weekday", "month")
+_LEAST = 1e-6  # of a number whose logarithm is fitted
+_ROUNDED = 1e-4  # numbers are written with six digits
 
 
 class TargetRow(Struct, frozen=True, kw_only=True):
@@ -56,6 +55,7 @@ class Targets(Struct, frozen=True, kw_only=True):
     data: str = ""
     members: int = 0
     rows: tuple[TargetRow, ...] = ()
+    edited: tuple[str, ...] = ()  # calibrated fields that were changed by hand since
 
     @property
     def inside(self) -> int:
@@ -73,59 +73,68 @@ def compare_targets(world: World, campaign: Path | None, columns: Path | None, r
 
     The table is the one that ships by default; it must be the one that the world was fitted to.
     """
-    past = _past(world.config.calibration)
-    if not past:
+    fitted = world.config.calibration.get("data")
+    if fitted is None:
         return Targets(
-            absent="This world has no [calibration]: run `nba calibrate`, and report on what it wrote."
+            absent="The world has no [calibration]: run `nba calibrate`, and report on what it wrote."
         )
-    place = campaign or SHIPPED
-    if campaign is None and world.config.calibration["data"] != SHIPPED.name:
-        named = world.config.calibration["data"]
-        return Targets(absent=f"This world was fitted to {named}: give it with --campaign (and --columns).")
-    of = _problem(world, place, columns)
-    _check_source(world, of, place)
+    if campaign is None and fitted != SHIPPED.name:
+        return Targets(absent=f"The world was fitted to {fitted}: give it with --campaign (and --columns).")
+    place, maps = campaign or SHIPPED, load_map(columns)
+    for name, given in (("data", place.name), ("columns", maps.name)):
+        kept = world.config.calibration.get(name)
+        rule = f"the world was fitted to {kept!r}, not to {given!r}"
+        require(kept == given, world.config.name, f"calibration.{name}", rule)
+    of, theta = replayed(world, load(place, maps), maps)
     report(1)
-    own = _statistics(of, _fields(world.config, of.columns.product), past)
+    own = of.simulate(_as_it_stands(world.config, theta, maps.product))
     told = []
     for member in world.config.ensemble:
-        config = apply(world.config, member)
-        told.append(_statistics(of, _fields(config, of.columns.product), past | _past(member, HISTORY)))
+        told.append(of.simulate(_theta(world.config, member)))
         report(1)
-    return _targets(of, own, np.array(told or [own]), place.name, len(world.config.ensemble))
+    found = _targets(of, own, np.array(told or [own]), place.name, len(told))
+    return structs.replace(found, edited=_edited(world.config, of.vector(theta)))
 
 
-def _past(table: dict[str, Any], prefix: str = HISTORY) -> dict[str, float]:
-    """What is told of the campaign in a calibration or a member."""
-    return {key.removeprefix(prefix): float(value) for key, value in table.items() if key.startswith(prefix)}
+def _theta(config: WorldConfig, member: Vector) -> FloatArray:
+    """(Q,) the parameters that a member was made of."""
+    missing = [HISTORY + one.name for one in PARAMETERS if HISTORY + one.name not in member]
+    rule = f"{', '.join(missing)} missing: not written by this version of nba calibrate"
+    require(not missing, config.name, "ensemble", rule)
+    known = {one: np.asarray(member[HISTORY + one.name], dtype=np.float64) for one in PARAMETERS}
+    return np.array([one.fitted_scale(value.item()) for one, value in known.items()])
 
 
-def _problem(world: World, place: Path, columns: Path | None) -> Problem:
-    """Read and prepare a table; the stand-ins are those of the calibration."""
-    bare = World(structs.replace(world.config, ensemble=()))
-    maps = load_map(columns)
-    return problem(bare, load(place, maps), maps, int(world.config.calibration.get("seed", 1)))
-
-
-def _check_source(world: World, of: Problem, place: Path) -> None:
-    """A world is held against what it was fitted to, and nothing else."""
-    for name, given in (("data", place.name), ("columns", of.columns.name)):
-        fitted = world.config.calibration.get(name)
-        rule = f"the world was fitted to {fitted!r}, not to {given!r}"
-        require(fitted == given, world.config.name, f"calibration.{name}", rule)
-
-
-def _fields(config: WorldConfig, product: str) -> Vector:
-    """What the campaign depends on, as it stands in a world: also what was changed after calibration."""
+def _as_it_stands(config: WorldConfig, theta: FloatArray, product: str) -> FloatArray:
+    """(Q,) parameters with what the world's file says now, should somebody have changed it since."""
     answer = config.response
-    vector: Vector = {f"response.{name}": getattr(answer, name) for name in _OF_THE_WORLD}
-    vector[f"response.lift.{product}"] = answer.lift[config.catalogue.level("product", product)]
-    vector["population.responsiveness_sd"] = config.population.responsiveness_sd
-    return vector
+    now = {
+        "lift": answer.lift[config.catalogue.level("product", product)],
+        "long_fatigue": answer.long_fatigue,
+        "short_fatigue": answer.short_fatigue,
+        "responsiveness_sd": config.population.responsiveness_sd,
+    }
+    return np.array(
+        [
+            one.fitted_scale(max(now[one.name], _LEAST)) if one.name in now else value
+            for one, value in zip(PARAMETERS, theta.tolist(), strict=True)
+        ]
+    )
 
 
-def _statistics(of: Problem, fields: Vector, past: dict[str, float]) -> FloatArray:
-    config = apply(of.cast.config, fields)
-    return values(of.summary, simulate(of.cast, of.past, config, past))
+def _edited(config: WorldConfig, vector: Vector) -> tuple[str, ...]:
+    """Fields that are not as the calibration has left them."""
+    changed = apply(config, vector)
+    return tuple(
+        path
+        for path in vector
+        if not np.allclose(_field(config, path), _field(changed, path), rtol=_ROUNDED, atol=_ROUNDED)
+    )
+
+
+def _field(config: WorldConfig, path: str) -> Any:
+    section, field = path.split(".")[:2]
+    return getattr(getattr(config, section), field)
 
 
 def _targets(of: Problem, own: FloatArray, told: FloatArray, data: str, members: int) -> Targets:

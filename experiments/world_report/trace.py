@@ -7,17 +7,43 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.executor import Report
-from experiments.logs import DecisionLog, Logs, OutcomeLog, join
-from experiments.rollout import decision_id, decision_number
-from experiments.tallies import DayTally, Oracle
 from experiments.world_report.formulas import Masses, lifted_masses, organic_chances
-from nba.arrays import AnyArray, Float32Array, FloatArray, IntArray
+from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray, IntArray, join_rows
 from nba.context import ContextBatch
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 from simulator.capacity import HORIZON
-from simulator.state import Responses, WorldState
+from simulator.state import Conversions, Responses, WorldState
 from simulator.world import World
+
+
+class Decisions(NamedTuple):
+    """One row per decision, by day and customer; what was not delivered was not seen."""
+
+    customer: IntArray  # (n,)
+    day: IntArray  # (n,)
+    contact_day: IntArray  # (n,) day on which the contact is made, of the decision without one
+    action: IntArray  # (n,)
+    timing_type: IntArray  # (n,) index in simulator.config.TIMING_TYPES
+    refused: BoolArray  # (n,) decided and not made
+    queued_days: IntArray  # (n,) of waiting for a person
+    delivered: BoolArray  # (n,)
+    seen: BoolArray  # (n,)
+    engaged: BoolArray  # (n,)
+    opted_out: BoolArray  # (n,)
+    complained: BoolArray  # (n,)
+    cost: FloatArray  # (n,) account currency
+    loss: FloatArray  # (n,)
+
+
+class Sales(NamedTuple):
+    """One row per conversion."""
+
+    customer: IntArray  # (n,)
+    day: IntArray  # (n,)
+    product: IntArray  # (n,)
+    value: FloatArray  # (n,) account currency
+    caused: BoolArray  # (n,) by a contact: the truth
 
 
 class Morning(NamedTuple):
@@ -34,8 +60,8 @@ class Trace(NamedTuple):
     world: World
     ids: IntArray  # (N,)
     joined: IntArray  # (N,) on the first morning
-    decisions: DecisionLog
-    outcomes: OutcomeLog
+    decisions: Decisions
+    sales: Sales
     fatigue: Float32Array  # (n, C, 2) counters that each decision met, as the state has them
     masses: Masses  # (m,)
     stage: AnyArray  # (D + 1, N) every morning
@@ -53,7 +79,8 @@ class Trace(NamedTuple):
 class _Day(NamedTuple):
     """What is kept of one day."""
 
-    logs: Logs
+    decisions: Decisions
+    sales: Sales
     fatigue: Float32Array
     masses: Masses
     morning: Morning
@@ -71,15 +98,14 @@ def trace(
         day, state = _passed(world, snapshot, state)
         kept.append(day)
         report(customers.size)
-    decisions, outcomes = join([day.logs for day in kept])
     mornings = [day.morning for day in kept] + [_morning(state)]
     stage, owned, consents = (np.stack(part) for part in zip(*mornings, strict=True))
     return Trace(
         world=world,
         ids=customers,
         joined=first.joined.astype(np.int64),
-        decisions=decisions,
-        outcomes=outcomes,
+        decisions=join_rows([day.decisions for day in kept]),
+        sales=join_rows([day.sales for day in kept]),
         fatigue=np.concatenate([day.fatigue for day in kept]),
         masses=Masses(*map(np.concatenate, zip(*(day.masses for day in kept), strict=True))),
         stage=stage,
@@ -94,23 +120,51 @@ def _passed(world: World, snapshot: Snapshot, state: WorldState) -> tuple[_Day, 
     """One day: decide, respond, and look at everything before it is over."""
     rows = world.due(state)
     contexts = world.observe(state, rows)
-    numbers = decision_number(state.people.ids[rows], state.day)
-    ids = np.array([decision_id(state.seed, number) for number in numbers.tolist()], dtype=object)
-    batch = snapshot.decide(contexts, ids)
-    responses = world.respond(state, rows, batch.actions)
-    after, sold = world.advance(state, rows, batch.actions, responses)
-    silent = Oracle.silent(rows.size)
-    tally = DayTally(rows, world.timing_types(state, rows), batch, responses, sold, silent)
-    nobody = np.full(sold.customers.size, -1, dtype=np.int64)
+    ids = np.array([f"{state.day}-{one}" for one in state.people.ids[rows].tolist()], dtype=object)
+    actions = snapshot.decide(contexts, ids).actions
+    responses = world.respond(state, rows, actions)
+    after, sold = world.advance(state, rows, actions, responses)
     day = _Day(
-        logs=Logs(DecisionLog.of(state, numbers, tally), OutcomeLog.of(world, state, sold, nobody)),
+        decisions=_decisions(world, state, rows, actions, responses),
+        sales=_sales(world, state, sold),
         fatigue=contexts.fatigue.astype(np.float32),
-        masses=_masses(world, state, rows, batch.actions, responses, contexts),
+        masses=_masses(world, state, rows, actions, responses, contexts),
         morning=_morning(state),
         minutes=responses.book[:, :, state.day % HORIZON].copy(),
         organic=organic_chances(world, state, sold.customers[sold.caused]),
     )
     return day, after
+
+
+def _decisions(
+    world: World, state: WorldState, rows: IntArray, actions: IntArray, responses: Responses
+) -> Decisions:
+    return Decisions(
+        customer=state.people.ids[rows],
+        day=np.full(rows.size, state.day, dtype=np.int64),
+        contact_day=state.day + responses.waits,
+        action=actions,
+        timing_type=world.timing_types(state, rows),
+        refused=responses.refused,
+        queued_days=responses.queued,
+        delivered=responses.delivered,
+        seen=responses.seen,
+        engaged=responses.engaged,
+        opted_out=responses.opted_out,
+        complained=responses.complained,
+        cost=responses.costs,
+        loss=responses.losses,
+    )
+
+
+def _sales(world: World, state: WorldState, sold: Conversions) -> Sales:
+    return Sales(
+        customer=state.people.ids[sold.customers],
+        day=np.full(sold.customers.size, state.day, dtype=np.int64),
+        product=sold.products,
+        value=world.config.catalogue.margins[sold.products],
+        caused=sold.caused,
+    )
 
 
 def _morning(state: WorldState) -> Morning:

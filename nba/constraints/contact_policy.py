@@ -54,7 +54,7 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 channel = catalogue.level("channel", limit.channel)
                 open_channels[:, channel] &= counts[:, channel] < limit.contacts
         rested = contexts.offer_age_days >= self.product_rest_days
-        return open_channels[:, catalogue.channel_of] & rested[:, catalogue.product_of]
+        return open_channels.take(catalogue.channel_of, axis=1) & rested.take(catalogue.product_of, axis=1)
 
     def counts(self, channels: IntArray, ages_days: FloatArray, n_channels: int) -> IntArray:
         """(W, C + 1) contacts of one customer in each window, from channels (n,) and ages (n,)."""

@@ -21,7 +21,7 @@ class Consent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
-        allowed: BoolArray = contexts.consents[:, catalogue.channel_of]
+        allowed: BoolArray = contexts.consents.take(catalogue.channel_of, axis=1)
         return allowed
 
 
@@ -31,7 +31,7 @@ class NotOwned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
         held: BoolArray = contexts.owned & ~catalogue.repeatable
-        return ~held[:, catalogue.product_of]
+        return ~held.take(catalogue.product_of, axis=1)
 
 
 class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="suitability"):
@@ -47,7 +47,7 @@ class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         risk = np.array([product.risk_class for product in catalogue.products])
         known = np.nan_to_num(contexts.attributes[self.attribute], nan=_SAFEST)
         bearable: BoolArray = known[:, None] >= risk
-        return bearable[:, catalogue.product_of]
+        return bearable.take(catalogue.product_of, axis=1)
 
 
 class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="requires"):

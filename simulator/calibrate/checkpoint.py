@@ -13,7 +13,7 @@ from nba.arrays import FloatArray
 from nba.errors import InvalidConfig
 from simulator.calibrate.fit import Simulate
 
-Key: TypeAlias = tuple[str | float, ...]  # the stage, then the parameters
+Key: TypeAlias = tuple[float, ...]
 
 
 class Checkpoint:
@@ -32,11 +32,11 @@ class Checkpoint:
         lines = [digest, *self._known.items()]
         _write(path, "w", b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
-    def about(self, stage: str, simulate: Simulate) -> Simulate:
-        """The same function, remembered; `stage` names what else it depends on by now."""
+    def of(self, simulate: Simulate) -> Simulate:
+        """The same function, remembered."""
 
         def answer(theta: FloatArray) -> FloatArray:
-            key = (stage, *theta.tolist())
+            key = tuple(theta.tolist())
             if key not in self._known:
                 self._known[key] = simulate(theta).tolist()
                 self.n_simulated += 1

@@ -13,8 +13,10 @@ from simulator.calibrate import sources
 from simulator.calibrate.borrowed import Borrowed, borrowed, borrowed_vector
 from simulator.calibrate.checkpoint import Checkpoint
 from simulator.calibrate.columns import ColumnMap, load_map
+from simulator.calibrate.fit import fit
+from simulator.calibrate.parameters import MIDDLES
 from simulator.calibrate.result import Result, provenance, result
-from simulator.calibrate.run import digest, ensemble, member_vectors, problem, search, simulation_noise
+from simulator.calibrate.run import digest, ensemble, member_vectors, problem, simulation_noise
 from simulator.calibrate.table import load
 from simulator.calibrate.written import check_writable, with_numbers, world_text, write_world
 from simulator.config import WorldConfig
@@ -49,9 +51,10 @@ def carry_out(order: Order, told: Callable[[str], None]) -> tuple[Result, Borrow
     stage = ["fit"]
     place = order.out.with_name(order.out.name + ".checkpoint")
     kept = Checkpoint(place, name, lambda: told(stage[0]))
-    found, of = search(of, kept.about, order.evaluations)
+    simulate = kept.of(of.simulate)
+    found = fit(simulate, of.goal, MIDDLES, order.evaluations)
     stage[0] = "ensemble"
-    drawn = ensemble(of, found, order.members, order.seed, kept.about(of.stage, of.simulate))
+    drawn = ensemble(of, found, order.members, order.seed, simulate)
     judged = result(of, found, drawn, simulation_noise(of, world, found.theta, order.seed))
     best = of.vector(found.theta) | borrowed_vector(lent, of.cast, np.zeros(3))
     table = provenance(of, judged, lent, order.data.name, name, order.seed)

@@ -22,6 +22,7 @@ Simulate = Callable[[FloatArray], FloatArray]  # parameters (Q,) to statistics (
 _MAX_TRIES = 8
 _CLOSE = 0.01  # a step that lowers Q by less is the last one; Q itself is about F
 _DIFFERENCE = 0.01  # of a prior's spread
+_LONGEST_STEP = 1.5  # of a prior's spread
 _DAMPING, _LEAST_DAMPING, _HARDER, _SOFTER = 1e-3, 1e-9, 8.0, 0.2
 
 
@@ -89,7 +90,7 @@ def _found(
 ) -> Fit:
     slopes = _slopes(simulate, to, theta, statistics)
     bend: FloatArray = slopes.T @ slopes
-    covariance = np.linalg.inv(bend)
+    covariance = np.linalg.inv(bend).astype(np.float64)
     by_moments = slopes[: to.fitted.size].T @ slopes[: to.fitted.size]
     white = misses(to, statistics)
     return Fit(
@@ -122,6 +123,6 @@ def _slopes(simulate: Simulate, to: Goal, theta: FloatArray, statistics: FloatAr
 def _step(slopes: FloatArray, residual: FloatArray, damping: float) -> FloatArray:
     bend: FloatArray = slopes.T @ slopes
     bend[np.diag_indices_from(bend)] *= 1.0 + damping
-    step: FloatArray = -np.linalg.solve(bend, slopes.T @ residual)
+    step = -np.linalg.solve(bend, slopes.T @ residual).astype(np.float64)
     # Not further than the priors reach at once: the linear picture is not to be trusted beyond.
-    return step / max(1.0, float(np.abs(step / SPREADS).max()) / 1.5)
+    return step / max(1.0, float(np.abs(step / SPREADS).max()) / _LONGEST_STEP)

@@ -85,6 +85,34 @@ def fit_logit(
     raise _no_maximum(f"no maximum after {MAX_STEPS} steps")
 
 
+class Solution(NamedTuple):
+    """A logit solved from a start near its maximum."""
+
+    coefficients: FloatArray  # (K,)
+    covariance: FloatArray  # (K, K)
+    chances: FloatArray  # (G,) of each row
+
+
+def solve(
+    rows: sparse.csr_array, successes: FloatArray, trials: FloatArray, start: FloatArray, ridge: float = 0.0
+) -> Solution:
+    """The same maximum as `fit_logit`, for one sparse design that is solved many times with like data.
+
+    Not checked: whether there is a maximum. Successes and trials need not be whole.
+    """
+    columns, beta, step = rows.T.tocsr(), start, np.array([np.inf])
+    for _ in range(MAX_STEPS):
+        chances = expit(rows @ beta)
+        weights = trials * chances * (1.0 - chances)
+        information = (columns @ rows.multiply(weights[:, None])).toarray() + ridge * np.eye(beta.size)
+        if np.abs(step).max() < TOLERANCE:
+            break
+        step = np.linalg.solve(information, columns @ (successes - trials * chances) - ridge * beta)
+        # Never more than a unit: far from the maximum the information is nearly nothing.
+        beta = beta + step / max(1.0, float(np.abs(step).max()))
+    return Solution(beta, np.linalg.inv(information), chances)
+
+
 def _factor(information: FloatArray) -> tuple[FloatArray, bool]:
     try:
         factor: tuple[FloatArray, bool] = cho_factor(information, check_finite=False)

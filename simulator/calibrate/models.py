@@ -15,7 +15,7 @@ from simulator.calibrate.table import CallRows, Campaign
 
 MAX_CALL = 12  # later calls are few and odd: the slopes per call and the tables stop here
 LOG_CALL, CALL = "log_call", "call"
-_SLIGHT = 0.1  # precision of a prior on log-odds: holds the level of a period in which nobody bought
+_SLIGHT = 0.1  # precision of a prior on log-odds: holds the level of a period or call at which nobody bought
 
 
 class CallFits(NamedTuple):
@@ -44,7 +44,7 @@ def fit_calls(campaign: Campaign, cells: CallRows) -> CallFits:
             raw_linear=_fit(raw.extended([CALL], call), cells, early),
             log=_fit(base.extended([LOG_CALL], log_call), cells, everywhere),
             linear=_fit(base.extended([CALL], call), cells, early),
-            steps=_fit(base.extended(steps.names, steps.values), cells, everywhere),
+            steps=_fit(base.extended(steps.names, steps.values), cells, everywhere, ridge=_SLIGHT),
             within=_fit(within.extended([LOG_CALL], log_call), cells, everywhere, ridge=_SLIGHT),
         )
     except InvalidConfig as error:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit
 
 from nba.arrays import FloatArray, IntArray
 from simulator.calibrate.design import controls
+from simulator.calibrate.logit import Solution, solve
 from simulator.calibrate.past import Calls
 from simulator.calibrate.table import Campaign, Factor, cells
 
@@ -26,7 +26,6 @@ PULL = "weekday effect, sales over calls"
 _FITTED = ("contact", "background")
 _FEWEST_SALES = 20.0  # a rate from fewer sales is not near enough to normal
 _BANDS = (0.2, 0.4, 0.6, 0.8, 0.95)  # quantiles of clients by background
-_LOGIT_STEPS, _LOGIT_CLOSE = 30, 1e-7
 
 
 class Statistic(NamedTuple):
@@ -49,14 +48,6 @@ class Summary(NamedTuple):
     design: FloatArray  # (G, Q) controls of the groups
     rows: sparse.csr_array  # (K G, Q + 1) controls and call number, call by call
     start: FloatArray  # (Q + 1,) coefficients near which the logit is solved
-
-
-class Logit(NamedTuple):
-    """A solved logistic regression."""
-
-    coefficients: FloatArray
-    covariance: FloatArray  # inverse information
-    chances: FloatArray  # of each row
 
 
 def bands(background: FloatArray, weight: FloatArray) -> Factor:
@@ -147,20 +138,20 @@ def _sums(codes: IntArray, amounts: FloatArray, chosen: IntArray) -> FloatArray:
     return np.bincount(codes, amounts, minlength=int(codes.max()) + 1)[chosen].astype(np.float64)
 
 
-def _raw(calls: Calls) -> Logit:
+def _raw(calls: Calls) -> Solution:
     trials, sales = (part.sum(axis=1) for part in calls)
     number = np.arange(1.0, trials.size + 1)
     rows = sparse.csr_array(np.column_stack([np.ones(trials.size), number]))
     rate = sales.sum() / trials.sum()
-    return _solve(rows, sales, trials, np.array([np.log(rate / (1.0 - rate)), 0.0]))
+    return solve(rows, sales, trials, np.array([np.log(rate / (1.0 - rate)), 0.0]))
 
 
-def _adjusted(one: Summary, calls: Calls) -> Logit:
+def _adjusted(one: Summary, calls: Calls) -> Solution:
     n_groups = len(one.design)
     trials, sales = (
         np.concatenate([np.bincount(one.member, row, minlength=n_groups) for row in part]) for part in calls
     )
-    return _solve(one.rows, sales, trials, one.start)
+    return solve(one.rows, sales, trials, one.start)
 
 
 def _raw_influence(calls: Calls) -> FloatArray:
@@ -181,18 +172,3 @@ def _adjusted_influence(one: Summary, calls: Calls) -> FloatArray:
     by_controls = (one.design @ fit.covariance[-1, :-1])[one.member]
     influence: FloatArray = by_controls * error.sum(axis=0) + fit.covariance[-1, -1] * (number @ error)
     return influence
-
-
-def _solve(rows: sparse.csr_array, successes: FloatArray, trials: FloatArray, start: FloatArray) -> Logit:
-    """Newton's method from a point near the maximum, as in `fit_logit` but many times and warm."""
-    columns, beta = rows.T.tocsr(), start
-    for _ in range(_LOGIT_STEPS):
-        chances = expit(rows @ beta)
-        weights = trials * chances * (1.0 - chances)
-        information = (columns @ rows.multiply(weights[:, None])).toarray()
-        step = np.linalg.solve(information, columns @ (successes - trials * chances))
-        # Never more than a unit: far from the maximum the information is nearly nothing.
-        beta = beta + step / max(1.0, float(np.abs(step).max()))
-        if np.abs(step).max() < _LOGIT_CLOSE:
-            break
-    return Logit(beta, np.linalg.inv(information), expit(rows @ beta))

@@ -44,7 +44,8 @@ PARAMETERS = (
     Parameter("first_selection", 0.0, 1.0, False, "log-odds of contacts 2 and 3 per sd of responsiveness"),
     Parameter("later_selection", 0.0, 1.0, False, "log-odds of later contacts per sd of responsiveness"),
     Parameter("other_contact", 0.0, 2.0, False, "logit of engagement by the second kind of contact"),
-    Parameter("background_engagement", 0.5, 0.5, False, "logit of engagement per log lift of a client"),
+    Parameter("background_lift", 0.7, 0.5, False, "log lift per logit of a sale: client, period, economy"),
+    Parameter("background_engagement", 0.5, 0.5, False, "logit of engagement per logit of a sale"),
     Parameter("gap_days", 3.0, 0.5, True, "days between two contacts of a campaign"),
 )
 NAMES = tuple(parameter.name for parameter in PARAMETERS)

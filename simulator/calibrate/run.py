@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -12,18 +11,18 @@ from msgspec import structs
 from scipy.stats import chi2
 
 from nba.arrays import FloatArray, IntArray
-from nba.errors import require
+from nba.errors import InvalidConfig, require
 from nba.randomness import draw_generator
 from simulator.calibrate.borrowed import Borrowed, borrowed_vector
 from simulator.calibrate.columns import ColumnMap
 from simulator.calibrate.direct import DirectMoments, direct_moments
 from simulator.calibrate.ensemble import HISTORY, apply
-from simulator.calibrate.fit import Fit, Goal, Simulate, distance, fit, goal, misses
+from simulator.calibrate.fit import Fit, Goal, Simulate, distance, goal, misses
 from simulator.calibrate.history import Cast, cast, simulate
 from simulator.calibrate.models import fit_calls
 from simulator.calibrate.moments import Summary, covariance, summary, values
-from simulator.calibrate.parameters import MIDDLES, NAMES, Vector, natural, world_vector
-from simulator.calibrate.past import Calls, Logits, Past, Records, logits, observed, past, records
+from simulator.calibrate.parameters import NAMES, PARAMETERS, Vector, natural, world_vector
+from simulator.calibrate.past import Past, observed, past
 from simulator.calibrate.table import Campaign, expand, group
 
 if TYPE_CHECKING:
@@ -33,9 +32,6 @@ METHOD = 1  # to be raised when the same inputs lead to other numbers: an old ch
 CONFIDENCE = 0.95
 _TRIES_PER_MEMBER = 20
 _RECASTS = 6
-_ROUNDS = 3
-_TURNS = 6  # fits between which the past is settled
-_STILL = 0.1  # standard errors: a turn that moves no parameter by more is the last
 
 
 class Problem(NamedTuple):
@@ -44,9 +40,7 @@ class Problem(NamedTuple):
     campaign: Campaign
     columns: ColumnMap
     direct: DirectMoments
-    records: Records
-    logits: Logits  # of the table
-    used: Logits  # with which a simulated campaign has the table's
+    past: Past
     cast: Cast
     summary: Summary
     errors: FloatArray  # (S,) standard errors of the table's statistics
@@ -59,24 +53,10 @@ class Problem(NamedTuple):
             natural(theta), self.columns.product, direct.weekday_effects, direct.month_effects
         )
 
-    @property
-    def stage(self) -> str:
-        """A short name of what was settled so far."""
-        return hashlib.sha256(b"".join(part.tobytes() for part in self.used)).hexdigest()[:16]
-
-    @property
-    def past(self) -> Past:
-        """What the campaign is told again with."""
-        return past(self.records, self.used)
-
-    def calls(self, theta: FloatArray) -> Calls:
-        """The campaign told again with parameters (Q,)."""
-        config = apply(self.cast.config, self.vector(theta))
-        return simulate(self.cast, self.past, config, natural(theta))
-
     def simulate(self, theta: FloatArray) -> FloatArray:
         """(S,) statistics of the campaign told again with parameters (Q,)."""
-        return values(self.summary, self.calls(theta))
+        config = apply(self.cast.config, self.vector(theta))
+        return values(self.summary, simulate(self.cast, self.past, config, natural(theta)))
 
 
 class Target(NamedTuple):
@@ -109,9 +89,8 @@ def problem(world: World, campaign: Campaign, columns: ColumnMap, seed: int) -> 
     """Everything that is computed once: direct moments, the bank's policy, stand-ins, what is to be met."""
     fits = fit_calls(campaign, group(campaign, expand(campaign)))
     direct, calls = direct_moments(campaign, fits), observed(campaign)
-    of = records(campaign, direct.month_effects)
-    found = logits(of, calls)
-    one = summary(campaign, calls, past(of, found).background, direct.weekday_effects)
+    told = past(campaign, fits.within, direct.month_effects)
+    one = summary(campaign, calls, told.background, direct.weekday_effects)
     spread = covariance(one, calls, campaign.weight)
     fitted: IntArray = np.flatnonzero([statistic.fitted for statistic in one.statistics])
     rule = f"only {fitted.size} statistics have enough sales for {len(NAMES)} parameters; it is too small"
@@ -120,9 +99,7 @@ def problem(world: World, campaign: Campaign, columns: ColumnMap, seed: int) -> 
         campaign=campaign,
         columns=columns,
         direct=direct,
-        records=of,
-        logits=found,
-        used=found,
+        past=told,
         cast=cast(world, columns, campaign.sold.size, seed),
         summary=one,
         errors=np.sqrt(np.diag(spread)),
@@ -130,32 +107,19 @@ def problem(world: World, campaign: Campaign, columns: ColumnMap, seed: int) -> 
     )
 
 
-def settled(of: Problem, theta: FloatArray, rounds: int = _ROUNDS) -> Problem:
-    """The problem with background and policy such that parameters (Q,) give the table's own logits."""
-    for _ in range(rounds):
-        of = of._replace(used=of.used.moved(of.logits, logits(of.records, of.calls(theta))))
-    return of
+def replayed(world: World, campaign: Campaign, columns: ColumnMap) -> tuple[Problem, FloatArray]:
+    """The problem that a calibrated world was the answer to, and the parameters (Q,) of the answer.
 
-
-def search(
-    of: Problem, remember: Callable[[str, Simulate], Simulate], budget: int | None = None
-) -> tuple[Fit, Problem]:
-    """Fit the parameters and settle the past, in turns; the problem returned is the settled one.
-
-    `remember` may keep answers: it is given what a simulation depends on besides its parameters.
+    Raises InvalidConfig for a world that `nba calibrate` has not written.
     """
-    of, start, used = settled(of, MIDDLES), MIDDLES, 0
-    for turn in range(_TURNS):
-        of = settled(of, start) if turn else of
-        left = None if budget is None else budget - used
-        found = fit(remember(of.stage, of.simulate), of.goal, start, left)
-        used += found.evaluations
-        moved = np.abs(found.theta - start) / np.sqrt(np.diag(found.covariance))
-        start = found.theta
-        if moved.max() < _STILL or (budget is not None and used + 2 * len(NAMES) > budget):
-            break
-    still = bool(moved.max() < _STILL)
-    return found._replace(evaluations=used, converged=found.converged and still), of
+    table = world.config.calibration
+    try:
+        theta = [one.fitted_scale(float(table[HISTORY + one.name])) for one in PARAMETERS]
+        of = problem(world, campaign, columns, int(table["seed"]))
+    except KeyError as error:
+        rule = f"{error.args[0]!r} is missing: not written by this version of nba calibrate"
+        raise InvalidConfig(world.config.name, "calibration", rule) from None
+    return of, np.array(theta)
 
 
 def simulation_noise(of: Problem, world: World, theta: FloatArray, seed: int) -> float:
@@ -174,10 +138,7 @@ def simulation_noise(of: Problem, world: World, theta: FloatArray, seed: int) ->
 def targets(of: Problem, statistics: FloatArray) -> list[Target]:
     """Each statistic of the table beside its simulated value (S,)."""
     rows = zip(of.summary.statistics, of.goal.target, statistics, of.errors, strict=True)
-    return [
-        Target(one.name, float(seen), float(told), float(error), one.fitted)
-        for one, seen, told, error in rows
-    ]
+    return [Target(one.name, float(a), float(b), float(error), one.fitted) for one, a, b, error in rows]
 
 
 def ensemble(of: Problem, found: Fit, n_members: int, seed: int, step: Simulate) -> Ensemble:
@@ -206,8 +167,8 @@ def member_vectors(of: Problem, drawn: Ensemble, lent: Borrowed, seed: int) -> l
     vectors = []
     for number, theta in enumerate(drawn.thetas):
         noise = draw_generator(seed, 1_000_000 + number).standard_normal(3)
-        past: Vector = {HISTORY + name: value for name, value in natural(theta).items()}
-        vectors.append(of.vector(theta) | borrowed_vector(lent, of.cast, noise) | past)
+        told: Vector = {HISTORY + name: value for name, value in natural(theta).items()}
+        vectors.append(of.vector(theta) | borrowed_vector(lent, of.cast, noise) | told)
     return vectors
 
 

@@ -147,6 +147,11 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             check(self.name, section, getattr(self, section))
         for index, link in enumerate(self.cross_sell):
             check(self.name, f"cross_sell[{index}]", link)
+        every = self.decide_every_days
+        require(1 <= every <= 256, self.name, "decide_every_days", f"must be 1..256, got {every}")
+        unknown = sorted(set(self.mechanisms.off) - set(MECHANISMS))
+        rule = f"{unknown} are no mechanisms; use some of {', '.join(MECHANISMS)}"
+        require(not unknown, self.name, "mechanisms.off", rule)
         self._check_lengths()
         self._check_people()
         self._check_names()
@@ -226,19 +231,23 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             check_families(self.name, f"{pointer}.owns", {kind.owns} - {""}, families)
         self.calendar.check_families(families)
         self.capacity.check_channels(len(self.catalogue.channels))
-        try:
-            for limit in self.response.platform_limits:
-                self.catalogue.level("channel", limit.channel)
-            for name in self.life_cycle.entry_products:
-                self.catalogue.level("product", name)
-            for link in self.cross_sell:
-                self.catalogue.level("product", link.owns), self.catalogue.level("product", link.lifts)
-        except UnknownAction as error:
-            raise InvalidConfig(self.name, "", str(error)) from None
+        for index, limit in enumerate(self.response.platform_limits):
+            self._check_level(f"response.platform_limits[{index}].channel", "channel", limit.channel)
+        for index, name in enumerate(self.life_cycle.entry_products):
+            self._check_level(f"life_cycle.entry_products[{index}]", "product", name)
+        for index, link in enumerate(self.cross_sell):
+            self._check_level(f"cross_sell[{index}].owns", "product", link.owns)
+            self._check_level(f"cross_sell[{index}].lifts", "product", link.lifts)
         for index, limit in enumerate(self.response.platform_limits):
             rule = f"must be at most {HISTORY_DAYS}, as far as a simulated history reaches, got {limit.days}"
             pointer = f"response.platform_limits[{index}].days"
             require(limit.days <= HISTORY_DAYS, self.name, pointer, rule)
+
+    def _check_level(self, pointer: str, factor: str, name: str) -> None:
+        try:
+            self.catalogue.level(factor, name)
+        except UnknownAction as error:
+            raise InvalidConfig(self.name, pointer, str(error)) from None
 
     def _check_contact(self) -> None:
         rule = f"must be a date like 2026-03-02, got {self.start!r}"

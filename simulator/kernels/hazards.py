@@ -34,19 +34,19 @@ def ceiling_logs(law: HazardLaw, state: WorldState, rows: IntArray) -> FloatArra
 
 def logs(law: ContactLaw, hazards: HazardLaw, now: Today, state: WorldState, one: Contacts) -> Logs:
     """The sums of response.logs, of one contact each."""
-    found, people = np.empty((4, one.rows.size)), state.people
-    tastes = np.empty(one.rows.size)
+    found, tastes, people = np.empty((4, one.rows.size)), np.empty(one.rows.size), state.people
     where = (one.rows, one.products, one.waits)
     _pressures(_law(hazards), hazards.recency, _who(state), where, state.day, now.calendar, tastes, found[1])
-    who = (state.stage, people.preference, people.digital, people.receptivity, people.week_class, state.human)
     logit = (law.openness, law.digital_loading, law.stage, law.receptivity, law.week_class, law.is_digital)
+    listens = (state.stage, people.preference, people.digital, people.receptivity, people.week_class)
     slopes = (*law.fatigue, *law.return_flow)
-    _engagements(logit, slopes, who, one, state.day, now.weekday, now.engagement, found[0])
-    who = (halves(people.responsiveness), people.age, people.risk, state.lead, state.lead_day)
+    days = (state.day, now.weekday, now.engagement)
+    _engagements(logit, slopes, (*listens, state.human), one, days, found[0])
     lift = (law.log_lift, law.fit, law.habituation, hazards.family, law.is_personal)
-    trouble = (law.complaint_elderly, law.risk)
-    slopes = (*law.hand_off, *law.opt_out_slopes, *law.complaint_slopes)
-    _lifts(lift, trouble, slopes, who, one, state.day, tastes, found)
+    wants = (halves(people.responsiveness), state.lead, state.lead_day)
+    _lifts(lift, law.hand_off, wants, one, state.day, found[1])
+    loud = (law.complaint_elderly, law.risk, people.age, people.risk)
+    _troubles(loud, (*law.opt_out_slopes, *law.complaint_slopes), one, tastes, found[2:])
     return Logs(*found)
 
 
@@ -113,19 +113,28 @@ def _tables(
 ) -> None:
     level, loadings, stage_log, places, cross, boost, boost_left, recency_days, repeatable, entry = law
     all_interests, effect, payday, stage, owned, event, about, event_day, bought, bought_day = who
-    interests = np.empty(all_interests.shape[1])
+    loadings = loadings.T.copy()  # products next to each other, so that the processor takes some at once
     for n in range(rows.size):
-        i = rows[n]
-        _tastes(all_interests, i, interests)
+        i, products = rows[n], range(logs.shape[1])
+        for p in products:
+            logs[n, p] = level[p]
+        for interest in range(loadings.shape[0]):
+            taste = from_half(all_interests[i, interest])
+            for p in products:
+                logs[n, p] += taste * loadings[interest, p]
         base = from_half(effect[i]) + stage_log[stage[i]]
-        left, season = _left(boost_left, day - event_day[i]), payday[i]
-        band = _band(recency_days, day - bought_day[i])
+        for p in products:
+            logs[n, p] += base
+        for byte in range(places.size):
+            held = (owned[i] >> places[byte]) & np.uint32(255)
+            for p in products:
+                logs[n, p] += cross[byte, held, p]
+        left, season, kind, one = _left(boost_left, day - event_day[i]), payday[i], event[i], about[i]
+        last, band = bought[i], _band(recency_days, day - bought_day[i])
         can = _can(owned[i], stage[i], repeatable, entry)
-        for p in range(logs.shape[1]):
-            total = _affinity(level, loadings, interests, p) + base
-            total = _crossed(total, places, cross, owned[i], p) + calendar[season, p]
-            total += max(boost[event[i], about[i], p] * left, floor)
-            logs[n, p] = total + recency[bought[i], band, p] if (can >> p) & 1 else NOTHING
+        for p in products:
+            total = logs[n, p] + calendar[season, p] + max(boost[kind, one, p] * left, floor)
+            logs[n, p] = total + recency[last, band, p] if (can >> p) & 1 else NOTHING
 
 
 @jit
@@ -149,13 +158,12 @@ def _pressures(
 
 
 @jit
-def _engagements(
-    law: Any, slopes: Any, who: Any, one: Any, day: Any, weekday: Any, season: Any, logits: Any
-) -> None:
+def _engagements(law: Any, slopes: Any, who: Any, one: Any, days: Any, logits: Any) -> None:
     openness, digital_loading, of_stage, of_timing, of_week, is_digital = law
     stage, preference, digital, receptivity, week_class, human = who
     rows, channels, timings, _, waits, shorts, longs, others = one
-    short, long, cross, return_flow, days = slopes
+    short, long, cross, return_flow, return_days = slopes
+    day, weekday, season = days
     for n in range(rows.size):
         i, c, wait = rows[n], channels[n], waits[n]
         by_channel = openness[c] + preference[i, c] / STEPS
@@ -166,30 +174,36 @@ def _engagements(
         by_channel -= cross * others[n]
         by_timing = of_timing[receptivity[i], timings[n]] + of_week[week_class[i], weekday[wait]]
         by_timing += season[wait]
-        if is_digital[c] and 0 <= day + wait - human[i] < days:
+        if is_digital[c] and 0 <= day + wait - human[i] < return_days:
             by_timing += return_flow
         logits[n] = by_channel + by_timing
 
 
 @jit
-def _lifts(
-    lift: Any, trouble: Any, slopes: Any, who: Any, one: Any, day: Any, tastes: Any, found: Any
-) -> None:
-    log_lift, fit, habituation, family, is_personal = lift
-    complaint_elderly, product_risk = trouble
-    hand_off, days, by_fatigue, by_irrelevance, loud_fatigue, loud_irrelevance, if_unsuitable = slopes
-    responsiveness, age, risk, lead, lead_day = who
+def _lifts(law: Any, hand_off: Any, who: Any, one: Any, day: Any, logs: Any) -> None:
+    """From the pressure of the hazards to the log of the extra conversions."""
+    log_lift, fit, habituation, family, is_personal = law
+    responsiveness, lead, lead_day = who
     rows, channels, _, products, waits, _, longs, _ = one
+    log_factor, days = hand_off
     for n in range(rows.size):
-        i, c, p, long = rows[n], channels[n], products[n], longs[n]
-        by_channel = fit[c, p] + habituation[c] * long
+        i, c, p = rows[n], channels[n], products[n]
+        by_channel = fit[c, p] + habituation[c] * longs[n]
         is_lead = lead[i] == family[p] + 1 and 0 <= day + waits[n] - lead_day[i] < days
         if is_lead and is_personal[c]:
-            by_channel += hand_off
-        by_customer = log_lift[p] + from_half(responsiveness[i])
-        found[1, n] = by_customer + found[1, n] + by_channel
-        dislike = max(-tastes[n], 0.0)
-        found[2, n] = by_fatigue * long + by_irrelevance * dislike
-        loud = loud_fatigue * long + loud_irrelevance * dislike
-        loud += complaint_elderly[c] * (age[i] >= ELDERLY_AGE)
-        found[3, n] = loud + if_unsuitable * (product_risk[p] > risk[i])
+            by_channel += log_factor
+        logs[n] = log_lift[p] + from_half(responsiveness[i]) + logs[n] + by_channel
+
+
+@jit
+def _troubles(law: Any, slopes: Any, one: Any, tastes: Any, logs: Any) -> None:
+    """Log factors on the hazards of opting out and of complaining."""
+    elderly, product_risk, age, risk = law
+    rows, channels, _, products, _, _, longs, _ = one
+    by_fatigue, by_irrelevance, loud_fatigue, loud_irrelevance, if_unsuitable = slopes
+    for n in range(rows.size):
+        i, dislike = rows[n], max(-tastes[n], 0.0)
+        logs[0, n] = by_fatigue * longs[n] + by_irrelevance * dislike
+        loud = loud_fatigue * longs[n] + loud_irrelevance * dislike
+        loud += elderly[channels[n]] * (age[i] >= ELDERLY_AGE)
+        logs[1, n] = loud + if_unsuitable * (product_risk[products[n]] > risk[i])

@@ -39,4 +39,5 @@ def to_half(number: Any) -> Any:
         return np.uint16((number * _PER_STEP + _WHOLE) - _WHOLE)
     bits = np.float64(number).view(np.int64)
     rounded = (bits + ((1 << 41) - 1) + ((bits >> 42) & 1)) >> 42
-    return np.uint16(min(rounded - _BIAS, _INFINITY))
+    half: Any = min(rounded - _BIAS, _INFINITY)
+    return np.uint16(half)

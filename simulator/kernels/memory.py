@@ -27,7 +27,7 @@ def remembered(
     kept = (state.touched, state.contacts, halves(flat(state.fatigue)), state.offered)
     _remembered(kept, rows, day, left, spill, (contacts, fatigue, offered, elapsed))
     engagement = state.engagement[rows] * left_engagement[np.minimum(elapsed, LONGEST_FADE)]
-    return Memory(contacts, fatigue.reshape(rows.size, -1, 2), offered, engagement)
+    return Memory(contacts, fatigue.reshape(*contacts.shape, 2), offered, engagement)
 
 
 def booked(
@@ -63,36 +63,39 @@ def _remembered(kept: Any, rows: Any, day: Any, left: Any, spill: Any, memory: A
         i = rows[n]
         then = np.int64(touched[i])
         passed = day - then
-        elapsed[n], share = passed, left[min(passed, LONGEST_FADE)]
-        for cell in range(share.size):
-            fatigue[n, cell] = from_half(all_fatigue[i, cell]) * share[cell]
-        since = _run(then, min(passed, LONGEST_WAIT_DAYS + 1))
-        _add_made(fatigue[n], all_contacts[i], since, then, day, left, spill)
+        elapsed[n], faded = passed, min(passed, LONGEST_FADE)
+        for cell in range(fatigue.shape[1]):
+            fatigue[n, cell] = from_half(all_fatigue[i, cell]) * left[faded, cell]
         forgotten = _run(then - HISTORY_DAYS, passed)
+        since, planned = _run(then, min(passed, LONGEST_WAIT_DAYS + 1)), np.uint64(0)
         for channel in range(contacts.shape[1]):
+            planned |= all_contacts[i, channel] & since
             contacts[n, channel] = all_contacts[i, channel] & ~forgotten
-        older = min(passed, NO_OFFER)
+        if planned:
+            _add_made(fatigue[n], all_contacts[i], since, then, day, left, spill)
+        older = np.uint8(min(passed, NO_OFFER))
+        youngest = np.uint8(NO_OFFER) - older
         for product in range(offered.shape[1]):
-            offered[n, product] = min(all_offered[i, product], NO_OFFER - older) + older
+            offered[n, product] = min(all_offered[i, product], youngest) + older
 
 
 @jit
 def _add_made(fatigue: Any, contacts: Any, since: Any, then: Any, day: Any, left: Any, spill: Any) -> None:
     """Contacts made since the touch: the first day of every channel, then the second, and so on."""
-    found, turn = True, 0
-    while found:
-        found = False
+    some, turn = True, 0
+    while some:
+        some = False
         for channel in range(contacts.size):
             made = contacts[channel] & since
             for _ in range(turn):
                 made &= made - _ONE
             if made:
-                found, place = True, 0
+                some, place = True, 0
                 while not (made >> np.uint64(place)) & _ONE:
                     place += 1
-                share = left[min(day - then - ((place - then) & 63), LONGEST_FADE)]
+                age = min(day - then - ((place - then) & 63), LONGEST_FADE)
                 for cell in range(fatigue.size):
-                    fatigue[cell] += spill[channel, cell // 2] * share[cell]
+                    fatigue[cell] += spill[channel, cell // 2] * left[age, cell]
         turn += 1
 
 

@@ -18,6 +18,7 @@ from simulator.state import WorldState
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _SHIFT = np.uint64(32)
+_CHUNK = 1024  # customers whose words stay in the cache
 _TOP = np.uint64(0xFFFFFF)
 
 
@@ -64,15 +65,17 @@ def _words(ids: Any, top: Any, k0: Any, k1: Any, day: Any, block: Any, found: An
 @jit
 def _flags(who: Any, bounds: Any, top: Any, k0: Any, k1: Any, day: Any, flags: Any) -> None:
     ids, ceiling, payday, stage, digital, joined = who
-    for i in range(ids.size):
-        organic, life, event, login = _block(ids[i], top, k0, k1, day, np.uint32(0))
-        where, found = stage[i], np.uint8(0)
-        if organic < ceiling[i] * bounds.buys[payday[i]]:
-            found |= np.uint8(BUYS)
-        if life < bounds.moves[where] or (where == ONBOARDING and joined[i] <= bounds.ripe):
-            found |= np.uint8(MOVES)
-        if event < bounds.happens:
-            found |= np.uint8(HAPPENS)
-        if login < bounds.logs_in[where, digital[i]]:
-            found |= np.uint8(LOGS_IN)
-        flags[i] = found
+    buys, moves, happens, logs_in, ripe = bounds
+    found = np.empty((4, _CHUNK), dtype=np.uint32)
+    for start in range(0, ids.size, _CHUNK):  # words alone first: some are made at once
+        stop = min(start + _CHUNK, ids.size)
+        _words(ids[start:stop], top, k0, k1, day, np.uint32(0), found)
+        for i in range(start, stop):
+            k = i - start
+            organic, life, event, login = found[0, k], found[1, k], found[2, k], found[3, k]
+            where = stage[i]
+            leaves = life < moves[where] or (where == ONBOARDING and joined[i] <= ripe)
+            flag = np.uint8(organic < ceiling[i] * buys[payday[i]]) * np.uint8(BUYS)
+            flag |= np.uint8(leaves) * np.uint8(MOVES)
+            flag |= np.uint8(event < happens) * np.uint8(HAPPENS)
+            flags[i] = flag | np.uint8(login < logs_in[where, digital[i]]) * np.uint8(LOGS_IN)

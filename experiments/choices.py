@@ -1,0 +1,64 @@
+"""What a strategy chooses on a day and what the oracle says of it: columns, not tables of all actions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import structs
+
+from nba.arrays import BoolArray, FloatArray, IntArray, StrArray
+from nba.catalogue import NO_ACTION
+from nba.context import ContextBatch
+from nba.decision import DecisionBatch
+from nba.snapshot import Snapshot
+from simulator.oracle import expected_values
+from simulator.state import WorldState
+from simulator.world import World
+
+
+class Choices(NamedTuple):
+    """The decisions of a day."""
+
+    actions: IntArray  # (B,)
+    propensities: FloatArray  # (B,)
+    no_contact_propensities: FloatArray  # (B,)
+    expected_values: FloatArray  # (B,) of the action, as the strategy believes
+    n_eligible: IntArray  # (B,)
+    oracle_best: FloatArray  # (B,) true expected net value of the best action the bank's rules allow, or NaN
+    oracle_expected: FloatArray  # (B,) of the strategy's distribution, NaN if the oracle was not asked
+    tables: DecisionBatch  # everything over all actions
+
+
+class Chooser(NamedTuple):
+    """A strategy at work in a world."""
+
+    world: World
+    snapshot: Snapshot
+    with_oracle: bool
+
+    def choose(self, state: WorldState, rows: IntArray, contexts: ContextBatch, ids: StrArray) -> Choices:
+        """Decide about customers `rows` (B,)."""
+        batch = self.snapshot.decide(contexts, ids)
+        best = expected = np.full(rows.size, np.nan)
+        if self.with_oracle:
+            values = expected_values(self.world, state, rows)
+            best = values.max(axis=1, where=self._allowed(contexts, batch), initial=-np.inf)
+            expected = np.einsum("ba,ba->b", values, batch.distribution)
+        return Choices(
+            actions=batch.actions,
+            propensities=batch.propensities,
+            no_contact_propensities=batch.distribution[:, NO_ACTION],
+            expected_values=batch.expected_values[np.arange(rows.size), batch.actions],
+            n_eligible=np.count_nonzero(batch.eligible, axis=1).astype(np.int64),
+            oracle_best=best,
+            oracle_expected=expected,
+            tables=batch,
+        )
+
+    def _allowed(self, contexts: ContextBatch, batch: DecisionBatch) -> BoolArray:
+        """(B, A) what the bank's rules allow: a strategy's own rules do not excuse it."""
+        strategy, rules = self.snapshot.strategy, self.world.config.contact.rules
+        if strategy.rules == rules:
+            return batch.eligible
+        return structs.replace(strategy, rules=rules).eligible(contexts).mask
