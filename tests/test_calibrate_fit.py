@@ -14,7 +14,7 @@ from simulator.calibrate.columns import load_map
 from simulator.calibrate.ensemble import apply
 from simulator.calibrate.fit import Goal, fit, goal
 from simulator.calibrate.history import called_again, cast, chances, drawn, promise, simulate
-from simulator.calibrate.moments import covariance, summary, values
+from simulator.calibrate.moments import covariance, values
 from simulator.calibrate.parameters import MIDDLES, NAMES, PARAMETERS, SPREADS, natural
 from simulator.calibrate.past import Calls, observed
 from simulator.calibrate.run import Problem, ensemble, problem, replayed, targets
@@ -124,12 +124,12 @@ def test_the_covariance_is_that_of_tables_drawn_anew() -> None:
     calls, generator = observed(of.campaign), np.random.default_rng(5)
     spread = np.sqrt(np.diag(covariance(of.summary, calls, of.campaign.weight)))
     n_clients, repeats = of.campaign.sold.size, []
-    for _ in range(150):
+    for _ in range(80):
         often = np.bincount(generator.integers(n_clients, size=n_clients), minlength=n_clients)
         repeats.append(values(of.summary, Calls(*(part * often for part in calls))))
     ratio = np.std(repeats, axis=0, ddof=1) / spread
-    # The error of a standard deviation of 150 draws is 6 %.
-    assert np.median(np.abs(ratio - 1.0)) < 0.08
+    # The error of a standard deviation of 80 draws is 8 %.
+    assert np.median(np.abs(ratio - 1.0)) < 0.1
     assert (np.abs(ratio - 1.0) < 0.3).all()
 
 
@@ -225,24 +225,12 @@ def test_an_uncalibrated_world_cannot_be_replayed() -> None:
 
 @pytest.mark.slow
 def test_known_parameters_are_found_again() -> None:
-    """A campaign drawn with coins from known parameters, other stand-ins than those of the fit.
-
-    Background and policy are given, as the errors of a fit suppose: they hold for the search alone.
-    """
+    """A campaign drawn with coins and other stand-ins; background and policy are estimated too."""
     known = problem(bank(), load(), load_map(), seed=1)
     theta = at(calendar=2.9, other_contact=-2.0, background_lift=0.95, **TRUTH)
     config, other = apply(known.cast.config, known.vector(theta)), cast(bank(), load_map(), 41_188, seed=2)
     n_calls, sold = drawn(other, known.past, config, natural(theta), seed=1)
-    campaign = known.campaign._replace(n_calls=n_calls, sold=sold)
-    calls, effects = observed(campaign), known.direct.weekday_effects
-    one = summary(campaign, calls, known.past.background, effects)
-    spread = covariance(one, calls, campaign.weight)
-    fitted = np.flatnonzero([statistic.fitted for statistic in one.statistics])
-    again = known._replace(
-        summary=one,
-        past=known.past._replace(reached=calls.trials.sum(axis=1)),
-        goal=goal(values(one, calls), spread, fitted),
-    )
+    again = problem(bank(), known.campaign._replace(n_calls=n_calls, sold=sold), load_map(), seed=1)
     found = fit(again.simulate, again.goal, MIDDLES)
     misses = (found.theta - theta) / np.sqrt(np.diag(found.covariance))
     assert found.converged

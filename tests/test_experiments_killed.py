@@ -49,7 +49,7 @@ def test_a_killed_process_leaves_whole_parts_and_the_next_one_goes_on(tmp_path: 
     before = bytes_of(tmp_path / "killed")
     assert "manifest.json" not in before and "decisions/part-00000.parquet" in before
     resumed, whole = (summary(started(tmp_path / name, 12_000, 12)) for name in ("killed", "whole"))
-    assert resumed["digest"] == whole["digest"] and whole["parts"] == 3
+    assert resumed["digest"] == whole["digest"] and whole["parts"] > 2
     after = bytes_of(tmp_path / "killed")
     assert after == bytes_of(tmp_path / "whole")
     kept = [name for name in before if not Path(name).name.startswith(".")]

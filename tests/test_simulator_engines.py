@@ -66,8 +66,10 @@ def seasoned() -> WorldState:
 
 
 def later(days: int) -> WorldState:
-    state = seasoned()
-    return state._replace(day=state.day + days)
+    """So many days later, with any contacts: some more on a channel than a bank would plan."""
+    state, draw = seasoned(), np.random.default_rng(days)
+    masks = draw.integers(0, 2**64, (3, *state.contacts.shape), dtype=np.uint64)
+    return state._replace(day=state.day + days, contacts=masks[0] & masks[1] & masks[2])
 
 
 NUMBA = engine_of("numba", "test")

@@ -160,7 +160,7 @@ def test_the_shipped_world_meets_its_targets() -> None:
 
 def test_the_command_writes_a_page_that_asks_for_nothing(tmp_path: Path) -> None:
     out = tmp_path / "report" / "world.html"
-    asked = f"report --world organic-only --members 1 --customers 800 --days 14 --out {out} --json"
+    asked = f"report --world organic-only --members 1 --customers 400 --days 7 --out {out} --json"
     done = CliRunner().invoke(app, asked.split())
     assert done.exit_code == 0, done.output
     page, found = out.read_text(encoding="utf-8"), msgspec.json.decode(done.stdout.splitlines()[-1])

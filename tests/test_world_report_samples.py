@@ -139,7 +139,7 @@ def test_too_few_customers_are_refused() -> None:
 def test_the_self_test_has_power_and_takes_a_log(tmp_path: Path) -> None:
     world, place = bank(), tmp_path / "weeks.parquet"
     write_weeks(sample(SampleWork(world, Phase(customers=800, days=21, seed=9), 0), silent), place)
-    found = compare_samples(world, Phase(customers=1_600, days=28, seed=2), place, SerialExecutor(), silent)
+    found = compare_samples(world, Phase(customers=1_200, days=28, seed=2), place, SerialExecutor(), silent)
     assert found.has_power and found.real is not None and found.passes
     assert [one.expected for one in found.self_tests] == ["same", "different", "", ""]
 
@@ -163,17 +163,17 @@ def test_policies_are_ranked_in_every_member() -> None:
     world = small_world(population={"branch_customers": 100})
     generous = {"response.lift.coupon": 3.0, "response.lift.membership": 3.0}
     world = World(structs.replace(world.config, ensemble=({"response.lift.coupon": 0.0}, generous)))
-    phase = Phase(customers=100, days=12, seed=4, settle_days=14)
+    phase = Phase(customers=100, days=8, seed=4, settle_days=7)
     heard: list[int] = []
-    found = rank(world, 5, phase, SerialExecutor(), heard.append)
+    found = rank(world, 2, phase, SerialExecutor(), heard.append)
     one = found.ensemble
-    assert one.members == (OWN, "member 1", "member 2") and len(found.assumptions.members) == 6
-    assert sum(heard) == n_rollouts(world, 5)
+    assert one.members == (OWN, "member 1", "member 2") and len(found.assumptions.members) == 3
+    assert sum(heard) == n_rollouts(world, 2)
     control = next(row for row in one.policies if row.name == CONTROL)
     assert control.low == control.high and control.contacts == 0.0  # common noise, and no contact to lift
     assert len(one.taus) == 3 and np.array(one.agreement).shape == (3, 3)
     assert [row.mean_rank for row in one.policies] == sorted(row.mean_rank for row in one.policies)
-    assert found == rank(world, 5, phase, SerialExecutor(), silent)
+    assert found == rank(world, 2, phase, SerialExecutor(), silent)
 
 
 def test_a_world_without_an_ensemble_is_ranked_over_seeds() -> None:

@@ -14,7 +14,7 @@ from experiments.world_report.mechanisms import Curves
 from experiments.world_report.ranking import WANTED_TAU, Ranking
 from experiments.world_report.samples import Samples
 from experiments.world_report.targets import Targets
-from experiments.world_report.two_samples import WANTED_AUC
+from experiments.world_report.two_samples import LEVEL, WANTED_AUC
 
 # Okabe and Ito (2008): told apart with any colour vision.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a51a3", "#8c6d31")
@@ -75,7 +75,7 @@ def two_sample(found: Samples) -> Chart:
         "Can a classifier tell them apart?",
         f"Areas under the curve: {told}.",
         "0.5: it cannot; the dashed line is the largest area wanted. Orange: the difference is more than "
-        "chance (exact p-values of both classifiers together, below 5 %).",
+        f"chance (exact p-values of both classifiers together, at most {LEVEL:g}).",
         svg("samples", draw, 1.2 + 0.5 * len(every)),
     )
 

@@ -95,7 +95,7 @@ class Ranking(Struct, frozen=True, kw_only=True):
     @property
     def passes(self) -> bool:
         """Tell whether every member's ranking agrees with the mean ranking."""
-        return min(self.taus) >= WANTED_TAU
+        return all(tau >= WANTED_TAU for tau in self.taus)
 
 
 class Rankings(Struct, frozen=True, kw_only=True):

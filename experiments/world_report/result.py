@@ -80,10 +80,11 @@ def _of_targets(found: Targets) -> Section:
 
 
 def _of_samples(found: Samples) -> Section:
+    failed = [one.name for one in found.self_tests if not one.as_expected]
     power = (
-        "The test tells a world with other habits from this one, and does not tell this one from itself."
-        if found.has_power
-        else "The self-test failed: do not read anything into the comparison."
+        f"The self-test failed ({'; '.join(failed)}): read nothing into the comparison."
+        if failed
+        else "The test tells a world with other habits from this one, and does not tell this one from itself."
     )
     if found.real is None:
         sentence = f"{power} No log of a bank was given (--data), so realism itself is untested."

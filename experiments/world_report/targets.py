@@ -14,6 +14,7 @@ from nba.arrays import FloatArray
 from nba.errors import require
 from simulator.calibrate.columns import DATA, load_map
 from simulator.calibrate.ensemble import HISTORY, apply
+from simulator.calibrate.level import LEVEL
 from simulator.calibrate.parameters import PARAMETERS, Vector
 from simulator.calibrate.run import Problem, replayed
 from simulator.calibrate.table import load
@@ -93,7 +94,7 @@ def compare_targets(world: World, campaign: Path | None, columns: Path | None, r
         told.append(of.simulate(_theta(world.config, member)))
         report(1)
     found = _targets(of, own, np.array(told or [own]), place.name, len(told))
-    return structs.replace(found, edited=_edited(world.config, of.vector(theta)))
+    return structs.replace(found, edited=_edited(world.config, of.vector(theta), maps.product))
 
 
 def _theta(config: WorldConfig, member: Vector) -> FloatArray:
@@ -109,7 +110,7 @@ def _as_it_stands(config: WorldConfig, theta: FloatArray, product: str) -> Float
     """(Q,) parameters with what the world's file says now, should somebody have changed it since."""
     answer = config.response
     now = {
-        "lift": answer.lift[config.catalogue.level("product", product)],
+        "lift": answer.lift[config.catalogue.level("product", product)] / _level(config),
         "long_fatigue": answer.long_fatigue,
         "short_fatigue": answer.short_fatigue,
         "responsiveness_sd": config.population.responsiveness_sd,
@@ -122,9 +123,15 @@ def _as_it_stands(config: WorldConfig, theta: FloatArray, product: str) -> Float
     )
 
 
-def _edited(config: WorldConfig, vector: Vector) -> tuple[str, ...]:
+def _level(config: WorldConfig) -> float:
+    """What the calibration has multiplied the campaign's lift by for this world's customers."""
+    return float(config.calibration.get(LEVEL, 1.0))
+
+
+def _edited(config: WorldConfig, vector: Vector, product: str) -> tuple[str, ...]:
     """Fields that are not as the calibration has left them."""
-    changed = apply(config, vector)
+    path = f"response.lift.{product}"
+    changed = apply(config, vector | {path: _level(config) * float(np.asarray(vector[path]))})
     return tuple(
         path
         for path in vector

@@ -19,7 +19,7 @@ from experiments.world_report.weeks import Weeks, is_given, one_week_each
 from nba.arrays import FloatArray, IntArray
 from nba.errors import require
 
-LEVEL = 0.05
+LEVEL = 0.01  # of a page with several tests that should not cry wolf
 WANTED_AUC = 0.60  # methods F4
 PERMUTATIONS = 1999
 _FEWEST = 200  # rows per sample
@@ -186,6 +186,11 @@ def _telling(names: tuple[str, ...], one: FloatArray, other: FloatArray) -> tupl
     alone = [auc(np.concatenate([one[:, at], other[:, at]]), labels) for at in range(len(names))]
     most = np.argsort(-np.abs(np.array(alone) - 0.5), kind="stable")[:_TELLING].tolist()
     return tuple(
-        Telling(name=names[at], first=one[:, at].mean(), second=other[:, at].mean(), auc=alone[at])
+        Telling(
+            name=names[at],
+            first=float(one[:, at].mean()),
+            second=float(other[:, at].mean()),
+            auc=alone[at],
+        )
         for at in most
     )

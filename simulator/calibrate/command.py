@@ -14,6 +14,7 @@ from simulator.calibrate.borrowed import Borrowed, borrowed, borrowed_vector
 from simulator.calibrate.checkpoint import Checkpoint
 from simulator.calibrate.columns import ColumnMap, load_map
 from simulator.calibrate.fit import fit
+from simulator.calibrate.level import LEVEL, levelled
 from simulator.calibrate.parameters import MIDDLES
 from simulator.calibrate.result import Result, provenance, result
 from simulator.calibrate.run import digest, ensemble, member_vectors, problem, simulation_noise
@@ -57,8 +58,12 @@ def carry_out(order: Order, told: Callable[[str], None]) -> tuple[Result, Borrow
     drawn = ensemble(of, found, order.members, order.seed, simulate)
     judged = result(of, found, drawn, simulation_noise(of, world, found.theta, order.seed))
     best = of.vector(found.theta) | borrowed_vector(lent, of.cast, np.zeros(3))
-    table = provenance(of, judged, lent, order.data.name, name, order.seed)
-    members = member_vectors(of, drawn, lent, order.seed)
+    rate = float(of.goal.target[0])  # sales at contact 1
+    best, factor = levelled(world.config, best, columns, rate)
+    table = provenance(of, judged, lent, order.data.name, name, order.seed) | {LEVEL: factor}
+    members = [
+        levelled(world.config, one, columns, rate)[0] for one in member_vectors(of, drawn, lent, order.seed)
+    ]
     write_world(order.out, with_numbers(world_text(order.world), world.config, best, table, members))
     kept.remove()
     return judged, lent
