@@ -228,7 +228,7 @@ def test_every_credited_conversion_is_taught_once() -> None:
     credited = run.outcomes.product[run.outcomes.decision >= 0]
     taught = (posterior.conversions - prior.conversions).sum(axis=0)
     np.testing.assert_allclose(taught, np.bincount(credited, minlength=2))
-    assert credited.size > 100
+    assert credited.size > 80
 
 
 # What is learnt.

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 TEXT = (resources.files("simulator") / "worlds" / "retail-bank.toml").read_text()
 SOURCE = re.compile(
-    r"assumed|\[(UCI|HeartSteps|CompleteJourney|GerberGreen|domain)\]|methods|Duolingo|business forecast"
+    r"assumed|nba calibrate|\[(UCI|HeartSteps|CompleteJourney|GerberGreen|domain)\]|methods|Duolingo"
+    r"|business forecast"
 )
 STRUCTURE = {"name", "start", "off", "calibration", "ensemble"}  # say what they are
 
