@@ -56,7 +56,8 @@ try:
     ray.init(address=cluster.address, log_to_driver=False)
     nodes = sum(one["Alive"] for one in ray.nodes())
     used = len(set(RayExecutor().map(node, [1, 2, 3, 4])))
-    phase, bank = Phase(customers=120, days=12, seed=5, publish_every_days=4), load_world("retail-bank").config
+    phase = Phase(customers=120, days=12, seed=5, publish_every_days=4)
+    bank = load_world("retail-bank").config
     # A block holds whole branches: small ones, so that there are several.
     world = World(structs.replace(bank, population=structs.replace(bank.population, branch_customers=25)))
     snapshot = Snapshot.start(load_experiment("demo").spec("thompson").strategy(world, 1))
