@@ -60,7 +60,8 @@ def engine_of(name: EngineName, source: str) -> Engine:
         return NUMPY
     try:
         from simulator.kernels import NUMBA
-    except ImportError:
-        require(name == "auto", source, "engine", "numba is not installed; use numpy or auto")
+    except (ImportError, RuntimeError) as error:  # not installed, or nowhere to keep what it compiles
+        rule = f"numba cannot be used here ({error}); use numpy or auto"
+        require(name == "auto", source, "engine", rule)
         return NUMPY
     return NUMBA

@@ -28,7 +28,7 @@ class LifeCycleLaw(NamedTuple):
     """Log-odds of leaving each stage (8) for each other (8), against staying."""
 
     intercept: FloatArray  # (8, 8)
-    slopes: FloatArray  # (8, 8, _N_COVARIATES)
+    slopes: FloatArray  # (_N_COVARIATES, 8, 8)
     limit: float
     bound: FloatArray  # (8,) most likely that a customer of the stage moves on a day
     onboarding_days: int
@@ -38,11 +38,11 @@ class LifeCycleLaw(NamedTuple):
     def of(config: WorldConfig) -> LifeCycleLaw:
         """Read a configuration."""
         life, n = config.life_cycle, len(STAGES)
-        intercept, slopes = np.full((n, n), _NEVER), np.zeros((n, n, _N_COVARIATES))
+        intercept, slopes = np.full((n, n), _NEVER), np.zeros((_N_COVARIATES, n, n))
         for move in life.transitions:
             way = STAGES.index(move.source), STAGES.index(move.to)
             intercept[way] = move.intercept
-            slopes[way] = (
+            slopes[:, *way] = (
                 move.tenure,
                 move.engagement,
                 move.conversion,
@@ -65,9 +65,9 @@ def moved(
     """(n,) stage of customers `rows` after today, each moved by its uniform."""
     source = state.stage[rows]
     index = np.zeros((rows.size, len(STAGES)))
-    for number, column in enumerate(_covariates(state, rows, memory)):
+    for slopes, column in zip(law.slopes, _covariates(state, rows, memory), strict=True):
         # Not a matrix product: its bits would depend on how many customers are asked together.
-        index += law.slopes[source, :, number] * column[:, None]
+        index += slopes.take(source, axis=0) * column[:, None]
     odds = np.exp(law.intercept[source] + np.clip(index, -law.limit, law.limit))
     cumulative = np.cumsum(odds, axis=1) / (1.0 + odds.sum(axis=1, keepdims=True))
     target = (cumulative <= uniforms[:, None]).sum(axis=1)

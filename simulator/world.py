@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from msgspec import Struct
@@ -18,7 +18,7 @@ from simulator.capacity import HORIZON
 from simulator.config import LAST_DAY, WorldConfig
 from simulator.contacts import contacted, respond
 from simulator.day import passed, with_ceilings
-from simulator.engine import engine_of
+from simulator.engine import EngineName, engine_of
 from simulator.files import load_toml
 from simulator.laws import Laws
 from simulator.memory import remembered
@@ -28,20 +28,19 @@ from simulator.screen import Bounds
 from simulator.state import Conversions, Responses, WorldState, first_state
 from simulator.today import Today, today
 
-Engine = Literal["auto", "numpy", "numba"]
-ENGINES: tuple[str, ...] = get_args(Engine)
+ENGINES: tuple[str, ...] = get_args(EngineName)
 _DAYS_KEPT = 256  # days whose calendar a world remembers
 
 
 class World(Struct, frozen=True, dict=True):
     """A world that customers can be drawn from.
 
-    `engine` says who runs the pass over all customers of a day: numpy, numba, or auto for numba where it is
-    installed. The answers are the same, bit for bit.
+    `engine` says who runs the inner loops of a day: numpy, numba, or auto for numba where it is installed.
+    The answers are the same, bit for bit.
     """
 
     config: WorldConfig
-    engine: Engine = "auto"
+    engine: EngineName = "auto"
 
     def __post_init__(self) -> None:
         """Check the engine."""
@@ -74,7 +73,7 @@ class World(Struct, frozen=True, dict=True):
 
     def due(self, state: WorldState) -> IntArray:
         """(B,) rows of the customers that come up for a decision today."""
-        up = (state.day + state.people.phase.astype(np.int64)) % self.config.decide_every_days == 0
+        up = state.people.phase == -state.day % self.config.decide_every_days
         if self.config.decide_on_events:
             up |= (state.event_day == state.day) & self.laws.behaviour.decides[state.event]
         return np.flatnonzero(up)

@@ -184,7 +184,7 @@ def test_who_has_no_numba_gets_numpy_and_is_told_so_if_they_asked(monkeypatch: p
     assert engine_of("auto", "world") is NUMBA and engine_of("numpy", "world") is NUMPY
     monkeypatch.setitem(sys.modules, "simulator.kernels", None)
     assert engine_of("auto", "world") is NUMPY
-    with pytest.raises(InvalidConfig, match="retail-bank: engine: numba is not installed"):
+    with pytest.raises(InvalidConfig, match="retail-bank: engine: numba cannot be used here"):
         _ = World(bank().config, "numba").laws
 
 
