@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.report_series import evaluation_series, net_value, regret_share
-from experiments.report_svg import GREY, svg
+from experiments.report_svg import COLOURS, GREY, legend, name_rows, svg
 from experiments.results import ExperimentResult, StrategyResult
 from experiments.spec import CONTROL
 from nba.arrays import FloatArray
 
-# Okabe and Ito (2008): told apart with any colour vision; grey is kept for the control.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a51a3", "#8c6d31")
 _MOST_LEVELS = 8
 
 
@@ -26,6 +25,14 @@ class Chart(NamedTuple):
     alt: str  # what somebody who does not see it should know
     caption: str
     svg: str
+
+    def figure(self, below: str = "") -> str:
+        """The HTML of the figure; `below` is HTML that belongs to it."""
+        labelled = self.svg.replace("<svg", f'<svg role="img" aria-label="{escape(self.alt)}"', 1)
+        return (
+            f'<figure id="{self.key}"><h3>{escape(self.title)}</h3>{labelled}'
+            f"<figcaption>{escape(self.caption)}</figcaption>{below}</figure>"
+        )
 
 
 def charts(result: ExperimentResult) -> list[Chart]:
@@ -44,7 +51,7 @@ def charts(result: ExperimentResult) -> list[Chart]:
 def colours_of(result: ExperimentResult) -> dict[str, str]:
     """Each strategy's colour, by its place in the experiment, whoever wins."""
     names = [spec.name for spec in result.experiment.strategies if spec.name != CONTROL]
-    colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
     return colours | {CONTROL: GREY}
 
 
@@ -64,7 +71,7 @@ def _incremental(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
             spot = (row.incremental_value, place)
             axes.annotate(label, spot, (0, 8), textcoords="offset points", ha="center", fontsize=8.5)
         axes.axvline(0, color=GREY, linewidth=1)
-        _name_rows(axes, [row.strategy for row in rows])
+        name_rows(axes, [row.strategy for row in rows])
         axes.set_xlabel("value above no contact, per customer")
         axes.margins(x=0.1)
 
@@ -137,7 +144,7 @@ def _contacts(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
         axes.set_xlabel("contacts per customer")
         axes.set_ylabel("value above no contact")
         axes.margins(0.12)
-        _legend(axes, len(rows))
+        legend(axes, len(rows))
 
     told = [
         f"{row.strategy} {row.contacts_per_customer:.2f} for {row.incremental_value:+.2f}" for row in rows
@@ -160,7 +167,7 @@ def _harm(result: ExperimentResult, colours: Mapping[str, str]) -> Chart:
             label = f"{100 * row.opt_out_rate:.1f}"
             spot = (100 * row.opt_out_rate, place)
             axes.annotate(label, spot, (4, 0), textcoords="offset points", va="center", fontsize=8.5)
-        _name_rows(axes, [row.strategy for row in rows])
+        name_rows(axes, [row.strategy for row in rows])
         axes.set_xlabel("opt-outs per 100 customers")
         axes.margins(x=0.1)
 
@@ -187,16 +194,16 @@ def _mix(result: ExperimentResult, factor: str, of: str) -> Chart:
     def draw(axes: Any) -> None:
         left = np.zeros(len(mixes))
         for number, (level, widths) in enumerate(shares.items()):
-            colour = GREY if level in (CONTROL, "other") else _COLOURS[number % len(_COLOURS)]
+            colour = GREY if level in (CONTROL, "other") else COLOURS[number % len(COLOURS)]
             axes.barh(
                 np.arange(len(mixes)), 100 * widths, left=100 * left, height=0.62, color=colour, label=level
             )
             left = left + widths
-        _name_rows(axes, list(mixes))
+        name_rows(axes, list(mixes))
         axes.set_xlim(0, 100)
         axes.set_xlabel(f"% of {of}")
         axes.grid(False, axis="y")
-        _legend(axes, len(shares))
+        legend(axes, len(shares))
 
     told = []
     for name, mix in mixes.items():
@@ -227,25 +234,8 @@ def _lines(axes: Any, lines: Mapping[str, FloatArray], colours: Mapping[str, str
         axes.plot(np.arange(1, values.size + 1), values, color=colours[name], label=name)
     axes.set_xlabel("day")
     axes.set_ylabel(label)
-    _legend(axes, len(lines))
+    legend(axes, len(lines))
 
 
 def _ends(lines: Mapping[str, FloatArray], form: str) -> str:
     return "; ".join(f"{name} {form.format(values[-1])}" for name, values in lines.items())
-
-
-def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(False, axis="y")
-
-
-def _legend(axes: Any, n_entries: int) -> None:
-    axes.figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(3, n_entries),
-        fontsize=8.5,
-        handlelength=1.2,
-        columnspacing=1.2,
-    )

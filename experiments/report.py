@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from experiments.plots import Chart, charts, colours_of
+from experiments.plots import charts, colours_of
 from experiments.report_columns import COLUMNS
 from experiments.report_markdown import markdown_html
 from experiments.results import ExperimentResult
@@ -31,7 +31,7 @@ def report_html(result: ExperimentResult) -> str:
         verdict=markdown_html(_sentences(result.verdict)),
         leaderboard=_leaderboard(result),
         columns=_meanings(),
-        charts="\n".join(_figure(chart) for chart in charts(result)),
+        charts="\n".join(chart.figure() for chart in charts(result)),
         settings=_settings(result),
     )
 
@@ -60,14 +60,6 @@ def _leaderboard(result: ExperimentResult) -> str:
 def _meanings() -> str:
     return (
         "<dl>" + "".join(f"<dt>{one.heading}</dt><dd>{escape(one.meaning)}</dd>" for one in COLUMNS) + "</dl>"
-    )
-
-
-def _figure(chart: Chart) -> str:
-    labelled = chart.svg.replace("<svg", f'<svg role="img" aria-label="{escape(chart.alt)}"', 1)
-    return (
-        f'<figure id="{chart.key}"><h3>{escape(chart.title)}</h3>{labelled}'
-        f"<figcaption>{escape(chart.caption)}</figcaption></figure>"
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 from typing import Any
 
+# Okabe and Ito (2008): told apart with any colour vision.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a51a3", "#8c6d31")
 GREY, _INK, _LINE = "#8b8f97", "#2b2f36", "#dfe2e7"
 _WIDTH = 4.7  # inches; narrow, so that text stays readable when a phone scales the chart down
 _STYLE: Any = {
@@ -48,6 +50,25 @@ def svg(key: str, draw: Draw, height: float = 3.3) -> str:
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return _inlined(text.getvalue(), key)
+
+
+def name_rows(axes: Any, names: Sequence[str]) -> None:
+    """One row of a chart for each name, the first on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+
+
+def legend(axes: Any, n_entries: int) -> None:
+    """A legend below the chart, outside of it."""
+    axes.figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(3, n_entries),
+        fontsize=8.5,
+        handlelength=1.2,
+        columnspacing=1.2,
+    )
 
 
 def _inlined(svg: str, key: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.plots import Chart
-from experiments.report_svg import GREY, svg
+from experiments.report_svg import COLOURS, GREY, legend, name_rows, svg
 from experiments.world_report.check import Check
 from experiments.world_report.mechanisms import Curves
 from experiments.world_report.ranking import WANTED_TAU, Ranking
@@ -16,9 +16,7 @@ from experiments.world_report.samples import Samples
 from experiments.world_report.targets import Targets
 from experiments.world_report.two_samples import LEVEL, WANTED_AUC
 
-# Okabe and Ito (2008): told apart with any colour vision.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a51a3", "#8c6d31")
-_GOOD, _BAD = _COLOURS[0], _COLOURS[1]
+_GOOD, _BAD = COLOURS[0], COLOURS[1]
 _SMALL = 7.5  # points
 _MOST_CELLS = 14  # members whose cells carry a number
 
@@ -38,8 +36,8 @@ def forest(found: Targets) -> Chart:
             axes.plot([scaled(row.low, at), scaled(row.high, at)], [at, at], color=colour, linewidth=1.4)
             face = colour if row.fitted else "white"
             axes.plot([scaled(row.median, at)], [at], "o", color=colour, markersize=4, markerfacecolor=face)
-        _name_rows(axes, [row.name for row in rows])
-        axes.set_xlabel("simulated less data, in standard errors of the data")
+        name_rows(axes, [row.name for row in rows])
+        axes.set_xlabel("simulated minus data, in its standard errors")
 
     off = [row.name for row in rows if not row.inside]
     return Chart(
@@ -64,10 +62,10 @@ def two_sample(found: Samples) -> Chart:
             for verdict, mark in zip(one.verdicts, "os", strict=True):
                 label = verdict.classifier if at == 0 else None
                 axes.plot([verdict.auc], [at], mark, color=colour, markersize=6, label=label)
-        _name_rows(axes, [_wrapped(one.name) for one in every])
+        name_rows(axes, [_wrapped(one.name) for one in every])
         axes.set_xlabel("area under the curve on held-out rows")
         axes.margins(x=0.15)
-        _legend(axes, 2)
+        legend(axes, 2)
 
     told = "; ".join(f"{one.name} {one.auc:.3f} (p {one.p:.3f})" for one in every)
     return Chart(
@@ -91,7 +89,7 @@ def conservation(checks: Sequence[Check]) -> Chart:
             axes.annotate(label, spot, (4, 0), textcoords="offset points", va="center", fontsize=_SMALL)
         axes.set_xscale("log")
         axes.margins(x=0.25)
-        _name_rows(axes, [one.name for one in checks])
+        name_rows(axes, [one.name for one in checks])
         axes.set_xlabel("cases looked at; violations of them beside the bar")
 
     broken = [one.name for one in checks if one.violations]
@@ -110,9 +108,9 @@ def values_of(found: Ranking, key: str) -> Chart:
 
     def draw(axes: Any) -> None:
         for at, row in enumerate(rows):
-            axes.plot([row.low, row.high], [at, at], color=_COLOURS[0], linewidth=3, alpha=0.45)
-            axes.plot([row.value], [at], "o", color=_COLOURS[0], markersize=5)
-        _name_rows(axes, [row.name for row in rows])
+            axes.plot([row.low, row.high], [at, at], color=COLOURS[0], linewidth=3, alpha=0.45)
+            axes.plot([row.value], [at], "o", color=COLOURS[0], markersize=5)
+        name_rows(axes, [row.name for row in rows])
         axes.set_xlabel("net value per customer")
 
     told = "; ".join(f"{row.name} {row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in rows)
@@ -158,7 +156,7 @@ def curves(one: Curves) -> Chart:
     def draw(axes: Any) -> None:
         width = 0.8 / max(len(one.lines), 1)
         for number, (name, line) in enumerate(one.lines.items()):
-            colour = _COLOURS[number % len(_COLOURS)]
+            colour = COLOURS[number % len(COLOURS)]
             if one.bars:
                 axes.bar(np.arange(n) + (number + 0.5) * width - 0.4, line, width, color=colour, label=name)
             else:
@@ -168,7 +166,7 @@ def curves(one: Curves) -> Chart:
             axes.grid(False, axis="x")
         axes.set_xlabel(one.x_label)
         axes.set_ylabel(one.y_label)
-        _legend(axes, len(one.lines))
+        legend(axes, len(one.lines))
 
     ends = "; ".join(f"{name} {line[0]:.3g} to {line[-1]:.3g}" for name, line in one.lines.items())
     height = 3.0 + 0.2 * -(-len(one.lines) // 3)
@@ -183,20 +181,3 @@ def _wrapped(name: str) -> str:
     while first < len(words) and len(" ".join(words[: first + 1])) <= half + 3:
         first += 1
     return " ".join(words[:first]) + "\n" + " ".join(words[first:]) if len(name) > 24 else name
-
-
-def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names, fontsize=_SMALL)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(False, axis="y")
-
-
-def _legend(axes: Any, n_entries: int) -> None:
-    axes.figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(3, n_entries),
-        fontsize=8.5,
-        handlelength=1.2,
-        columnspacing=1.2,
-    )

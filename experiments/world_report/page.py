@@ -8,7 +8,6 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from experiments.plots import Chart
 from experiments.world_report import charts
 from experiments.world_report.ranking import Ranking
 from experiments.world_report.result import Section, WorldReport
@@ -32,7 +31,7 @@ def page_html(found: WorldReport) -> str:
             [[one.name, f"{one.value:.3g}", one.unit, "simulated, assumed"] for one in found.figures],
         ),
         samples=_samples(found),
-        conservation=_figure(charts.conservation(found.checks)),
+        conservation=charts.conservation(found.checks).figure(),
         checks=_table(
             ["check", "what must hold", "cases", "violations", "found"],
             [
@@ -42,7 +41,7 @@ def page_html(found: WorldReport) -> str:
         ),
         rankings="".join(_ranking(one, key) for key, one in rankings),
         mechanisms="\n".join(
-            _figure(charts.curves(one), _told(found.sources, one.fields)) for one in found.curves
+            charts.curves(one).figure(_told(found.sources, one.fields)) for one in found.curves
         ),
         kinds=escape(_kinds(found.sources)),
         sources=_table(
@@ -93,14 +92,14 @@ def _targets(found: WorldReport) -> str:
     odd = [not one.inside for one in found.targets.rows]
     edited = ", ".join(found.targets.edited)
     changed = f"<p>Changed by hand since the calibration: {escape(edited)}.</p>" if edited else ""
-    return changed + _figure(charts.forest(found.targets)) + _table(head, rows, odd)
+    return changed + charts.forest(found.targets).figure() + _table(head, rows, odd)
 
 
 def _samples(found: WorldReport) -> str:
     every = [*([found.samples.real] if found.samples.real else []), *found.samples.self_tests]
     rows = [_comparison(one) for one in every]
     head = ["samples", "rows each", "area", "p", "told apart", "as expected", "what tells most"]
-    return _figure(charts.two_sample(found.samples)) + _table(head, rows)
+    return charts.two_sample(found.samples).figure() + _table(head, rows)
 
 
 def _comparison(one: Comparison) -> list[str]:
@@ -138,8 +137,8 @@ def _ranking(found: Ranking, key: str) -> str:
     ]
     named = _table(["pair", "holds in", "clearly so / clearly not", "reading"], flips)
     return (
-        f"<h3>Over {escape(found.over)}</h3><div class='charts'>{_figure(charts.values_of(found, key))}"
-        f"{_figure(charts.agreement_of(found, key))}</div>{_table(head, rows)}"
+        f"<h3>Over {escape(found.over)}</h3><div class='charts'>{charts.values_of(found, key).figure()}"
+        f"{charts.agreement_of(found, key).figure()}</div>{_table(head, rows)}"
         f"<p class='soft'>Kendall's tau with the mean ranking: {escape(taus)}. With other customers in the "
         f"same world it is {found.noise_tau:.2f}: what is lost there is noise of the customers drawn.</p>"
         + (named if flips else "<p>No pair of policies changes places.</p>")
@@ -160,14 +159,6 @@ def _told(sources: Sequence[Source], fields: Iterable[str]) -> str:
         kind = known[field].kind if field in known else "default"
         chips.append(f'<span class="source {kind.replace(" ", "-")}">{escape(field)}: {kind}</span>')
     return f"<p class='sources'>{' '.join(chips)}</p>"
-
-
-def _figure(chart: Chart, below: str = "") -> str:
-    labelled = chart.svg.replace("<svg", f'<svg role="img" aria-label="{escape(chart.alt)}"', 1)
-    return (
-        f'<figure id="{chart.key}"><h3>{escape(chart.title)}</h3>{labelled}'
-        f"<figcaption>{escape(chart.caption)}</figcaption>{below}</figure>"
-    )
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], odd: Sequence[bool] = ()) -> str:
