@@ -29,6 +29,7 @@ from nba import randomness
 from nba.arrays import IntArray
 from nba.randomness import Purpose, keyed_uniforms
 from nba.snapshot import Snapshot
+from simulator import engine
 from simulator.state import WorldState
 from simulator.world import World, load_world
 
@@ -60,9 +61,9 @@ def measure(quick: bool) -> dict[str, float]:
         state, asked = settled(fused, ids, share)
         contacts = plan(plain, ids, asked, range(_SETTLED_DAYS, _SETTLED_DAYS + days))
         after, figures[f"contacted_share{at}"] = live(plain, state, contacts)
-        for world, engine in ((plain, ""), (fused, "_numba")):
+        for world, name in ((plain, ""), (fused, "_numba")):
             seconds = cpu_seconds(partial(live, world, state, contacts), repeats)
-            figures[f"customer_days_per_second{engine}{at}"] = n * days / seconds
+            figures[f"customer_days_per_second{name}{at}"] = n * days / seconds
         if not at:
             figures["bytes_per_customer"] = after.n_bytes / n
             drawn = cpu_seconds(partial(replay, random_calls(plain, state, contacts)), repeats)
@@ -107,7 +108,7 @@ def random_calls(world: World, state: WorldState, contacts: Plan) -> list[Call]:
     """Every request for random numbers that the simulator makes in the days of a plan."""
     calls: list[Call] = []
 
-    def recording(function: Callable[..., object]) -> Callable[..., object]:
+    def recording(function: Callable[..., object]) -> Callable[..., Any]:
         def record(*arguments: Any) -> object:
             calls.append(Call(function, arguments))
             return function(*arguments)
@@ -120,7 +121,10 @@ def random_calls(world: World, state: WorldState, contacts: Plan) -> list[Call]:
             for module in [one for path, one in sys.modules.items() if path.startswith("simulator.")]:
                 if hasattr(module, name):
                     patches.enter_context(patch.object(module, name, stand_in))
-        live(world, state, contacts)
+        # An engine holds its own reference, and a world its engine: both are made anew.
+        recorded = engine.NUMPY._replace(words=recording(randomness.keyed_words))
+        patches.enter_context(patch.object(engine, "NUMPY", recorded))
+        live(World(world.config, "numpy"), state, contacts)
     return calls
 
 
