@@ -9,7 +9,7 @@ import numpy as np
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.randomness import Purpose, words_to_uniforms
 from simulator.config import EVENTS, TIMING_TYPES, EventKind, WorldConfig
-from simulator.hazards import ACQUISITION, HazardLaw, organic_hazards
+from simulator.hazards import ACQUISITION, HazardLaw, organic_hazards, product_mask
 from simulator.life_cycle import CHURNED, balance_trend
 from simulator.population import DIGITAL_LEVELS, Bytes
 from simulator.state import WorldState
@@ -53,16 +53,14 @@ class BehaviourLaw(NamedTuple):
         return BehaviourLaw(
             login=np.minimum(stage[:, None] * login, _MOST_LOGINS),
             rate=rate * np.exp(digital * index[:, None]),
-            owners=np.array([_mask(families == kind.owns) if kind else 0 for kind in known]),
+            owners=np.array(
+                [product_mask(families == kind.owns) if kind else 0 for kind in known], dtype=np.int64
+            ),
             bound=float((rate * np.exp(0.5 * np.abs(digital))).sum()),
             balance=np.array([kind.balance if kind else 0.0 for kind in known]),
             timing=np.array([TIMING_TYPES.index(kind.timing) if kind else 0 for kind in known]),
             decides=np.array([bool(kind and kind.decides) for kind in known]),
         )
-
-
-def _mask(products: BoolArray) -> int:
-    return sum(1 << int(one) for one in np.flatnonzero(products))
 
 
 class Happening(NamedTuple):

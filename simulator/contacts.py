@@ -13,7 +13,7 @@ from nba.randomness import Purpose
 from simulator.capacity import appoint, given_back, minutes_used
 from simulator.config import LONGEST_WAIT_DAYS
 from simulator.laws import Laws
-from simulator.memory import Booking, contacts_in_window, days_ahead
+from simulator.memory import Booking, across, contacts_in_window, days_ahead
 from simulator.observation import chosen_waits
 from simulator.response import Contacts, odds
 from simulator.screen import uniform
@@ -180,16 +180,8 @@ def _meeting(one: Chosen, among: IntArray, waits: IntArray, memory: Memory) -> C
         waits=waits,
         short=short,
         long=long,
-        other=_across(memory.fatigue)[among] - long,
+        other=across(memory.fatigue)[among] - long,
     )
-
-
-def _across(fatigue: FloatArray) -> FloatArray:
-    """(k,) sum of the long counters (k, C, 2); NumPy is slow on short axes."""
-    total = np.zeros(fatigue.shape[0])
-    for channel in range(fatigue.shape[1]):
-        total += fatigue[:, channel, 1]
-    return total
 
 
 def _rings(uniforms: FloatArray, hazard: FloatArray) -> BoolArray:

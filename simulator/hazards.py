@@ -61,8 +61,8 @@ class HazardLaw(NamedTuple):
             stage=_log(np.array(config.life_cycle.organic)),
             family=family.astype(np.int64),
             repeatable=config.catalogue.repeatable,
-            repeatable_mask=_mask(config.catalogue.repeatable),
-            entry_mask=_mask(np.isin(np.arange(len(config.families)), entry)),
+            repeatable_mask=product_mask(config.catalogue.repeatable),
+            entry_mask=product_mask(np.isin(np.arange(len(config.families)), entry)),
             boost=_boosts(config, family),
             boost_left=np.exp2(-days / config.behaviour.boost_half_life_days),
             recency_days=np.array(config.response.recency_days, dtype=np.int64),
@@ -77,7 +77,8 @@ OrganicLogs: TypeAlias = Callable[[HazardLaw, Today, WorldState, IntArray], Floa
 CeilingLogs: TypeAlias = Callable[[HazardLaw, WorldState, IntArray], FloatArray]
 
 
-def _mask(of_product: BoolArray) -> np.uint32:
+def product_mask(of_product: BoolArray) -> np.uint32:
+    """One bit for each product that is chosen (P,)."""
     return np.uint32(bits(of_product[None])[0])
 
 

@@ -10,7 +10,7 @@ from nba.arrays import FloatArray, IntArray
 from nba.fatigue import FatigueKernel
 from simulator.behaviour import BehaviourLaw
 from simulator.capacity import CapacityConfig
-from simulator.config import HISTORY_DAYS, WorldConfig
+from simulator.config import WorldConfig
 from simulator.engine import NUMPY, Engine
 from simulator.hazards import HazardLaw
 from simulator.life_cycle import LifeCycleLaw
@@ -43,7 +43,7 @@ class Laws(NamedTuple):
         config = switched(config)
         catalogue = config.catalogue
         platform = (
-            (catalogue.level("channel", one.channel), one.contacts, min(one.days, HISTORY_DAYS))
+            (catalogue.level("channel", one.channel), one.contacts, one.days)
             for one in config.response.platform_limits
         )
         return Laws(

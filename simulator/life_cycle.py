@@ -11,6 +11,7 @@ from nba.arrays import FloatArray, IntArray
 from nba.randomness import Purpose, keyed_uniforms
 from simulator.config import STAGES, WorldConfig
 from simulator.hazards import ACQUISITION
+from simulator.memory import across
 from simulator.population import Bytes
 from simulator.state import Days, Memory, WorldState
 
@@ -88,7 +89,7 @@ def _covariates(state: WorldState, rows: IntArray, memory: Memory) -> tuple[Floa
         np.minimum(since(state.joined) / 365.0, _MOST_YEARS),
         memory.engagement,
         _lately(since(state.bought_day)),
-        memory.fatigue[:, :, 1].sum(axis=1),
+        across(memory.fatigue),
         _lately(since(state.complaint)),
         balance_trend(state, rows, state.day),
         np.minimum(since(state.login) / 30.0, _MOST_MONTHS_ABSENT),

@@ -170,6 +170,14 @@ def _aged(offered: NDArray[np.uint8], elapsed: IntArray) -> NDArray[np.uint8]:
     return aged
 
 
+def across(fatigue: FloatArray) -> FloatArray:
+    """(B,) sum of the long counters of fatigue (B, C, 2) over channels; NumPy is slow on short axes."""
+    total = np.zeros(fatigue.shape[0])
+    for channel in range(fatigue.shape[1]):
+        total += fatigue[:, channel, 1]
+    return total
+
+
 def flat(pairs: NDArray[Any]) -> NDArray[Any]:
     """Short and long counters (B, C, 2) as one axis (B, 2C): NumPy is slow on short last axes."""
     return pairs.reshape(pairs.shape[0], 2 * pairs.shape[1])

@@ -15,6 +15,7 @@ from scipy.special import expit
 from nba.arrays import BoolArray, FloatArray, IntArray
 from simulator.config import WorldConfig
 from simulator.hazards import HazardLaw, affinity, pressure
+from simulator.life_cycle import CHURNED
 from simulator.population import DIGITAL_LEVELS, STEPS
 from simulator.state import WorldState
 from simulator.today import Today
@@ -145,13 +146,17 @@ def odds(
     one: Contacts,
     logs: Callable[[ContactLaw, HazardLaw, Today, WorldState, Contacts], Logs] = logs,
 ) -> Odds:
-    """The odds of contacts on the day they are made, as far as it is known today."""
+    """The odds of contacts on the day they are made, as far as it is known today.
+
+    Who has churned can be won back by a contact, but buys nothing because of one until then.
+    """
     found = logs(law, hazards, now, state, one)
+    is_here = state.stage[one.rows] != CHURNED
     return Odds(
         delivered=law.delivery[one.channels],
         seen=law.seen[one.channels],
         engaged=expit(found.engagement),
-        mass=np.exp(np.minimum(found.mass, _LARGEST_LOG_MASS)),
+        mass=is_here * np.exp(np.minimum(found.mass, _LARGEST_LOG_MASS)),
         opt_out=law.opt_out[one.channels] * np.exp(found.opt_out),
         complaint=law.complaint[one.channels] * np.exp(found.complaint),
     )

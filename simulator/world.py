@@ -21,7 +21,7 @@ from simulator.day import passed, with_ceilings
 from simulator.engine import EngineName, engine_of
 from simulator.files import load_toml
 from simulator.laws import Laws
-from simulator.memory import remembered
+from simulator.memory import across, remembered
 from simulator.population import draw_population
 from simulator.response import Contacts, Odds, odds
 from simulator.screen import Bounds
@@ -126,7 +126,7 @@ class World(Struct, frozen=True, dict=True):
             waits=self.waits(state, flat)[index, timings],
             short=memory.fatigue[index, channels, 0],
             long=long,
-            other=memory.fatigue[:, :, 1].sum(axis=1)[index] - long,
+            other=across(memory.fatigue)[index] - long,
         )
         return odds(self.laws.contact, self.laws.hazards, self.today(state), state, possible)
 

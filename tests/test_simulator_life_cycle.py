@@ -14,6 +14,7 @@ from simulator.config import EVENTS, STAGES, Transition
 from simulator.hazards import organic_hazards
 from simulator.life_cycle import moved
 from simulator.memory import remembered
+from simulator.oracle import expected_values
 from simulator.state import WorldState
 from simulator.world import World
 
@@ -177,7 +178,9 @@ def test_a_churned_customer_neither_buys_because_of_a_contact_nor_has_events() -
     for stage, buys in (("churned", False), ("mature", True)):
         state = clones(world, 3, 2_000, stage=STAGE[stage], owned=0)
         days = list(days_of(world, state, 6, action))
-        assert any(day.responses.due.max() >= 0 for day in days)
+        # The oracle knows it: nothing is expected, and no clock rings that would be thrown away.
+        assert any(day.responses.due.max() >= 0 for day in days) == buys
+        assert (expected_values(world, state, np.arange(1)).max() > 0) == buys
         assert (sum(day.sold.customers.size for day in days) > 0) == buys
         own = np.isin(days[-1].after.event, [EVENTS.index("complaint"), 0])
         assert (days[-1].after.stage == STAGE[stage]).all() and own.all() != buys

@@ -14,6 +14,7 @@ from small import bank, small_world
 from nba.arrays import FloatArray, IntArray
 from simulator.config import N_RECEPTIVITY, N_WEALTH_TIERS, N_WEEK_CLASSES, STAGES
 from simulator.hazards import HazardLaw, affinity
+from simulator.observation import columns
 from simulator.population import DIGITAL_LEVELS, STEPS, FirstDay, Population, draw_population
 
 N = 60_000
@@ -248,3 +249,19 @@ def test_a_bank_of_the_young_or_of_the_old_alone_can_be_drawn(share: float) -> N
 def test_structs_are_frozen() -> None:
     changed = structs.replace(bank().config.population, share_60_plus=0.5)
     assert bank().config.population.share_60_plus == 0.30 and changed.share_60_plus == 0.5
+
+
+def test_branch_and_manager_follow_from_the_number_and_the_wealth() -> None:
+    """Home branch and relationship manager are no columns of the state: observation names them."""
+    world = bank()
+    state, rows = world.reset(3, np.arange(3_900, 4_100)), np.arange(200)
+    seen = columns(world.laws, world.today(state), state, rows, ("branch", "manager", "has_manager"))
+    people = world.config.population
+    np.testing.assert_array_equal(seen["branch"], state.people.ids // people.branch_customers)
+    managed = state.people.wealth >= people.managed_from_tier
+    np.testing.assert_array_equal(seen["has_manager"], managed)
+    assert (seen["manager"][~managed] == -1).all() and 0.1 < managed.mean() < 0.4
+    # A manager works in one branch.
+    np.testing.assert_array_equal(
+        seen["manager"][managed] // people.managers_per_branch, seen["branch"][managed]
+    )

@@ -29,7 +29,7 @@ class WorldReport(Struct, frozen=True, kw_only=True):
     """Everything that the page shows."""
 
     world: str
-    calibration: dict[str, str | float | int]
+    calibration: dict[str, str | float | int | bool]
     customers: int
     days: int
     seed: int

@@ -86,7 +86,7 @@ def provenance(
         "columns": of.columns.name,
         "digest": digest,
         "seed": seed,
-        "converged": str(found.fit.converged).lower(),
+        "converged": found.fit.converged,
         "evaluations": found.fit.evaluations,
         "distance": found.fit.distance,
         "j": found.fit.moments,

@@ -138,7 +138,7 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     referral: ReferralConfig = ReferralConfig()
     cross_sell: tuple[CrossSell, ...] = ()
     # What `nba calibrate` writes: where the numbers came from, and further vectors of them that fit as well.
-    calibration: dict[str, str | float | int] = {}
+    calibration: dict[str, str | float | int | bool] = {}
     ensemble: tuple[dict[str, float | tuple[float, ...]], ...] = ()
 
     def __post_init__(self) -> None:
