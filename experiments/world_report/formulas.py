@@ -85,7 +85,8 @@ def lifted_masses(
     total += state.people.responsiveness[rows] + np.array(answer.channel_strength)[channel]
     total += fit[product, channel] + np.array(answer.habituation)[channel] * long
     total += answer.hand_off * _has_lead(config, state, rows, product, waits) * _by_a_person(config)[channel]
-    lift = np.array(answer.lift)[product] * can_buy(config, state, rows)[every, product]
+    here = state.stage[rows] != STAGES.index("churned")  # who has left is won back first
+    lift = np.array(answer.lift)[product] * (can_buy(config, state, rows)[every, product] & here)
     mass = np.minimum(lift * np.exp(total), np.exp(_MOST_LOG_MASS))
     mass = (
         mass * np.where(engaged, 1.0, answer.halo) * np.where(late, config.capacity.waiting_conversion, 1.0)
