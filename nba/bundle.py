@@ -17,7 +17,7 @@ from nba.posteriors import SYMMETRIC_FIELDS, Posterior, state_of
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, ARRAYS = "manifest.json", "posterior.npz"
 
 

@@ -39,8 +39,8 @@ class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something to offer.
 
     `value` is the margin of one conversion in account currency, `forecast_rate` the business
-    forecast of extra conversions per contact, `risk_class` runs from 1 (safe) to 5, the attribution
-    window and the mean decision delay are in days.
+    forecast of extra conversions per contact (with 1 a linear model is plain ridge regression),
+    `risk_class` runs from 1 (safe) to 5, the attribution window and the mean decision delay are in days.
     """
 
     name: str
@@ -219,8 +219,8 @@ def _catalogue(channels: object, timings: object, products: object, excluded: ob
 def _check_product(product: Product, pointer: str) -> None:
     if not 0 <= product.value < np.inf:
         raise InvalidConfig("catalogue", f"{pointer}.value", f"must be finite and >= 0, got {product.value}")
-    if not 0 < product.forecast_rate < 1:
-        raise InvalidConfig("catalogue", f"{pointer}.forecast_rate", "must lie strictly between 0 and 1")
+    if not 0 < product.forecast_rate <= 1:
+        raise InvalidConfig("catalogue", f"{pointer}.forecast_rate", "must be above 0 and at most 1")
     if not 1 <= product.risk_class <= 5:
         raise InvalidConfig("catalogue", f"{pointer}.risk_class", f"must be 1..5, got {product.risk_class}")
     if product.attribution_window_days < MIN_WINDOW_DAYS:

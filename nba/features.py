@@ -105,11 +105,13 @@ Column: TypeAlias = Numeric | Flag | Category
 class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """The columns a model sees: intercept, declared attributes, fatigue (short, long) and weekend.
 
-    `segment` names the category by which segment-level models count.
+    `segment` names the category by which segment-level models count; without one everybody is one
+    segment. Without `moments` a model sees the declared columns only, neither fatigue nor weekend.
     """
 
     columns: tuple[Column, ...]
-    segment: str
+    segment: str | None = None
+    moments: bool = True
 
     def __post_init__(self) -> None:
         """Check that names are unique and that the segment is a category of the model."""
@@ -127,7 +129,9 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 not column.levels or len(set(column.levels)) != len(column.levels)
             ):
                 raise InvalidConfig("schema", f"columns[{index}].levels", "must be present and unique")
-        if not any(isinstance(c, Category) and c.in_model and c.name == self.segment for c in self.columns):
+        if self.segment is not None and not any(
+            isinstance(c, Category) and c.in_model and c.name == self.segment for c in self.columns
+        ):
             raise InvalidConfig(
                 "schema", "segment", f"{self.segment!r} must be a category column of the model"
             )
@@ -136,7 +140,8 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def labels(self) -> tuple[str, ...]:
         """(K,) names of the matrix columns."""
         declared = [label for column in self.columns if column.in_model for label in column.labels]
-        return ("intercept", *declared, "fatigue_short", "fatigue_long", "weekend")
+        moments = ("fatigue_short", "fatigue_long", "weekend") if self.moments else ()
+        return ("intercept", *declared, *moments)
 
     @property
     def n_columns(self) -> int:
@@ -146,13 +151,15 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @cached_property
     def segment_columns(self) -> IntArray:
         """(S,) matrix columns that hold the segment's one-hot code."""
+        if self.segment is None:
+            return np.zeros(1, dtype=np.int64)  # the intercept
         prefix = f"{self.segment}="
         return np.array([i for i, label in enumerate(self.labels) if label.startswith(prefix)])
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
         """(S,) names of the segments."""
-        return tuple(self.labels[i].split("=", 1)[1] for i in self.segment_columns)
+        return tuple(self.labels[i].split("=", 1)[-1] for i in self.segment_columns)
 
     def parse(self, records: Sequence[Mapping[str, AttributeValue]]) -> dict[str, FloatArray]:
         """Attribute records to raw columns (B,); an undeclared name or a wrong type is a BadContext."""
@@ -174,7 +181,8 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         weekend = weekdays(at) >= SATURDAY
         blocks = [np.ones((n_contexts, 1))]
         blocks += [column.encode(columns[column.name]) for column in self.columns if column.in_model]
-        blocks += [np.log1p(fatigue.sum(axis=1)), weekend[:, None].astype(np.float64)]
+        if self.moments:
+            blocks += [np.log1p(fatigue.sum(axis=1)), weekend[:, None].astype(np.float64)]
         return np.concatenate(blocks, axis=1)
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
@@ -182,5 +190,5 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return _schema, structs.astuple(self)
 
 
-def _schema(columns: tuple[Column, ...], segment: str) -> FeatureSchema:
-    return FeatureSchema(columns=columns, segment=segment)
+def _schema(columns: tuple[Column, ...], segment: str | None, moments: bool) -> FeatureSchema:
+    return FeatureSchema(columns=columns, segment=segment, moments=moments)

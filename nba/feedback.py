@@ -42,6 +42,16 @@ class RoundBatch(NamedTuple):
         return int(self.actions.shape[0])
 
 
+def watched(rounds: RoundBatch) -> FloatArray:
+    """(1,) how many rounds were watched, in whole attribution windows."""
+    return np.array([rounds.exposure.sum()])
+
+
+def watched_by_row(before: FloatArray, rounds: RoundBatch) -> FloatArray:
+    """(1,) the same on top of `before`, added row by row, so that the bits do not depend on cuts of a log."""
+    return np.array([np.cumsum(np.append(before, rounds.exposure))[-1]])
+
+
 class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
     """When the intervals of each product's attribution window end, and how conversions fill the window."""
 

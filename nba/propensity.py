@@ -20,15 +20,18 @@ class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `epsilon` is spread as `no_contact_share` on no-contact and the rest evenly over the eligible
     contacts that cost at most `max_cost` (account currency): dear channels are not explored blindly.
+    `most_exploration` caps the probability of everything but the best action, whoever explores: the
+    policy or the floor. What is above is given to the best action; no probability becomes zero.
     """
 
     epsilon: float = 0.0
     no_contact_share: float = 0.5
     max_cost: float = 1.0
+    most_exploration: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the probabilities."""
-        for name in ("epsilon", "no_contact_share"):
+        for name in ("epsilon", "no_contact_share", "most_exploration"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InvalidConfig("floor", name, f"must lie in [0, 1], got {getattr(self, name)}")
         if not self.max_cost >= 0.0:
@@ -38,8 +41,11 @@ class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """(B, A) the distribution u that `epsilon` is spread by."""
         cheap = eligible & (costs <= self.max_cost)
         cheap[:, NO_ACTION] = False
+        n_cheap, silent = cheap.sum(axis=1, keepdims=True), eligible[:, [NO_ACTION]]
+        # Without silence and cheap contacts, any contact must do.
+        cheap = np.where((n_cheap > 0) | silent, cheap, eligible)
         n_cheap = cheap.sum(axis=1, keepdims=True)
-        contact_share = np.where(n_cheap > 0, 1.0 - self.no_contact_share, 0.0)
+        contact_share = np.where(n_cheap > 0, np.where(silent, 1.0 - self.no_contact_share, 1.0), 0.0)
         spread: FloatArray = cheap * (contact_share / np.maximum(n_cheap, 1))
         spread[:, NO_ACTION] = 1.0 - contact_share[:, 0]
         return spread
@@ -49,6 +55,20 @@ class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.epsilon == 0.0:
             return base
         return (1.0 - self.epsilon) * base + self.epsilon * self.distribution(eligible, costs)
+
+    def capped(self, distribution: FloatArray, expected_values: FloatArray) -> FloatArray:
+        """(B, A) the distribution with no more exploration than allowed.
+
+        The best action is that of the largest of expected_values (B, A), -inf where not eligible.
+        """
+        if self.most_exploration == 1.0:
+            return distribution
+        best = expected_values.argmax(axis=1)[:, None]
+        explored = 1.0 - np.take_along_axis(distribution, best, axis=1)
+        too_much = explored > self.most_exploration
+        capped = distribution * (self.most_exploration / np.maximum(explored, self.most_exploration or 1.0))
+        np.put_along_axis(capped, best, 1.0 - self.most_exploration, axis=1)
+        return np.where(too_much, capped, distribution)
 
 
 def win_shares(utilities: Float32Array, eligible: BoolArray) -> FloatArray:

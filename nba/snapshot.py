@@ -16,6 +16,7 @@ from nba.catalogue import NO_ACTION
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
 from nba.feedback import RoundBatch
+from nba.policies import Ready
 from nba.posteriors import Posterior
 from nba.propensity import choose, probability_of
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
@@ -25,9 +26,9 @@ _CHUNK = 8  # contexts scored at a time: keeps the (M, chunk, A) scores inside t
 
 
 class Frozen(NamedTuple):
-    """What a snapshot fixes at publication: the policy's draws and the mean for expected values."""
+    """What a snapshot fixes at publication: what the policy needs, and the mean for expected values."""
 
-    draws: Any
+    ready: Ready
     mean_draw: Any
 
 
@@ -146,7 +147,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     def _believe(self, contexts: ContextBatch, eligible: BoolArray) -> Belief:
         """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""
         distribution = np.zeros(eligible.shape)
-        distribution[:, NO_ACTION] = 1.0
+        distribution[:, NO_ACTION] = 1.0  # where no contact is possible; any other row is written below
         expected = np.where(np.arange(eligible.shape[1]) == NO_ACTION, 0.0, np.full(eligible.shape, -np.inf))
         open_rows = np.flatnonzero(eligible[:, 1:].any(axis=1))
         for start in range(0, open_rows.size, _CHUNK):
@@ -159,11 +160,13 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Belief about a few contexts: scores to utilities to distribution."""
         strategy, catalogue = self.strategy, self.strategy.catalogue
         charges = strategy.arbitration.charges(catalogue, self.prices, fatigue)
-        scores = strategy.policy.scores(self.posterior, self.frozen.draws, features)
+        scores = strategy.policy.scores(self.posterior, self.frozen.ready, features)
         money = utilities(scores, self._values, charges)
-        base = strategy.policy.base_distribution(money, eligible)
+        base = strategy.policy.base_distribution(self.frozen.ready, money, eligible)
         mean = utilities(self.posterior.scores(self.frozen.mean_draw, features), self._values, charges)[0]
-        return Belief(strategy.floor.mix(base, eligible, catalogue.costs), np.where(eligible, mean, -np.inf))
+        expected = np.where(eligible, mean, -np.inf)
+        mixed = strategy.floor.mix(base, eligible, catalogue.costs)
+        return Belief(strategy.floor.capped(mixed, expected), expected)
 
     @cached_property
     def _values(self) -> FloatArray:

@@ -35,7 +35,11 @@ class Eligibility(NamedTuple):
 
 
 class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """One way to run customer contact; decoded from TOML, holds no data."""
+    """One way to run customer contact; decoded from TOML, holds no data.
+
+    Without `silence` some contact is chosen wherever one is eligible, as on a page that shows something
+    to everybody, or in a table of logged decisions that knows no no-contact.
+    """
 
     name: str
     catalogue: Catalogue
@@ -47,6 +51,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     arbitration: Arbitration = Arbitration()
     floor: Floor = Floor()
     fatigue: FatigueKernel = FatigueKernel()
+    silence: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -118,7 +123,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
                 left &= mask
             passed += left.view(np.int8)  # of one type: no cell is cast
         # Staying silent breaks no rule, so that no context is ever without an action.
-        left[:, NO_ACTION] = True
+        left[:, NO_ACTION] = self.silence | ~left[:, 1:].any(axis=1)
         return Eligibility(left, passed | -left.view(np.int8))  # all bits set: -1
 
     def waits(self, contexts: ContextBatch) -> IntArray:

@@ -64,7 +64,7 @@ def test_learning_publishes_new_draws_and_leaves_the_old_snapshot_alone() -> Non
     after = snapshot.learn(small_rounds(snapshot.strategy, 50, seed=2), 250)
     assert (after.posterior_seq, snapshot.posterior_seq) == (250, 200)
     assert posterior_bytes(snapshot.posterior) == before and snapshot.frozen is old
-    assert not np.array_equal(after.frozen.draws.main, old.draws.main)
+    assert not np.array_equal(after.frozen.ready.draws.main, old.ready.draws.main)
 
 
 def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def edit_manifest(path: Path, **changes: Any) -> None:
         (lambda path: (path / MANIFEST).unlink(), MANIFEST),
         (lambda path: (path / MANIFEST).write_text("{"), "manifest"),
         (lambda path: (path / MANIFEST).write_bytes(b"\xff\xfe"), "manifest"),
-        (lambda path: edit_manifest(path, format=2), "format 2"),
-        (lambda path: edit_manifest(path, format=2, prophecy="x"), "format 2"),
+        (lambda path: edit_manifest(path, format=99), "format 99"),
+        (lambda path: edit_manifest(path, format=99, prophecy="x"), "format 99"),
         (lambda path: edit_manifest(path, strategy={}), "manifest"),
         (lambda path: edit_manifest(path, surprise=1), "surprise"),
         (lambda path: edit_manifest(path, version="7"), "version"),

@@ -93,7 +93,7 @@ def bad(**changes: Any) -> tuple[Any, ...]:
         ({"channels": (Channel(name="x", family="f", cost=float("nan")),)}, "channels[0].cost"),
         ({"products": bad(value=float("inf"))}, "products[0].value"),
         ({"products": bad(forecast_rate=0.0)}, "products[0].forecast_rate"),
-        ({"products": bad(forecast_rate=1.0)}, "products[0].forecast_rate"),
+        ({"products": bad(forecast_rate=1.01)}, "products[0].forecast_rate"),
         ({"products": bad(risk_class=6)}, "products[0].risk_class"),
         ({"products": bad(attribution_window_days=3)}, "products[0].attribution_window_days"),
         ({"products": bad(decision_delay_days=0.0)}, "products[0].decision_delay_days"),

@@ -59,7 +59,7 @@ def test_thompson_plays_shares_of_its_draws() -> None:
     strategy, played = snapshot.strategy, distribution(snapshot)
     np.testing.assert_array_equal(played * 16, np.round(played * 16))
     features = strategy.encode(small_contexts(strategy, 40, seed=8)).features
-    scores = snapshot.posterior.scores(snapshot.frozen.draws, features).astype(np.float64)
+    scores = snapshot.posterior.scores(snapshot.frozen.ready.draws, features).astype(np.float64)
     winners = (scores * strategy.catalogue.values - strategy.catalogue.costs).argmax(axis=2)
     for row in range(40):
         by_hand = np.bincount(winners[:, row], minlength=13) / 16

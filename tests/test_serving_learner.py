@@ -189,7 +189,7 @@ def test_any_cut_of_the_log_gives_the_same_posterior_bytes(history: Path, tmp_pa
             patch.setattr("serving.learner.BATCH", size)
             snapshot = cut.recover(now)
             assert posterior_bytes(snapshot.posterior) == posterior_bytes(expected.posterior)
-            for mine, theirs in zip(snapshot.frozen.draws, expected.frozen.draws, strict=True):
+            for mine, theirs in zip(snapshot.frozen.ready.draws, expected.frozen.ready.draws, strict=True):
                 assert np.array_equal(mine, theirs)
 
 
@@ -205,7 +205,7 @@ def test_a_saved_posterior_shortens_the_replay_and_changes_nothing(history: Path
         restored = second.recover(now)
         assert second.folded_seq == first.folded_seq and second._unsaved == 0
         assert posterior_bytes(restored.posterior) == posterior_bytes(expected.posterior)
-        for mine, theirs in zip(restored.frozen.draws, expected.frozen.draws, strict=True):
+        for mine, theirs in zip(restored.frozen.ready.draws, expected.frozen.ready.draws, strict=True):
             assert np.array_equal(mine, theirs)
 
 

@@ -23,7 +23,7 @@ def measure(quick: bool) -> dict[str, float]:
     contexts = world.observe(state, np.arange(n_contexts))
     ids = np.array([f"d{number}" for number in range(n_contexts)], dtype=object)
     alone, one_id = contexts.take(np.arange(1)), ids[:1]
-    draws = snapshot.frozen.draws
+    draws = snapshot.frozen.ready.draws
     rows = np.ones((_ROWS, contexts.features.shape[1]), dtype=np.float32)
 
     def products() -> None:

@@ -86,6 +86,8 @@ class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
+        if schema.segment is None:
+            raise UnknownAction("house_channels needs a schema with a segment.")
         unknown = self.channels.keys() - set(schema.segments)
         if unknown:
             raise UnknownAction(f"segments {sorted(unknown)} do not exist; use {', '.join(schema.segments)}.")

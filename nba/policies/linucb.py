@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 import numpy as np
-from msgspec import Struct
 
 from nba.arrays import BoolArray, Float32Array, FloatArray
 from nba.errors import require
+from nba.policies.base import PolicyBase, Ready
 from nba.posteriors import PosteriorLike
 from nba.propensity import win_shares
 
 
-class LinUCB(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="linucb"):
-    """Play the largest mean + alpha x standard deviation (Li et al. 2010; shared: Chu et al. 2011).
+class LinUCB(PolicyBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="linucb"):
+    """Play the largest mean + alpha x standard deviation.
 
-    Deterministic, so its propensities are 0 or 1 until a floor is mixed in.
+    Over the disjoint and the hybrid model this is Li et al. 2010 (algorithms 1 and 2), over the factored
+    one Chu et al. 2011, over a logistic one UCB-GLM (Li, Lu, Zhou 2017). Deterministic, so its
+    propensities are 0 or 1 until a floor is mixed in.
     """
 
     alpha: float = 0.3
@@ -26,17 +27,17 @@ class LinUCB(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
         """Check the number."""
         require(0 <= self.alpha < inf, "policy linucb", "alpha", f"must be finite and >= 0, got {self.alpha}")
 
-    def freeze(self, posterior: PosteriorLike, rng: np.random.Generator) -> Any:
+    def freeze(self, posterior: PosteriorLike, rng: np.random.Generator) -> Ready:
         """The mean and the covariance."""
-        return posterior.mean_draw(), posterior.covariance()
+        return Ready(posterior.mean_draw(), posterior.rounds, posterior.covariance())
 
-    def scores(self, posterior: PosteriorLike, frozen: Any, features: FloatArray) -> Float32Array:
+    def scores(self, posterior: PosteriorLike, ready: Ready, features: FloatArray) -> Float32Array:
         """(1, B, A) optimistic expected rewards."""
-        mean_draw, covariance = frozen
-        scores = posterior.scores(mean_draw, features)
-        scores[0] += self.alpha * covariance.stddev(features)
+        assert ready.spread is not None
+        scores = posterior.scores(ready.draws, features)
+        scores[0] += self.alpha * ready.spread.stddev(features)
         return scores
 
-    def base_distribution(self, utilities: Float32Array, eligible: BoolArray) -> FloatArray:
+    def base_distribution(self, ready: Ready, utilities: Float32Array, eligible: BoolArray) -> FloatArray:
         """(B, A) all probability on the best action."""
         return win_shares(utilities, eligible)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
 import numpy as np
-from msgspec import Struct
 
 from nba.arrays import BoolArray, Float32Array, FloatArray
 from nba.errors import require
+from nba.policies.base import PolicyBase, Ready
 from nba.posteriors import PosteriorLike
 from nba.propensity import win_shares
 
 
-class ThompsonSampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="thompson"):
+class ThompsonSampling(PolicyBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="thompson"):
     """Choose each action with the share of M posterior draws under which it is best.
 
     The share is exact given the draws, there is no Monte Carlo error in the propensity (methods A4;
     Lu and Van Roy 2017). M sets the grain of the propensity, 1/M. `scale` widens or narrows the
-    draws; at 1 they follow the posterior.
+    draws; at 1 they follow the posterior. A model that is an ensemble (ensemble, bagged) has its own
+    members for draws: then this is ensemble sampling or bootstrapped Thompson sampling, M is the number
+    of members and `scale` stretches their distance from the mean.
     """
 
     n_draws: int = 64
@@ -32,14 +33,10 @@ class ThompsonSampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             0 <= self.scale < inf, "policy thompson", "scale", f"must be finite and >= 0, got {self.scale}"
         )
 
-    def freeze(self, posterior: PosteriorLike, rng: np.random.Generator) -> Any:
+    def freeze(self, posterior: PosteriorLike, rng: np.random.Generator) -> Ready:
         """M posterior draws."""
-        return posterior.draw(self.n_draws, rng, self.scale)
+        return Ready(posterior.draw(self.n_draws, rng, self.scale), posterior.rounds)
 
-    def scores(self, posterior: PosteriorLike, frozen: Any, features: FloatArray) -> Float32Array:
-        """(M, B, A) expected rewards under the frozen draws."""
-        return posterior.scores(frozen, features)
-
-    def base_distribution(self, utilities: Float32Array, eligible: BoolArray) -> FloatArray:
+    def base_distribution(self, ready: Ready, utilities: Float32Array, eligible: BoolArray) -> FloatArray:
         """(B, A) shares of draws that each action wins."""
         return win_shares(utilities, eligible)

@@ -21,9 +21,9 @@ Posterior: TypeAlias = FactoredLinear | DisjointLinear | SegmentRates
 
 # What learning changes; everything else follows from the model's prior.
 STATE_FIELDS: dict[type, tuple[str, ...]] = {
-    FactoredLinear: ("precision", "shift"),
-    DisjointLinear: ("precision", "shift"),
-    SegmentRates: ("conversions", "exposure"),
+    FactoredLinear: ("precision", "shift", "watched"),
+    DisjointLinear: ("precision", "shift", "watched"),
+    SegmentRates: ("conversions", "exposure", "watched"),
 }
 # Exactly symmetric matrices among them.
 SYMMETRIC_FIELDS: dict[type, tuple[str, ...]] = {FactoredLinear: ("precision",)}
@@ -36,9 +36,18 @@ class Spread(Protocol):
         """(B, K) to (B, A)."""
         ...
 
+    def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
+        """(B, K), means (B, A) to (2, B, A): lowest and highest of models with a loss near the best."""
+        ...
+
 
 class PosteriorLike(Protocol):
     """What every posterior can do; `draws` and `evidence` are of the posterior's own types."""
+
+    @property
+    def rounds(self) -> float:
+        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
+        ...
 
     def mean(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A) expected reward."""

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from nba.arrays import AnyArray, Float32Array, FloatArray, check_shape, rowwise, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
-from nba.feedback import RoundBatch
+from nba.feedback import RoundBatch, watched, watched_by_row
 from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import QuadraticSpread
 
@@ -32,11 +32,12 @@ class DisjointEvidence(NamedTuple):
 
     gram: FloatArray  # (A - 1, K, K)
     moment: FloatArray  # (A - 1, K)
+    watched: FloatArray  # (1,) rounds
 
     def __add__(self, other: object) -> DisjointEvidence:
         """Evidence of both sets of rounds."""
         assert isinstance(other, DisjointEvidence)
-        return DisjointEvidence(self.gram + other.gram, self.moment + other.moment)
+        return DisjointEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
 class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_linear"):
@@ -47,7 +48,13 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
     prior_shift: FloatArray  # (K,)
     precision: FloatArray  # (A - 1, K, K)
     shift: FloatArray  # (A - 1, K)
+    watched: FloatArray  # (1,) rounds, in whole attribution windows
     half_life_days: float | None = None
+
+    @property
+    def rounds(self) -> float:
+        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
+        return float(self.watched[0])
 
     def mean(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): expected reward of each action, 0 for no-contact."""
@@ -92,12 +99,15 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
         for action in np.unique(rounds.actions[rounds.actions > 0]):
             rows = rounds.actions == action
             self._add(take_rows(rounds, rows), gram, moment)
-        return DisjointEvidence(gram, moment)
+        return DisjointEvidence(gram, moment, watched(rounds))
 
     def absorb(self, evidence: DisjointEvidence) -> DisjointLinear:
         """The posterior after some evidence."""
         return structs.replace(
-            self, precision=self.precision + evidence.gram, shift=self.shift + evidence.moment
+            self,
+            precision=self.precision + evidence.gram,
+            shift=self.shift + evidence.moment,
+            watched=self.watched + evidence.watched,
         )
 
     def fold(self, rounds: RoundBatch) -> DisjointLinear:
@@ -105,7 +115,8 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
         precision, shift = self.precision.copy(), self.shift.copy()
         for row in np.flatnonzero(rounds.actions > 0):
             self._add(take_rows(rounds, slice(row, row + 1)), precision, shift)
-        return structs.replace(self, precision=precision, shift=shift)
+        watched = watched_by_row(self.watched, rounds)
+        return structs.replace(self, precision=precision, shift=shift, watched=watched)
 
     def decayed(self, elapsed_days: float) -> DisjointLinear:
         """Forget towards the prior with the model's half-life; no half-life, no change."""
@@ -116,6 +127,7 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
             self,
             precision=keep * self.precision + (1 - keep) * np.diag(self.prior_precision),
             shift=keep * self.shift + (1 - keep) * self.prior_shift,
+            watched=keep * self.watched,
         )
 
     def _add(self, rounds: RoundBatch, precision: FloatArray, shift: FloatArray) -> None:
@@ -162,5 +174,6 @@ class DisjointModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             prior_shift=shift,
             precision=np.tile(np.diag(precision), (n_contacts, 1, 1)),
             shift=np.tile(shift, (n_contacts, 1)),
+            watched=np.zeros(1),
             half_life_days=self.half_life_days,
         )

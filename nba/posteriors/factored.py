@@ -20,7 +20,7 @@ from msgspec import Struct, structs
 from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray, check_shape, rowwise, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
-from nba.feedback import RoundBatch
+from nba.feedback import RoundBatch, watched, watched_by_row
 from nba.posteriors.layout import Layout
 from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import QuadraticSpread
@@ -44,11 +44,12 @@ class FactoredEvidence(NamedTuple):
 
     gram: FloatArray  # (Q, Q)
     moment: FloatArray  # (Q,)
+    watched: FloatArray  # (1,) rounds
 
     def __add__(self, other: object) -> FactoredEvidence:
         """Evidence of both sets of rounds."""
         assert isinstance(other, FactoredEvidence)
-        return FactoredEvidence(self.gram + other.gram, self.moment + other.moment)
+        return FactoredEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
 class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_linear"):
@@ -60,7 +61,13 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
     prior_shift: FloatArray  # (Q,)
     precision: FloatArray  # (Q, Q)
     shift: FloatArray  # (Q,)
+    watched: FloatArray  # (1,) rounds, in whole attribution windows
     half_life_days: float | None = None
+
+    @property
+    def rounds(self) -> float:
+        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
+        return float(self.watched[0])
 
     def parameters(self) -> FloatArray:
         """(Q,) posterior mean of the parameters."""
@@ -121,12 +128,15 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         starts = 1 + np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1))
         for rows in np.split(order, starts) if order.size else []:
             self._add(take_rows(rounds, rows), gram, moment)
-        return FactoredEvidence(gram, moment)
+        return FactoredEvidence(gram, moment, watched(rounds))
 
     def absorb(self, evidence: FactoredEvidence) -> FactoredLinear:
         """The posterior after some evidence."""
         return structs.replace(
-            self, precision=self.precision + evidence.gram, shift=self.shift + evidence.moment
+            self,
+            precision=self.precision + evidence.gram,
+            shift=self.shift + evidence.moment,
+            watched=self.watched + evidence.watched,
         )
 
     def fold(self, rounds: RoundBatch) -> FactoredLinear:
@@ -138,7 +148,8 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         precision, shift = self.precision.copy(), self.shift.copy()
         for row in range(rounds.n_rows):
             self._add(take_rows(rounds, slice(row, row + 1)), precision, shift)
-        return structs.replace(self, precision=precision, shift=shift)
+        watched = watched_by_row(self.watched, rounds)
+        return structs.replace(self, precision=precision, shift=shift, watched=watched)
 
     def decayed(self, elapsed_days: float) -> FactoredLinear:
         """Forget towards the prior with the model's half-life (methods A7); no half-life, no change."""
@@ -148,7 +159,10 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         precision = self.precision * keep
         precision[np.diag_indices_from(precision)] += (1 - keep) * self.prior_precision
         return structs.replace(
-            self, precision=precision, shift=keep * self.shift + (1 - keep) * self.prior_shift
+            self,
+            precision=precision,
+            shift=keep * self.shift + (1 - keep) * self.prior_shift,
+            watched=keep * self.watched,
         )
 
     def _add(self, rounds: RoundBatch, precision: FloatArray, shift: FloatArray) -> None:
@@ -226,6 +240,7 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             prior_shift=precision * mean,
             precision=np.diag(precision),
             shift=precision * mean,
+            watched=np.zeros(1),
             half_life_days=self.half_life_days,
         )
 

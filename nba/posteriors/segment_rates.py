@@ -14,8 +14,9 @@ from msgspec import Struct, structs
 from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, rowwise, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
-from nba.feedback import RoundBatch
+from nba.feedback import RoundBatch, watched
 from nba.posteriors.settings import check_prior
+from nba.posteriors.uncertainty import around
 
 
 class RateDraws(NamedTuple):
@@ -29,11 +30,12 @@ class RateEvidence(NamedTuple):
 
     conversions: FloatArray  # (S, P)
     exposure: FloatArray  # (S, P)
+    watched: FloatArray  # (1,) rounds
 
     def __add__(self, other: object) -> RateEvidence:
         """Evidence of both sets of rounds."""
         assert isinstance(other, RateEvidence)
-        return RateEvidence(self.conversions + other.conversions, self.exposure + other.exposure)
+        return RateEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
 class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rates"):
@@ -46,7 +48,13 @@ class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rat
     prior_exposure: FloatArray  # (S, P) Gamma rate
     conversions: FloatArray  # (S, P)
     exposure: FloatArray  # (S, P)
+    watched: FloatArray  # (1,) rounds, in whole attribution windows
     half_life_days: float | None = None
+
+    @property
+    def rounds(self) -> float:
+        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
+        return float(self.watched[0])
 
     def mean(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): expected conversions per contact, 0 for no-contact and unknown segments."""
@@ -55,6 +63,10 @@ class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rat
     def stddev(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): posterior standard deviation of `mean`."""
         return self._spread(features, np.sqrt(self.conversions) / self.exposure)
+
+    def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
+        """(2, B, A) lowest and highest expected reward within `slack` (see Spread)."""
+        return around(mean, self.stddev(features), slack)
 
     def covariance(self) -> SegmentRates:
         """Itself: the table knows its own standard deviations."""
@@ -89,6 +101,7 @@ class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rat
         return RateEvidence(
             (codes * rounds.rewards[contacted, None]).T @ products,
             (codes * rounds.exposure[contacted, None]).T @ products,
+            watched(rounds),
         )
 
     def absorb(self, evidence: RateEvidence) -> SegmentRates:
@@ -97,6 +110,7 @@ class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rat
             self,
             conversions=self.conversions + evidence.conversions,
             exposure=self.exposure + evidence.exposure,
+            watched=self.watched + evidence.watched,
         )
 
     def fold(self, rounds: RoundBatch) -> SegmentRates:
@@ -116,6 +130,7 @@ class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rat
             self,
             conversions=keep * self.conversions + (1 - keep) * self.prior_conversions,
             exposure=keep * self.exposure + (1 - keep) * self.prior_exposure,
+            watched=keep * self.watched,
         )
 
     def _spread(self, features: FloatArray, table: FloatArray) -> FloatArray:
@@ -148,5 +163,6 @@ class SegmentRatesModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields
             prior_exposure=exposure,
             conversions=conversions,
             exposure=exposure,
+            watched=np.zeros(1),
             half_life_days=self.half_life_days,
         )

@@ -62,3 +62,15 @@ class QuadraticSpread(NamedTuple):
         out = np.zeros((features.shape[0], 1 + self.scale.shape[0]))
         np.multiply(np.sqrt(np.maximum(variance, 0.0)), self.scale, out=out[:, 1:])
         return out
+
+    def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
+        """(2, B, A) lowest and highest expected reward within `slack` (see Spread)."""
+        return around(mean, self.stddev(features), slack)
+
+
+def around(mean: FloatArray, stddev: FloatArray, slack: float) -> FloatArray:
+    """(2, B, A) mean -+ sqrt(slack) standard deviations: the range of all linear models whose squared loss is
+    within slack, in units of the noise's variance, of the best one's (Foster et al. 2018).
+    """
+    wide = np.sqrt(slack) * stddev
+    return np.stack([mean - wide, mean + wide])
