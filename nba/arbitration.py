@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import Float32Array, FloatArray
+from nba.arrays import Float32Array, FloatArray, IntArray
 from nba.catalogue import Catalogue, Combination
 from nba.errors import InvalidConfig, require
 
@@ -63,18 +65,43 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             values[catalogue.matching(group)] *= lever.factor
         return values
 
-    def charges(self, catalogue: Catalogue, prices: FloatArray, fatigue: FloatArray) -> FloatArray:
-        """(B, A) what an action costs: contact, shadow prices (J,) of resources, fatigue (B, C, 2)."""
+    def tariff(self, catalogue: Catalogue, prices: FloatArray) -> Tariff:
+        """What actions cost at the shadow prices (J,) of resources; unknown channels are an UnknownAction."""
         fixed = catalogue.costs + catalogue.resource_use @ prices
         levels = self.fatigue_price.per_channel(catalogue)
-        per_channel = levels + self.fatigue_price.slope * fatigue[:, :, 1]
-        charges: FloatArray = fixed + per_channel[:, catalogue.channel_of]
-        charges[:, 0] = 0.0
-        return charges
+        fixed += np.where(catalogue.channel_of >= 0, levels[catalogue.channel_of], 0.0)
+        return Tariff(self.values(catalogue), fixed, catalogue.channel_of, self.fatigue_price.slope)
 
 
-def utilities(scores: Float32Array, values: FloatArray, charges: FloatArray) -> Float32Array:
-    """(M, B, A) scores, (A,) values and (B, A) charges to (M, B, A) utilities, in place of the scores."""
-    scores *= values.astype(np.float32)
-    scores -= charges.astype(np.float32)
-    return scores
+class Tariff(NamedTuple):
+    """Values and costs of actions as they are for an unfatigued customer."""
+
+    values: FloatArray  # (A,) account currency per expected reward, levers included
+    fixed: FloatArray  # (A,) account currency: contact, shadow prices, fatigue price's level
+    channel_of: IntArray  # (A,) -1 for no-contact
+    slope: float  # account currency per unit of the channel's long fatigue counter
+
+    def money(self, fatigue: FloatArray) -> Money:
+        """For customers with fatigue counters (B, C, 2)."""
+        charges = np.tile(self.fixed, (fatigue.shape[0], 1))
+        if self.slope:
+            charges[:, 1:] += self.slope * fatigue[:, self.channel_of[1:], 1]
+        return Money.of(self.values, charges)
+
+
+class Money(NamedTuple):
+    """From expected rewards to utilities, in 32 bits as they are served."""
+
+    values: Float32Array  # (A,) account currency per expected reward
+    charges: Float32Array  # (B, A) account currency
+
+    @staticmethod
+    def of(values: FloatArray, charges: FloatArray) -> Money:
+        """From 64 bits."""
+        return Money(values.astype(np.float32), charges.astype(np.float32))
+
+    def utilities(self, scores: Float32Array) -> Float32Array:
+        """(M, B, A) scores to (M, B, A) utilities, in place of the scores."""
+        scores *= self.values
+        scores -= self.charges
+        return scores

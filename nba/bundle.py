@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from nba.arrays import AnyArray
 from nba.errors import BundleError
-from nba.posteriors import SYMMETRIC_FIELDS, Posterior, state_of
+from nba.posteriors import GROWING_FIELDS, SYMMETRIC_FIELDS, Posterior, state_of
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 
@@ -133,7 +133,8 @@ def _unpacked(like: Posterior, stored: dict[str, AnyArray]) -> Posterior:
     state = {}
     for name, packed in _packed(like).items():
         array = stored[name]
-        if array.shape != packed.shape or array.dtype != packed.dtype:
+        first = 1 if name in GROWING_FIELDS.get(type(like), ()) else 0
+        if array.shape[first:] != packed.shape[first:] or array.dtype != packed.dtype:
             raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {packed.dtype} {packed.shape}")
         state[name] = _mirrored(array) if name in SYMMETRIC_FIELDS.get(type(like), ()) else array
     return structs.replace(like, **state)

@@ -140,6 +140,11 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
         return np.array([product.repeatable for product in self.products])
 
     @cached_property
+    def risk_classes(self) -> IntArray:
+        """(P,) from 1 (safe) to 5."""
+        return np.array([product.risk_class for product in self.products])
+
+    @cached_property
     def resource_use(self) -> FloatArray:
         """(A, J) units of each shared resource per contact; resource j is the capacity of channel j."""
         use = np.zeros((self.n_actions, len(self.channels)))
@@ -163,6 +168,18 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
                 hit &= getattr(self, f"{factor}_of") == self.level(factor, name)
         hit[NO_ACTION] = False
         return hit
+
+    def others(self, combination: Combination) -> BoolArray:
+        """(A,) all that a combination does not name; read-only, and made once."""
+        key = (combination.channel, combination.timing, combination.product)
+        if key not in self._others:
+            self._others[key] = ~self.matching(combination)
+            self._others[key].flags.writeable = False
+        return self._others[key]
+
+    @cached_property
+    def _others(self) -> dict[tuple[str | None, ...], BoolArray]:
+        return {}
 
     @cached_property
     def action_ids(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ class Purpose(IntEnum):
     DROP_OUT = 15
     REFERRAL = 16
     RESALE = 17
+    BOOTSTRAP = 18
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = 10) -> NDArray[np.uint32]:
@@ -91,6 +92,10 @@ def keyed_uniforms(
 
     ids are integers below 2^56 (customers, or `decision_keys`), day and block below 2^32.
     """
+    if np.size(ids) == np.size(day) == np.size(block) == 1:
+        key = (int(np.asarray(one).item()) for one in (ids, day, block))
+        shape = np.broadcast_shapes(np.shape(ids), np.shape(day), np.shape(block))
+        return np.full(shape, _one_uniform(seed, int(purpose), *key))
     ids, day, block = np.broadcast_arrays(
         np.asarray(ids, dtype=np.uint64), np.asarray(day, dtype=np.uint32), np.asarray(block, dtype=np.uint32)
     )
@@ -99,6 +104,17 @@ def keyed_uniforms(
     counter[2:] = day.ravel(), block.ravel()
     words = philox4x32(counter.T, _key(seed))
     return words_to_uniforms(words).reshape(ids.shape)
+
+
+def _one_uniform(seed: int, purpose: int, one: int, day: int, block: int) -> float:
+    """The uniform of one key in Python's own integers: a tenth of the time of ten rounds of NumPy."""
+    low, (k0, k1) = 0xFFFFFFFF, _key(seed)
+    c0, c1, c2, c3 = one & low, ((one >> 32) & 0xFFFFFF) | purpose << 24, day, block
+    for _ in range(10):
+        left, right = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = (right >> 32) ^ c1 ^ k0, right & low, (left >> 32) ^ c3 ^ k1, left & low
+        k0, k1 = (k0 + _WEYL[0]) & low, (k1 + _WEYL[1]) & low
+    return ((c0 >> 5) * 2.0**26 + (c1 >> 6)) / 2.0**53
 
 
 def words_to_uniforms(words: NDArray[np.uint32]) -> FloatArray:

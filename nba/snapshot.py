@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arbitration import utilities
-from nba.arrays import BoolArray, FloatArray, StrArray
+from nba.arbitration import Tariff
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
@@ -22,7 +22,7 @@ from nba.propensity import choose, probability_of
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
 from nba.strategy import Strategy
 
-_CHUNK = 8  # contexts scored at a time: keeps the (M, chunk, A) scores inside the cache
+_CHUNK = 64  # contexts at a time: keeps what is made of them inside the cache
 
 
 class Frozen(NamedTuple):
@@ -83,22 +83,19 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         A list ends where no-contact is drawn.
         """
         eligibility = self.strategy.eligible(contexts, requested)
-        keys, open_actions = decision_keys(list(decision_ids)), eligibility.mask.copy()
-        first = belief = self._believe(contexts, open_actions)
+        keys, first = decision_keys(list(decision_ids)), self._believe(contexts, eligibility.mask)
         ranked = np.full((contexts.n_contexts, limit), -1, dtype=np.int64)
         shares = np.zeros((contexts.n_contexts, limit))
+        ranked[:, 0], shares[:, 0] = self._draw(first, keys, 0)
+        open_actions = eligibility.mask.copy() if limit > 1 else eligibility.mask
         alive = np.arange(contexts.n_contexts)
-        for rank in range(limit):
-            if rank > 0:
-                belief = self._believe(contexts.take(alive), open_actions[alive])
-            uniforms = keyed_uniforms(self.strategy.seed, Purpose.DECISION, keys[alive], block=rank)
-            actions = choose(belief.distribution, uniforms)
-            ranked[alive, rank] = actions
-            shares[alive, rank] = probability_of(belief.distribution, actions)
-            open_actions[alive, actions] = False
-            alive = alive[actions != NO_ACTION]
+        for rank in range(1, limit):
+            open_actions[alive, ranked[alive, rank - 1]] = False
+            alive = alive[ranked[alive, rank - 1] != NO_ACTION]
             if alive.size == 0:
                 break
+            belief = self._believe(contexts.take(alive), open_actions[alive])
+            ranked[alive, rank], shares[alive, rank] = self._draw(belief, keys[alive], rank)
         return DecisionBatch(
             actions=ranked[:, 0],
             propensities=shares[:, 0],
@@ -144,12 +141,19 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """The same snapshot with another posterior, learnt up to position `seq` of the log."""
         return structs.replace(self, posterior=posterior, posterior_seq=seq)
 
+    def _draw(self, belief: Belief, keys: KeyArray, rank: int) -> tuple[IntArray, FloatArray]:
+        """(B,) actions for a rank, and their probabilities."""
+        uniforms = keyed_uniforms(self.strategy.seed, Purpose.DECISION, keys, block=rank)
+        actions = choose(belief.distribution, uniforms)
+        return actions, probability_of(belief.distribution, actions)
+
     def _believe(self, contexts: ContextBatch, eligible: BoolArray) -> Belief:
         """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""
-        distribution = np.zeros(eligible.shape)
-        distribution[:, NO_ACTION] = 1.0  # where no contact is possible; any other row is written below
-        expected = np.where(np.arange(eligible.shape[1]) == NO_ACTION, 0.0, np.full(eligible.shape, -np.inf))
         open_rows = np.flatnonzero(eligible[:, 1:].any(axis=1))
+        if open_rows.size == eligible.shape[0] <= _CHUNK:
+            return self._chunk(contexts.features, contexts.fatigue, eligible)
+        distribution, expected = np.zeros(eligible.shape), np.full(eligible.shape, -np.inf)
+        distribution[:, NO_ACTION], expected[:, NO_ACTION] = 1.0, 0.0  # where no contact is possible
         for start in range(0, open_rows.size, _CHUNK):
             rows = open_rows[start : start + _CHUNK]
             chunk = self._chunk(contexts.features[rows], contexts.fatigue[rows], eligible[rows])
@@ -158,19 +162,16 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     def _chunk(self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray) -> Belief:
         """Belief about a few contexts: scores to utilities to distribution."""
-        strategy, catalogue = self.strategy, self.strategy.catalogue
-        charges = strategy.arbitration.charges(catalogue, self.prices, fatigue)
-        scores = strategy.policy.scores(self.posterior, self.frozen.ready, features)
-        money = utilities(scores, self._values, charges)
-        base = strategy.policy.base_distribution(self.frozen.ready, money, eligible)
-        mean = utilities(self.posterior.scores(self.frozen.mean_draw, features), self._values, charges)[0]
-        expected = np.where(eligible, mean, -np.inf)
-        mixed = strategy.floor.mix(base, eligible, catalogue.costs)
+        strategy, ready, money = self.strategy, self.frozen.ready, self._tariff.money(fatigue)
+        base = strategy.policy.distribution(self.posterior, ready, features, money, eligible)
+        mean = money.utilities(self.posterior.scores(self.frozen.mean_draw, features))[0]
+        expected = np.where(eligible, mean.astype(np.float64), -np.inf)
+        mixed = strategy.floor.mix(base, eligible, strategy.catalogue.costs)
         return Belief(strategy.floor.capped(mixed, expected), expected)
 
     @cached_property
-    def _values(self) -> FloatArray:
-        return self.strategy.arbitration.values(self.strategy.catalogue)
+    def _tariff(self) -> Tariff:
+        return self.strategy.arbitration.tariff(self.strategy.catalogue, self.prices)
 
     def _ranked(self, batch: DecisionBatch, rank: int) -> RankedAction:
         action = int(batch.ranked[0, rank])

@@ -64,8 +64,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
         prices = np.zeros(self.catalogue.resource_use.shape[1])
-        self._try("arbitration", partial(self.arbitration.values, self.catalogue))
-        self._try("arbitration", partial(self.arbitration.charges, self.catalogue, prices, nobody.fatigue))
+        self._try("arbitration", partial(self.arbitration.tariff, self.catalogue, prices))
 
     def _try(self, pointer: str, ask: Callable[[], object]) -> None:
         try:
@@ -110,14 +109,15 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
         """Apply catalogue, request (B, A), rules and contact policy in turn; the first to remove counts."""
         shape = (contexts.n_contexts, self.catalogue.n_actions)
+        left = np.empty(shape, dtype=np.bool_)
+        left[:] = self.catalogue.allowed
+        passed = left.astype(np.int8)
         masks = [
-            np.broadcast_to(self.catalogue.allowed, shape),
             requested,
             *(rule.allows(contexts, self.catalogue, self.schema) for rule in self.rules),
             self.contact_policy.allows(contexts, self.catalogue),
         ]
         # An action that passes n masks in a row is removed by mask n: two sums, and no choice per cell.
-        passed, left = np.zeros(shape, dtype=np.int8), np.ones(shape, dtype=np.bool_)
         for mask in masks:
             if mask is not None:
                 left &= mask

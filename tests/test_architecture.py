@@ -38,6 +38,7 @@ THIRD_PARTY = {
 EDGES = {
     "nba.cli": {"typer"},
     "nba.doctor": {"typer", "apsw"},
+    "nba.posteriors.kernels": {"numba"},  # imported only where Numba is installed
     "simulator.commands": {"typer", "rich"},
 }
 
@@ -45,12 +46,12 @@ EDGES = {
 LAYERS = (
     {"arrays", "errors"},
     {"catalogue", "context", "decision", "feedback", "randomness"},
-    {"features", "fatigue", "exposure", "timing"},
-    {"posteriors", "constraints", "ope"},
-    {"policies", "propensity", "arbitration", "allocation", "longrun"},
+    {"features", "fatigue", "exposure", "timing", "arbitration"},
+    {"posteriors", "constraints", "learning", "ope"},
+    {"policies", "propensity", "allocation", "longrun"},
     {"strategy"},
     {"snapshot"},
-    {"bundle"},
+    {"bundle", "apprentice"},
     {"cli", "doctor"},
     {"__main__"},
 )

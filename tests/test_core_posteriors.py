@@ -6,18 +6,36 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from checks.posteriors import CHECKS, Check, features_of, instances, prior_of, rounds_of, taught
+from checks.posteriors import (
+    BY_NATURE,
+    CHECKS,
+    Check,
+    checks_of,
+    features_of,
+    instances,
+    prior_of,
+    rounds_of,
+    taught,
+)
 from scipy.stats import gamma
 
 from nba.arrays import FloatArray
 from nba.errors import ShapeMismatch
 from nba.posteriors import STATE_FIELDS, DisjointModel, FactoredModel, Model, Posterior, SegmentRatesModel
 
+CASES = [(model, check) for model in instances() for check in checks_of(model)]
 
-@pytest.mark.parametrize("model", instances(), ids=lambda model: type(model).__name__)
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_posterior(check: Check, model: Model) -> None:
+
+@pytest.mark.parametrize(
+    ("model", "check"), CASES, ids=[f"{type(model).__name__}-{check.__name__}" for model, check in CASES]
+)
+def test_posterior(model: Model, check: Check) -> None:
     check(model)
+
+
+def test_what_cannot_hold_by_nature_is_a_check_that_exists() -> None:
+    names = {check.__name__ for check in CHECKS}
+    assert all(set(reasons) <= names for reasons in BY_NATURE.values())
 
 
 def test_the_unions_and_the_table_of_state_name_the_same_posteriors() -> None:
@@ -94,7 +112,7 @@ def test_the_covariance_of_draws_is_the_inverse_precision() -> None:
     n_draws, layout = 40_000, posterior.layout
     drawn = posterior.draw(n_draws, np.random.default_rng(4))
     # The first block of parameters of each draw: channel "call".
-    block = drawn.main.reshape(layout.n_columns, n_draws, layout.n_factors)[:, :, 0].astype(np.float64)
+    block = drawn.main.reshape(layout.n_columns, layout.n_factors, n_draws)[:, 0].astype(np.float64)
     covariance = np.linalg.inv(posterior.precision)[:8, :8]
     sd = np.sqrt(np.diag(covariance))
     error = np.sqrt((np.outer(sd, sd) ** 2 + covariance**2) / n_draws)

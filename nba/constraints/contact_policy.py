@@ -44,17 +44,19 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue) -> BoolArray:
         """(B, A) actions that break no limit if they are taken now."""
-        n_channels = len(catalogue.channels)
-        open_channels = np.ones((contexts.n_contexts, n_channels), dtype=np.bool_)
-        for limit in self.limits:
-            counts = contexts.contact_counts[:, self.windows_days.index(limit.days)]
-            if limit.channel is None:
-                open_channels &= counts[:, n_channels:] < limit.contacts
-            else:
-                channel = catalogue.level("channel", limit.channel)
-                open_channels[:, channel] &= counts[:, channel] < limit.contacts
+        below: BoolArray = np.asarray((contexts.contact_counts < self._most(catalogue)).all(axis=1))
+        open_channels = below[:, :-1] & below[:, -1:]
         rested = contexts.offer_age_days >= self.product_rest_days
         return open_channels.take(catalogue.channel_of, axis=1) & rested.take(catalogue.product_of, axis=1)
+
+    def _most(self, catalogue: Catalogue) -> IntArray:
+        """(W, C + 1) fewer contacts than these are allowed; the last column is all channels."""
+        most = np.full((len(self.windows_days), 1 + len(catalogue.channels)), np.iinfo(np.int64).max)
+        for limit in self.limits:
+            channel = -1 if limit.channel is None else catalogue.level("channel", limit.channel)
+            cell = self.windows_days.index(limit.days), channel
+            most[cell] = min(most[cell], limit.contacts)
+        return most
 
     def counts(self, channels: IntArray, ages_days: FloatArray, n_channels: int) -> IntArray:
         """(W, C + 1) contacts of one customer in each window, from channels (n,) and ages (n,)."""

@@ -44,9 +44,9 @@ class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
-        risk = np.array([product.risk_class for product in catalogue.products])
-        known = np.nan_to_num(contexts.attributes[self.attribute], nan=_SAFEST)
-        bearable: BoolArray = known[:, None] >= risk
+        known = contexts.attributes[self.attribute]
+        known = np.where(np.isnan(known), _SAFEST, known)
+        bearable: BoolArray = known[:, None] >= catalogue.risk_classes
         return bearable.take(catalogue.product_of, axis=1)
 
 
@@ -58,9 +58,9 @@ class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
-        concerned = catalogue.matching(Combination(channel=self.channel))
+        others = catalogue.others(Combination(channel=self.channel))
         has_flag: BoolArray = contexts.attributes[self.flag] > 0
-        return has_flag[:, None] | ~concerned[None, :]
+        return has_flag[:, None] | others
 
 
 class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="near"):
@@ -72,9 +72,9 @@ class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="n
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
         """(B, A) actions the rule leaves."""
-        concerned = catalogue.matching(Combination(timing=self.timing))
+        others = catalogue.others(Combination(timing=self.timing))
         is_near: BoolArray = np.abs(contexts.attributes[self.attribute]) <= self.within_days
-        return is_near[:, None] | ~concerned[None, :]
+        return is_near[:, None] | others
 
 
 class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="house_channels"):

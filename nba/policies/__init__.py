@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from nba.arbitration import Money
 from nba.arrays import BoolArray, Float32Array, FloatArray
 from nba.policies.base import PolicyBase, Ready
 from nba.policies.cover import Cover
@@ -52,6 +53,12 @@ class PolicyLike(Protocol):
 
     def base_distribution(self, ready: Ready, utilities: Float32Array, eligible: BoolArray) -> FloatArray:
         """(M, B, A) utilities and (B, A) eligibility to the (B, A) distribution before the floor."""
+        ...
+
+    def distribution(
+        self, posterior: PosteriorLike, ready: Ready, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """Both in one: (B, K) features and (B, A) eligibility to the (B, A) distribution before the floor."""
         ...
 
     def publishes(self, then: float, now: float) -> bool:

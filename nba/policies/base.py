@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import Struct
 
+from nba.arbitration import Money
 from nba.arrays import BoolArray, Float32Array, FloatArray
 from nba.posteriors import PosteriorLike, Spread
 
@@ -29,6 +30,17 @@ class PolicyBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def scores(self, posterior: PosteriorLike, ready: Ready, features: FloatArray) -> Float32Array:
         """(B, K) to (M, B, A) expected rewards: under the mean M is 1."""
         return posterior.scores(ready.draws, features)
+
+    def distribution(
+        self, posterior: PosteriorLike, ready: Ready, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """(B, K) features and (B, A) eligibility to the (B, A) distribution before the floor."""
+        utilities = money.utilities(self.scores(posterior, ready, features))
+        return self.base_distribution(ready, utilities, eligible)
+
+    def base_distribution(self, ready: Ready, utilities: Float32Array, eligible: BoolArray) -> FloatArray:
+        """(M, B, A) utilities and (B, A) eligibility to the (B, A) distribution before the floor."""
+        raise NotImplementedError
 
     def publishes(self, then: float, now: float) -> bool:
         """Whether a posterior of `now` rounds may replace a snapshot made after `then` rounds."""

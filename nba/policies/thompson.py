@@ -6,11 +6,14 @@ from math import inf
 
 import numpy as np
 
+from nba.arbitration import Money
 from nba.arrays import BoolArray, Float32Array, FloatArray
 from nba.errors import require
 from nba.policies.base import PolicyBase, Ready
-from nba.posteriors import PosteriorLike
+from nba.posteriors import FactoredLinear, PosteriorLike
 from nba.propensity import win_shares
+
+_CHUNK = 8  # contexts scored at a time: keeps their (M, chunk, A) utilities inside the cache
 
 
 class ThompsonSampling(PolicyBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="thompson"):
@@ -36,6 +39,19 @@ class ThompsonSampling(PolicyBase, frozen=True, kw_only=True, forbid_unknown_fie
     def freeze(self, posterior: PosteriorLike, rng: np.random.Generator) -> Ready:
         """M posterior draws."""
         return Ready(posterior.draw(self.n_draws, rng, self.scale), posterior.rounds)
+
+    def distribution(
+        self, posterior: PosteriorLike, ready: Ready, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """(B, A) shares of draws that each action wins, without all utilities in memory where that can be."""
+        if isinstance(posterior, FactoredLinear):
+            return posterior.win_shares(ready.draws, features, money, eligible)
+        parts = []
+        for start in range(0, features.shape[0], _CHUNK):
+            some = slice(start, start + _CHUNK)
+            part = money._replace(charges=money.charges[some])
+            parts.append(super().distribution(posterior, ready, features[some], part, eligible[some]))
+        return np.concatenate(parts)
 
     def base_distribution(self, ready: Ready, utilities: Float32Array, eligible: BoolArray) -> FloatArray:
         """(B, A) shares of draws that each action wins."""

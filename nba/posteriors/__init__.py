@@ -12,19 +12,31 @@ import numpy as np
 
 from nba.arrays import AnyArray, Float32Array, FloatArray
 from nba.feedback import RoundBatch
+from nba.posteriors.bagged import BaggedModel, BaggedRegressors
 from nba.posteriors.disjoint import DisjointLinear, DisjointModel
 from nba.posteriors.factored import FactoredLinear, FactoredModel
+from nba.posteriors.neural import NeuralLinear, NeuralLinearModel
+from nba.posteriors.online import OnlineLinear, OnlineModel
 from nba.posteriors.segment_rates import SegmentRates, SegmentRatesModel
 
-Model: TypeAlias = FactoredModel | DisjointModel | SegmentRatesModel
-Posterior: TypeAlias = FactoredLinear | DisjointLinear | SegmentRates
+Model: TypeAlias = (
+    FactoredModel | DisjointModel | OnlineModel | BaggedModel | NeuralLinearModel | SegmentRatesModel
+)
+Posterior: TypeAlias = (
+    FactoredLinear | DisjointLinear | OnlineLinear | BaggedRegressors | NeuralLinear | SegmentRates
+)
 
 # What learning changes; everything else follows from the model's prior.
 STATE_FIELDS: dict[type, tuple[str, ...]] = {
     FactoredLinear: ("precision", "shift", "watched"),
     DisjointLinear: ("precision", "shift", "watched"),
+    OnlineLinear: ("precision", "shift", "covariances", "centre", "watched"),
+    BaggedRegressors: ("rows", "watched"),
+    NeuralLinear: ("rows", "watched"),
     SegmentRates: ("conversions", "exposure", "watched"),
 }
+# State arrays with a row for each round that was learnt: of any length.
+GROWING_FIELDS: dict[type, tuple[str, ...]] = {BaggedRegressors: ("rows",), NeuralLinear: ("rows",)}
 # Exactly symmetric matrices among them.
 SYMMETRIC_FIELDS: dict[type, tuple[str, ...]] = {FactoredLinear: ("precision",)}
 
@@ -92,10 +104,15 @@ class PosteriorLike(Protocol):
 
 def state_of(posterior: Posterior) -> dict[str, AnyArray]:
     """The arrays that learning changed; with the model's prior they give the posterior back."""
-    return {name: getattr(posterior, name) for name in STATE_FIELDS[type(posterior)]}
+    return {name: np.asarray(getattr(posterior, name)) for name in STATE_FIELDS[type(posterior)]}
 
 
 __all__ = [
+    "GROWING_FIELDS",
+    "BaggedModel",
+    "BaggedRegressors",
+    "NeuralLinear",
+    "NeuralLinearModel",
     "STATE_FIELDS",
     "SYMMETRIC_FIELDS",
     "DisjointLinear",
@@ -103,6 +120,8 @@ __all__ = [
     "FactoredLinear",
     "FactoredModel",
     "Model",
+    "OnlineLinear",
+    "OnlineModel",
     "Posterior",
     "PosteriorLike",
     "SegmentRates",

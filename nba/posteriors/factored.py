@@ -17,26 +17,17 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray, check_shape, rowwise, take_rows
+from nba.arbitration import Money
+from nba.arrays import BoolArray, Float32Array, FloatArray, check_shape, take_rows
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.posteriors.factored_draws import FactoredDraws
+from nba.posteriors.forgetting import HalfLives, kept, widened
+from nba.posteriors.hierarchy import Hierarchy
 from nba.posteriors.layout import Layout
 from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import QuadraticSpread
-
-
-class FactoredDraws(NamedTuple):
-    """M draws of the contact parameters, laid out for scoring."""
-
-    main: Float32Array  # (K, M F) the main blocks, F = C + T + P
-    spread: Float32Array  # (F, A) which blocks each action adds up, times its product's forecast rate
-    tables: Float32Array  # (M, A) the three pair tables, added up, times the forecast rate
-
-    @property
-    def n_draws(self) -> int:
-        """M, the number of draws."""
-        return int(self.tables.shape[0])
 
 
 class FactoredEvidence(NamedTuple):
@@ -62,7 +53,7 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
     precision: FloatArray  # (Q, Q)
     shift: FloatArray  # (Q,)
     watched: FloatArray  # (1,) rounds, in whole attribution windows
-    half_life_days: float | None = None
+    half_life_days: float | HalfLives | None = None
 
     @property
     def rounds(self) -> float:
@@ -111,13 +102,14 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
     def scores(self, draws: FactoredDraws, features: FloatArray) -> Float32Array:
         """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
         check_shape(features, (None, self.layout.n_columns), "features")
-        n_contexts, n_draws = features.shape[0], draws.n_draws
-        main = rowwise(features.astype(np.float32), draws.main).reshape(n_contexts, n_draws, -1)
-        # One product with a 0/1 table beats broadcasting over (C, T, P): NumPy is slow on inner axes of 20.
-        # It runs context by context, see rowwise.
-        scores: AnyArray = np.matmul(main, draws.spread)
-        scores += draws.tables
-        return scores.transpose(1, 0, 2)
+        return draws.scores(features)
+
+    def win_shares(
+        self, draws: FactoredDraws, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """(B, A) shares of draws under which each action has the largest utility."""
+        check_shape(features, (None, self.layout.n_columns), "features")
+        return draws.win_shares(features, money, eligible)
 
     def evidence(self, rounds: RoundBatch) -> FactoredEvidence:
         """Sufficient statistics of rounds, group by group of equal action and product."""
@@ -152,17 +144,21 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         return structs.replace(self, precision=precision, shift=shift, watched=watched)
 
     def decayed(self, elapsed_days: float) -> FactoredLinear:
-        """Forget towards the prior with the model's half-life (methods A7); no half-life, no change."""
+        """Forget towards the prior with the model's half-lives (methods A7); no half-life, no change."""
         if self.half_life_days is None or elapsed_days == 0:
             return self
-        keep = float(np.exp2(-elapsed_days / self.half_life_days))
-        precision = self.precision * keep
+        keep = kept(self.half_life_days, self.layout, elapsed_days)
+        if isinstance(keep, float):
+            precision, shift = self.precision * keep, keep * self.shift
+        else:
+            precision = widened(self.precision, keep)
+            shift = precision @ self.parameters()
         precision[np.diag_indices_from(precision)] += (1 - keep) * self.prior_precision
         return structs.replace(
             self,
             precision=precision,
-            shift=keep * self.shift + (1 - keep) * self.prior_shift,
-            watched=keep * self.watched,
+            shift=shift + (1 - keep) * self.prior_shift,
+            watched=np.mean(keep) * self.watched,
         )
 
     def _add(self, rounds: RoundBatch, precision: FloatArray, shift: FloatArray) -> None:
@@ -186,24 +182,15 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
 
     def _draws_of(self, theta: FloatArray) -> FactoredDraws:
         """Lay parameter vectors (M, Q) out for scoring."""
-        layout, n_draws = self.layout, theta.shape[0]
-        main = theta[:, : layout.pair_start].reshape(n_draws * layout.n_factors, layout.n_columns)
-        pairs = theta[:, layout.pair_start : layout.organic_start]
-        actions = np.arange(layout.blocks_of.shape[0])
-        forecast = self.forecast[layout.product_of]
-        spread = np.zeros((layout.n_factors, 1 + actions.size), dtype=np.float32)
-        for blocks in layout.blocks_of.T:
-            spread[blocks, 1 + actions] = forecast
-        tables = np.zeros((n_draws, 1 + actions.size), dtype=np.float32)
-        tables[:, 1:] = pairs[:, layout.pairs_of].sum(axis=2) * forecast
-        return FactoredDraws(np.ascontiguousarray(main.T, dtype=np.float32), spread, tables)
+        return FactoredDraws.of(self.layout, theta, self.forecast)
 
 
 class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="factored"):
     """Prior of the factored model, in lifts relative to each product's forecast rate (methods A8).
 
     The contact blocks are wider than the organic ones, otherwise shrinkage pulls uplift to zero
-    (methods A2).
+    (methods A2). A hierarchy, learnt from a taught posterior, replaces what is said here of products and
+    channels.
     """
 
     lift_mean: float = 0.5
@@ -213,11 +200,15 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     organic_mean: float = 0.2
     organic_level_sd: float = 0.2
     organic_slope_sd: float = 0.08
-    half_life_days: float | None = None
+    half_life_days: float | HalfLives | None = None
+    hierarchy: Hierarchy | None = None
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        check_prior(self, "model factored")
+        """Check the numbers; half-lives of blocks and a hierarchy have checked themselves."""
+        if isinstance(self.half_life_days, HalfLives) or self.hierarchy is not None:
+            structs.replace(self, half_life_days=None, hierarchy=None)
+        else:
+            check_prior(self, "model factored")
 
     def prior(self, catalogue: Catalogue, schema: FeatureSchema) -> FactoredLinear:
         """The posterior before any round."""
@@ -232,6 +223,8 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         mean[layout.organic_start :][organic] = self.organic_mean
         first_product = (layout.n_channels + layout.n_timings) * layout.n_columns
         mean[first_product : layout.pair_start][contact[first_product:]] = self.lift_mean
+        if self.hierarchy is not None:
+            mean, sd = self.hierarchy.shaped(layout, catalogue, mean, sd)
         precision = 1.0 / sd**2
         return FactoredLinear(
             layout=layout,

@@ -14,7 +14,7 @@ _POSITIVE = ("half_life_days", "pseudo_contacts")
 def check_prior(model: Struct, source: str) -> None:
     """Raise InvalidConfig unless means are finite and spreads, half-lives and weights above zero."""
     for name, value in structs.asdict(model).items():
-        if value is None:
+        if value is None or isinstance(value, str | Struct):  # a struct checks itself
             continue
         require(isfinite(value), source, name, f"must be finite, got {value}")
         is_spread = name.endswith("_sd") or name in _POSITIVE

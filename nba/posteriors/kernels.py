@@ -1,0 +1,107 @@
+"""Hot loops of the factored model for Numba; each has its definition in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+from nba.arbitration import Money
+from nba.arrays import BoolArray, Float32Array, IntArray
+
+_jit: Any = nb.njit(cache=True)
+
+
+def winners(draws: Any, main: Float32Array, money: Money, eligible: BoolArray) -> IntArray:
+    """(B, M) as FactoredDraws.winners_numpy, the same bits."""
+    found = np.empty((main.shape[0], main.shape[2]), dtype=np.int64)
+    _winners(*draws[1:], main, *money, eligible, found)
+    return found
+
+
+def scores(draws: Any, main: Float32Array) -> Float32Array:
+    """(B, A) as FactoredDraws.scores of a single draw, the same bits."""
+    found = np.empty((main.shape[0], 1 + draws.channel_timing.size * draws.forecast.size), dtype=np.float32)
+    _scores(*draws[1:], main, found)
+    return found
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _winners(
+    when: Any, what: Any, pairs: Any, forecast: Any, main: Any, values: Any, charges: Any, eligible: Any,
+    found: Any,
+) -> None:  # fmt: skip
+    """For each channel and timing the best of all products, draws being the inner loop.
+
+    Only maxima are kept there, since a processor takes eight at once; whose they are is asked at the end.
+    """
+    (n_channels, n_timings, n_draws), n_products = when.shape, forecast.size
+    n_firsts = n_channels + n_timings
+    lift_when = np.empty((n_channels * n_timings, n_draws), np.float32)
+    lift_what = np.empty((n_products, n_draws), np.float32)
+    most, best = np.empty(n_draws, np.float32), np.empty(n_draws, np.float32)
+    place = np.empty(n_draws, np.int64)
+    for b in range(main.shape[0]):
+        best[:], place[:] = np.float32(0.0) * values[0] - charges[b, 0] if eligible[b, 0] else -np.inf, -1
+        for c in range(n_channels):
+            for p in range(n_products):
+                for m in range(n_draws):
+                    lift_what[p, m] = main[b, n_firsts + p, m] + what[c, p, m]
+            for t in range(n_timings):
+                row = c * n_timings + t
+                first = 1 + row * n_products
+                for m in range(n_draws):
+                    lift_when[row, m] = (main[b, c, m] + main[b, n_channels + t, m]) + when[c, t, m]
+                    most[m] = -np.inf
+                for p in range(n_products):
+                    charge, value, rate = charges[b, first + p], values[first + p], forecast[p]
+                    if not eligible[b, first + p]:
+                        continue
+                    for m in range(n_draws):
+                        lift = (lift_what[p, m] + pairs[t, p, m]) + lift_when[row, m]
+                        most[m] = np.maximum(most[m], (lift * rate) * value - charge)
+                for m in range(n_draws):
+                    if (
+                        best[m] == best[m] and not most[m] <= best[m]
+                    ):  # larger, or the first that is no number
+                        best[m], place[m] = most[m], row
+        for m in range(n_draws):
+            found[b, m] = _first(
+                place[m], best[m], b, m, lift_when, what, pairs, forecast, main, values, charges, eligible
+            )
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _first(
+    row: Any, best: Any, b: Any, m: Any, lift_when: Any, what: Any, pairs: Any, forecast: Any, main: Any,
+    values: Any, charges: Any, eligible: Any,
+) -> Any:  # fmt: skip
+    """The first action of a channel and timing that has the best utility, -1 where it is not a number."""
+    if best != best:
+        return -1
+    if row < 0:
+        return 0
+    (n_timings, n_products), n_channels = pairs.shape[:2], what.shape[0]
+    c, t = row // n_timings, row % n_timings
+    for p in range(n_products):
+        action = 1 + row * n_products + p
+        lift = ((main[b, n_channels + n_timings + p, m] + what[c, p, m]) + pairs[t, p, m]) + lift_when[row, m]
+        if eligible[b, action] and (lift * forecast[p]) * values[action] - charges[b, action] == best:
+            return action
+    return -1
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _scores(when: Any, what: Any, pairs: Any, forecast: Any, main: Any, found: Any) -> None:
+    n_channels, n_timings = when.shape[:2]
+    n_firsts = n_channels + n_timings
+    for b in range(main.shape[0]):
+        found[b, 0], action = 0.0, 0
+        for c in range(n_channels):
+            for t in range(n_timings):
+                lift_when = (main[b, c, 0] + main[b, n_channels + t, 0]) + when[c, t, 0]
+                for p in range(forecast.size):
+                    action += 1
+                    lift = ((main[b, n_firsts + p, 0] + what[c, p, 0]) + pairs[t, p, 0]) + lift_when
+                    found[b, action] = lift * forecast[p]

@@ -1,0 +1,92 @@
+"""Variances and joint covariances of all actions' scores, straight from a covariance of parameters."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nba.arrays import FloatArray
+from nba.posteriors.online_design import Design
+from nba.posteriors.uncertainty import around
+
+
+class OnlineSpread(NamedTuple):
+    """Nothing is prepared, so that a loop which publishes after every round pays for one context only.
+
+    At a context x the covariance (N, N) of a vector shrinks to that of its J + V effects, in N^2 steps; the
+    score of an action adds up b + p of them. Each row is computed alone: its bits are the same in any batch.
+    """
+
+    design: Design
+    covariance: FloatArray  # (G, N, N)
+    scale: FloatArray  # (A - 1,) forecast rate of each action's product
+
+    def stddev(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A): standard deviation of the expected reward, 0 for no-contact."""
+        out = np.zeros((features.shape[0], 1 + self.scale.shape[0]))
+        np.multiply(np.sqrt(self.variances(features)), self.scale, out=out[:, 1:])
+        return out
+
+    def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
+        """(2, B, A) lowest and highest expected reward within `slack` (see Spread)."""
+        return around(mean, self.stddev(features), slack)
+
+    def variances(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A - 1): variance of each contact's lift, at least 0."""
+        effects, read = self.effects(features), self.design.effects
+        if self.design.n_groups > 1:
+            found: FloatArray = effects[:, :, 0, 0]
+        else:
+            pairs = effects[:, 0, read[:, :, None], read[:, None, :]]
+            found = pairs.reshape(*pairs.shape[:2], -1).sum(axis=2)
+        return np.maximum(found, 0.0)
+
+    def effects(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, G, J + V, J + V): covariance of the effects of each vector."""
+        design, n_contexts = self.design, features.shape[0]
+        g, j, k, start = design.n_groups, design.n_blocks, design.n_columns, design.start
+        blocks = self.covariance[:, :start].reshape(g, j, k, design.size)
+        half: FloatArray = np.matmul(features[:, None, None, None, :], blocks)[:, :, :, 0, :]
+        left = half[..., :start].reshape(n_contexts, g, j, j, k)
+        both: FloatArray = np.matmul(left, features[:, None, None, :, None])[..., 0]
+        if not design.n_constants:
+            return both
+        whole = np.empty((n_contexts, g, j + design.n_constants, j + design.n_constants))
+        whole[:, :, :j, :j], whole[:, :, :j, j:] = both, half[..., start:]
+        whole[:, :, j:, :j] = whole[:, :, :j, j:].transpose(0, 1, 3, 2)
+        whole[:, :, j:, j:] = self.covariance[:, start:, start:]
+        return whole
+
+    def roots(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A - 1, A - 1): factors R with R R' = joint covariance of all lifts (G = 1)."""
+        table = self.design.incidence
+        joint = np.matmul(np.matmul(table, self.effects(features)[:, 0]), table.T)
+        return np.stack([root(one) for one in joint]) if joint.shape[0] else joint
+
+
+def root(covariance: FloatArray) -> FloatArray:
+    """(n, n) a factor R with R R' = a covariance, which may be singular."""
+    n = covariance.shape[0]
+    jitter = 1e-12 * np.trace(covariance) / max(n, 1)
+    try:
+        factor: FloatArray = np.linalg.cholesky(covariance + jitter * np.eye(n))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        factor = vectors * np.sqrt(np.maximum(values, 0.0))
+    return factor
+
+
+def inverse(precision: FloatArray) -> FloatArray:
+    """(N, N) exactly symmetric inverse of a positive definite matrix, whatever the scale of its columns."""
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    factor, failed = dpotrf(precision)
+    if failed:
+        raise np.linalg.LinAlgError(
+            f"A posterior precision of {precision.shape[0]} parameters is not positive definite: features of "
+            "very different or very large size (above 1e7); standardise them in the schema."
+        )
+    upper, _ = dpotri(factor)
+    found: FloatArray = np.triu(upper) + np.triu(upper, 1).T
+    return found

@@ -1,0 +1,96 @@
+"""The two forms of a decision's inner loop, NumPy's and Numba's, agree to the last bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from small import ids_of, open_strategy, small_contexts, small_rounds
+
+from nba.arbitration import Money
+from nba.policies import Greedy, ThompsonSampling
+from nba.posteriors import factored_draws
+from nba.propensity import win_shares
+from nba.snapshot import Snapshot
+
+kernels = pytest.importorskip("nba.posteriors.kernels", reason="needs numba")
+
+
+def taught(n_draws: int = 32) -> Snapshot:
+    strategy = open_strategy(policy=ThompsonSampling(n_draws=n_draws))
+    return Snapshot.start(strategy).learn(small_rounds(strategy, 400), 400)
+
+
+def drawn(seed: int, n: int = 200) -> tuple[Any, Any, Money, Any]:
+    """Draws, features, money and a random eligible set for some contexts, some without any action."""
+    snapshot, rng = taught(), np.random.default_rng(seed)
+    features = snapshot.strategy.encode(small_contexts(snapshot.strategy, n, seed=8)).features
+    values, charges = rng.uniform(0, 300, 13), rng.uniform(-1, 5, (n, 13))
+    eligible = rng.random((n, 13)) < rng.choice([0.0, 0.1, 0.5, 1.0], size=(n, 1))
+    return snapshot.frozen.ready.draws, features, Money.of(values, charges), eligible
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_winners_are_the_same_bit_for_bit_and_those_of_the_formula(seed: int) -> None:
+    draws, features, money, eligible = drawn(seed)
+    main = draws._main(features)
+    one = draws.winners_numpy(main, money, eligible)
+    np.testing.assert_array_equal(one, kernels.winners(draws, main, money, eligible))
+    scores = np.array(draws.scores_numpy(main))
+    by_formula = win_shares(money.utilities(scores), eligible)
+    some = eligible.any(axis=1)
+    np.testing.assert_array_equal(draws.win_shares(features, money, eligible)[some], by_formula[some])
+    assert np.unique(one).size > 8
+
+
+def test_equal_utilities_go_to_the_smallest_row() -> None:
+    draws, features, money, _ = drawn(0)
+    main, eligible = draws._main(features), np.ones((200, 13), dtype=np.bool_)
+    worthless = Money.of(np.zeros(13), np.zeros((200, 13)))
+    for found in (
+        draws.winners_numpy(main, worthless, eligible),
+        kernels.winners(draws, main, worthless, eligible),
+    ):
+        assert not found.any()
+    eligible[:, :5] = False
+    for found in (
+        draws.winners_numpy(main, worthless, eligible),
+        kernels.winners(draws, main, worthless, eligible),
+    ):
+        assert (found == 5).all()
+
+
+def test_what_is_not_a_number_is_told_unless_nobody_may_choose_it() -> None:
+    draws, features, money, _ = drawn(0)
+    main, eligible = draws._main(features), np.ones((200, 13), dtype=np.bool_)
+    for action in (0, 1, 12):
+        money.charges[3, action] = np.nan
+        for barred in (False, True):
+            eligible[3, action] = not barred
+            found = [
+                draws.winners_numpy(main, money, eligible),
+                kernels.winners(draws, main, money, eligible),
+            ]
+            assert ((found[0] == -1).any(), (found[1] == -1).any()) == (not barred, not barred)
+        eligible[3, action], money.charges[3, action] = True, 0.0
+
+
+def test_mean_scores_are_the_same_bit_for_bit() -> None:
+    snapshot = taught()
+    draws = snapshot.posterior.mean_draw()
+    features = snapshot.strategy.encode(small_contexts(snapshot.strategy, 50, seed=8)).features
+    main = draws._main(features)
+    np.testing.assert_array_equal(draws.scores_numpy(main)[0], kernels.scores(draws, main))
+
+
+@pytest.mark.parametrize("policy", [ThompsonSampling(n_draws=16), Greedy()])
+def test_decisions_without_numba_are_the_same(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = open_strategy(policy=policy)
+    snapshot = Snapshot.start(strategy).learn(small_rounds(strategy, 400), 400)
+    contexts = strategy.encode(small_contexts(strategy, 100, seed=8))
+    fused = snapshot.decide(contexts, ids_of(100), limit=3)
+    monkeypatch.setattr(factored_draws, "_kernels", lambda: None)
+    plain = snapshot.decide(contexts, ids_of(100), limit=3)
+    for name, got in fused._asdict().items():
+        np.testing.assert_array_equal(got, getattr(plain, name), err_msg=name)
