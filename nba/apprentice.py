@@ -27,6 +27,17 @@ from nba.strategy import Strategy
 _Z95 = 1.6448536269514722  # one-sided 95 %
 
 
+def match_bound(match: float, rounds: int) -> float:
+    """One-sided lower 95 % bound of a match rate (Wilson score); probabilities vary less than coins."""
+    share = _Z95**2 / rounds
+    return (match + share / 2.0 - sqrt(share * (match * (1.0 - match) + share / 4.0))) / (1.0 + share)
+
+
+def _added(before: float, more: FloatArray) -> float:
+    """A sum that goes on one number at a time."""
+    return float(np.cumsum(np.append(before, more))[-1])
+
+
 class Apprentice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is required of an apprentice, and how far it has come.
 
@@ -111,8 +122,8 @@ class Tutored(Struct, frozen=True, kw_only=True, eq=False):
     apprentice: Apprentice = Apprentice()
 
     def __post_init__(self) -> None:
-        """Check that both speak of the same actions and contexts."""
-        for name in ("catalogue", "schema"):
+        """Check that both speak of the same actions and read contexts in the same way."""
+        for name in ("catalogue", "schema", "contact_policy", "fatigue"):
             same = getattr(self.learner.strategy, name) == getattr(self.rules.strategy, name)
             require(same, f"apprentice {self.learner.strategy.name}", name, "must be the one of the rules")
 
@@ -183,14 +194,3 @@ class Tutored(Struct, frozen=True, kw_only=True, eq=False):
     def at(self, posterior: Posterior, seq: int) -> Tutored:
         """The same with another posterior of the learner."""
         return structs.replace(self, learner=self.learner.at(posterior, seq))
-
-
-def match_bound(match: float, rounds: int) -> float:
-    """One-sided lower 95 % bound of a match rate (Wilson score); probabilities vary less than coins."""
-    share = _Z95**2 / rounds
-    return (match + share / 2.0 - sqrt(share * (match * (1.0 - match) + share / 4.0))) / (1.0 + share)
-
-
-def _added(before: float, more: FloatArray) -> float:
-    """A sum that goes on one number at a time."""
-    return float(np.cumsum(np.append(before, more))[-1])

@@ -44,6 +44,7 @@ class Purpose(IntEnum):
     REFERRAL = 16
     RESALE = 17
     BOOTSTRAP = 18
+    MEMBER = 19
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = 10) -> NDArray[np.uint32]:

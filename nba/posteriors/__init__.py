@@ -14,22 +14,49 @@ from nba.arrays import AnyArray, Float32Array, FloatArray
 from nba.feedback import RoundBatch
 from nba.posteriors.bagged import BaggedModel, BaggedRegressors
 from nba.posteriors.disjoint import DisjointLinear, DisjointModel
+from nba.posteriors.ensemble import EnsembleLinear, EnsembleModel
 from nba.posteriors.factored import FactoredLinear, FactoredModel
+from nba.posteriors.glm import FactoredHazard, FactoredLogistic
+from nba.posteriors.glm_models import HazardModel, LogisticModel
+from nba.posteriors.hybrid import HybridLinear, HybridModel
 from nba.posteriors.neural import NeuralLinear, NeuralLinearModel
 from nba.posteriors.online import OnlineLinear, OnlineModel
 from nba.posteriors.segment_rates import SegmentRates, SegmentRatesModel
 
 Model: TypeAlias = (
-    FactoredModel | DisjointModel | OnlineModel | BaggedModel | NeuralLinearModel | SegmentRatesModel
+    FactoredModel
+    | DisjointModel
+    | HybridModel
+    | OnlineModel
+    | LogisticModel
+    | HazardModel
+    | EnsembleModel
+    | BaggedModel
+    | NeuralLinearModel
+    | SegmentRatesModel
 )
 Posterior: TypeAlias = (
-    FactoredLinear | DisjointLinear | OnlineLinear | BaggedRegressors | NeuralLinear | SegmentRates
+    FactoredLinear
+    | DisjointLinear
+    | HybridLinear
+    | OnlineLinear
+    | FactoredLogistic
+    | FactoredHazard
+    | EnsembleLinear
+    | BaggedRegressors
+    | NeuralLinear
+    | SegmentRates
 )
 
+# `anchor` and the next two say where a fold linearises; they are zeros after everything else.
+_GLM_FIELDS = ("precision", "shift", "watched", "anchor", "anchor_covariance", "pace")
 # What learning changes; everything else follows from the model's prior.
 STATE_FIELDS: dict[type, tuple[str, ...]] = {
     FactoredLinear: ("precision", "shift", "watched"),
     DisjointLinear: ("precision", "shift", "watched"),
+    HybridLinear: ("precision", "shift", "cross", "own_moment", "watched"),
+    EnsembleLinear: ("precision", "shift", "noise", "watched"),
+    **dict.fromkeys((FactoredLogistic, FactoredHazard), _GLM_FIELDS),
     OnlineLinear: ("precision", "shift", "covariances", "centre", "watched"),
     BaggedRegressors: ("rows", "watched"),
     NeuralLinear: ("rows", "watched"),
@@ -38,7 +65,13 @@ STATE_FIELDS: dict[type, tuple[str, ...]] = {
 # State arrays with a row for each round that was learnt: of any length.
 GROWING_FIELDS: dict[type, tuple[str, ...]] = {BaggedRegressors: ("rows",), NeuralLinear: ("rows",)}
 # Exactly symmetric matrices among them.
-SYMMETRIC_FIELDS: dict[type, tuple[str, ...]] = {FactoredLinear: ("precision",)}
+SYMMETRIC_FIELDS: dict[type, tuple[str, ...]] = {
+    FactoredLinear: ("precision",),
+    HybridLinear: ("precision",),
+    EnsembleLinear: ("precision",),
+    FactoredLogistic: ("precision", "anchor_covariance"),
+    FactoredHazard: ("precision", "anchor_covariance"),
+}
 
 
 class Spread(Protocol):
@@ -117,8 +150,16 @@ __all__ = [
     "SYMMETRIC_FIELDS",
     "DisjointLinear",
     "DisjointModel",
+    "EnsembleLinear",
+    "EnsembleModel",
+    "FactoredHazard",
     "FactoredLinear",
+    "FactoredLogistic",
     "FactoredModel",
+    "HazardModel",
+    "HybridLinear",
+    "HybridModel",
+    "LogisticModel",
     "Model",
     "OnlineLinear",
     "OnlineModel",

@@ -5,8 +5,8 @@ draw of the posterior. All share the precision; a row of design r and weight w a
 
     reward x r + sqrt(w) e_m r        with e_m standard normal
 
-Against plain Thompson sampling nothing is drawn anew at a publication: a member changes only by what was
-learnt since, which keeps decisions from jumping about, and no matrix is factored for the draws' noise.
+Unlike in Thompson sampling nothing is drawn anew at a publication: a member changes by what was learnt
+since, so that decisions do not jump about between two snapshots of nearly the same belief.
 """
 
 from __future__ import annotations

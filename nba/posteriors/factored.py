@@ -208,7 +208,7 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if isinstance(self.half_life_days, HalfLives) or self.hierarchy is not None:
             structs.replace(self, half_life_days=None, hierarchy=None)
         else:
-            check_prior(self, "model factored")
+            check_prior(self, f"model {self.__struct_config__.tag}")
 
     def prior(self, catalogue: Catalogue, schema: FeatureSchema) -> FactoredLinear:
         """The posterior before any round."""

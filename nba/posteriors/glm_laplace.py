@@ -10,9 +10,9 @@ import numpy as np
 from nba.arrays import FloatArray
 from nba.errors import NBAError
 
-MOST_STEPS, MOST_HALVINGS = 100, 60
+MOST_STEPS, MOST_HALVINGS = 200, 60
 CLOSE = 1e-16  # squared distance to the mode, in posterior standard deviations
-STEEP = 0.9  # a step may leave at most this share of the slope that it started with, on either side
+RECOIL = 0.5  # a step may overshoot until the slope back is this share of the slope that it started with
 
 
 class NotConverged(NBAError, ArithmeticError):
@@ -38,8 +38,8 @@ def find_mode(
     """The posterior mode (Q,) and the likelihood's derivatives there; the prior is in information form.
 
     `total` gives the derivatives over all rows at parameters (Q,). From the prior mean, each step is halved
-    until its slope has flattened (the second Wolfe condition, enough for a concave log-posterior), which
-    needs no objective and so serves the quasi-likelihood of Log too. Raises NotConverged.
+    until it overshoots by little, judged by the slope where it ends: this needs no objective, and so serves
+    the quasi-likelihood of Log too. Raises NotConverged.
     """
     from scipy.linalg import cho_factor, cho_solve
 
@@ -56,7 +56,7 @@ def find_mode(
             there = at + 0.5**halving * step
             found = total(there)
             slope = float((found.gradient + prior_shift - prior_precision @ there) @ step)
-            if abs(slope) <= STEEP * distance:
+            if slope >= -RECOIL * distance:
                 break
         else:
             break

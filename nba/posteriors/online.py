@@ -39,22 +39,17 @@ class OnlineModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     def __post_init__(self) -> None:
         """Check the design's name and the numbers."""
         source, known = "model online", get_args(Kind)
-        require(
-            self.design in known,
-            source,
-            "design",
-            f"must be one of {', '.join(known)}, got {self.design!r}",
-        )
+        rule = f"must be one of {', '.join(known)}, got {self.design!r}"
+        require(self.design in known, source, "design", rule)
         check_prior(self, source)
 
     def prior(self, catalogue: Catalogue, schema: FeatureSchema) -> OnlineLinear:
         """The posterior before any round."""
         design = Design.of(self.design, catalogue, schema.n_columns)
-        rule = (
-            f"{self.design} has {design.size} parameters here, more than {_MOST_PARAMETERS}; use the model "
-        )
-        instead = "hybrid" if self.design == "hybrid" else "factored or the disjoint design"
-        require(design.size <= _MOST_PARAMETERS, "model online", "design", rule + instead)
+        instead = "hybrid" if self.design == "hybrid" else "factored"
+        rule = f"{self.design} has {design.size} parameters here, more than {_MOST_PARAMETERS}"
+        few_enough = design.size <= _MOST_PARAMETERS
+        require(few_enough, "model online", "design", f"{rule}; use the model {instead} instead")
         mean, sd = self._parameters(design, catalogue)
         precision = sd**-2
         return OnlineLinear(

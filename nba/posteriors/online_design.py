@@ -66,6 +66,13 @@ class Design(Struct, frozen=True, eq=False, dict=True):
         return np.concatenate([self.blocks, self.n_blocks + self.constants], axis=1)
 
     @cached_property
+    def effect_pairs(self) -> IntArray:
+        """(A - 1, (b + p)^2) places of their covariances in that of all effects, row after row."""
+        n_effects = self.n_blocks + self.n_constants
+        pairs = self.effects[:, :, None] * n_effects + self.effects[:, None, :]
+        return pairs.reshape(self.n_actions, -1)
+
+    @cached_property
     def incidence(self) -> FloatArray:
         """(A - 1, J + V) ones where an action reads an effect."""
         table = np.zeros((self.n_actions, self.n_blocks + self.n_constants))

@@ -25,7 +25,7 @@ from msgspec import Struct, structs
 from nba.arrays import Float32Array, FloatArray, check_shape, rowwise
 from nba.feedback import RoundBatch, watched
 from nba.posteriors.online_design import Design
-from nba.posteriors.online_spread import OnlineSpread, inverse, root
+from nba.posteriors.online_spread import OnlineSpread, moments, root
 
 # A row that leaves less than this share of a variance is learnt through the precision: subtracting so much of
 # a covariance from itself would cost more digits than that.
@@ -183,8 +183,7 @@ class OnlineLinear(Struct, frozen=True, kw_only=True, eq=False, tag="online_line
         """The same with another precision and shift, and what follows from them for some vectors."""
         covariances, centre = list(self.covariances), self.centre.copy()
         for group in groups:
-            covariances[group] = inverse(precision[group])
-            centre[group] = covariances[group] @ shift[group]
+            covariances[group], centre[group] = moments(precision[group], shift[group])
         return structs.replace(
             self,
             precision=tuple(precision),
@@ -229,8 +228,8 @@ class _Work(NamedTuple):
         surprise = 1.0 + weight * max(float(design @ gain), 0.0)
         self._add(self.precision, group, 1.0, sqrt(weight) * design)
         if surprise > _NEWS:
-            self.covariances[group] = inverse(self.precision[group])
-            self.centre[group] = self.covariances[group] @ self.shift[group]
+            found = moments(self.precision[group], self.shift[group])
+            self.covariances[group], self.centre[group] = found
         else:
             error = reward - weight * float(design @ self.centre[group])
             self.centre[group] += (error / surprise) * gain

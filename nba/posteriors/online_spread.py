@@ -34,12 +34,13 @@ class OnlineSpread(NamedTuple):
 
     def variances(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A - 1): variance of each contact's lift, at least 0."""
-        effects, read = self.effects(features), self.design.effects
+        effects = self.effects(features)
         if self.design.n_groups > 1:
             found: FloatArray = effects[:, :, 0, 0]
         else:
-            pairs = effects[:, 0, read[:, :, None], read[:, None, :]]
-            found = pairs.reshape(*pairs.shape[:2], -1).sum(axis=2)
+            # The order in which a sum runs, and so its bits, follow the layout: this one holds for any B.
+            flat = effects.reshape(features.shape[0], -1)
+            found = np.take(flat, self.design.effect_pairs, axis=1).sum(axis=2)
         return np.maximum(found, 0.0)
 
     def effects(self, features: FloatArray) -> FloatArray:
@@ -77,16 +78,19 @@ def root(covariance: FloatArray) -> FloatArray:
     return factor
 
 
-def inverse(precision: FloatArray) -> FloatArray:
-    """(N, N) exactly symmetric inverse of a positive definite matrix, whatever the scale of its columns."""
-    from scipy.linalg.lapack import dpotrf, dpotri
+def moments(precision: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Exactly symmetric inverse (N, N) of a positive definite matrix, and the solution (N,) for a shift.
+
+    Solving is more accurate than multiplying by the inverse where columns differ much in size.
+    """
+    from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
     factor, failed = dpotrf(precision)
     if failed:
         raise np.linalg.LinAlgError(
-            f"A posterior precision of {precision.shape[0]} parameters is not positive definite: features of "
-            "very different or very large size (above 1e7); standardise them in the schema."
+            f"A posterior precision of {precision.shape[0]} parameters is not positive definite: features "
+            "are too large (above 1e7) or differ too much in size; standardise them in the schema."
         )
     upper, _ = dpotri(factor)
-    found: FloatArray = np.triu(upper) + np.triu(upper, 1).T
-    return found
+    covariance: FloatArray = np.triu(upper) + np.triu(upper, 1).T
+    return covariance, dpotrs(factor, shift)[0]

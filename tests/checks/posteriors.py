@@ -13,7 +13,17 @@ from small import cut, open_strategy, small_contexts, small_rounds
 from nba.arrays import FloatArray
 from nba.bundle import posterior_bytes, posterior_from_bytes
 from nba.feedback import RoundBatch
-from nba.posteriors import BaggedModel, Model, NeuralLinearModel, OnlineModel, Posterior, state_of
+from nba.posteriors import (
+    BaggedModel,
+    EnsembleModel,
+    HazardModel,
+    LogisticModel,
+    Model,
+    NeuralLinearModel,
+    OnlineModel,
+    Posterior,
+    state_of,
+)
 from nba.strategy import Strategy
 
 Check: TypeAlias = Callable[[Model], None]
@@ -233,6 +243,23 @@ BY_NATURE: dict[type, dict[str, str]] = {
     OnlineModel: {
         "forgetting_goes_towards_the_prior": "precision and shift go half the way, their inverse does not",
     },
+    EnsembleModel: {
+        # Members meet noise that is keyed by the rounds so far: the same distribution under another cut.
+        "order_of_batches_does_not_matter": "another cut gives other members",
+        "order_of_rows_does_not_matter": "noise passes a Cholesky factor: to 1e-7 only",
+        "evidence_adds": "another cut gives other members",
+        "folding_equals_absorbing": "another cut gives other members",
+        "forgetting_goes_towards_the_prior": "noise keeps the square root, so that its variance halves",
+        "draws_follow_mean_and_stddev": "a draw is the members, however many are asked for",
+    },
+    **dict.fromkeys(
+        (LogisticModel, HazardModel),
+        {
+            "folding_equals_absorbing": "each linearises at another mean",
+            "draws_follow_mean_and_stddev": "draws are transformed exactly, the stddev is the delta method's",
+            "scale_widens_the_draws_about_the_mean": "true of parameters, not of scores",
+        },
+    ),
     BaggedModel: {
         "forgetting_goes_towards_the_prior": "the state is rows, of which the prior has none",
         "learning_narrows": "members that were constants come to differ by context; they narrow on average",
