@@ -22,7 +22,6 @@ ACCOUNT_OPENED, COMPLAINT, INVITED = (
     EVENTS.index(name) for name in ("account_opened", "complaint", "invited")
 )
 _ABOUT_A_PRODUCT = np.isin(EVENTS, ("browse", "application_started", "application_abandoned"))  # (K,)
-_LEAP_DAY = 60  # of the year
 _ANY = 1e-30  # who is not likely to buy anything looks at anything
 _MOST_LOGINS = 0.95  # per day
 SPECIAL, KEY_DAY = TIMING_TYPES.index("special"), TIMING_TYPES.index("key_day")
@@ -71,30 +70,33 @@ class Happening(NamedTuple):
     products: Bytes  # (n,) what they are about
 
 
+def kinds(law: BehaviourLaw, state: WorldState, rows: IntArray, uniforms: FloatArray) -> IntArray:
+    """(n,) the event that each of customers `rows` (n,) has by their uniform, index in EVENTS, 0 if none."""
+    stage = state.stage.take(rows)
+    holds = (law.owners == 0) | ((state.owned.take(rows).astype(np.int64)[:, None] & law.owners) != 0)
+    cumulative = np.cumsum(law.rate.take(state.people.digital.take(rows), axis=0) * holds, axis=1)
+    here = (stage != ACQUISITION) & (stage != CHURNED)
+    hit, found = np.flatnonzero(here & (uniforms < cumulative[:, -1])), np.zeros(rows.size, dtype=np.int64)
+    found[hit] = (cumulative[hit] <= uniforms[hit, None]).sum(axis=1)
+    return found
+
+
 def events_of(laws: Laws, now: Today, state: WorldState, rows: IntArray, uniforms: FloatArray) -> Happening:
     """Which of customers `rows` (n,) have an event by their uniform, and which."""
-    law, stage = laws.behaviour, state.stage[rows]
-    here = (stage != ACQUISITION) & (stage != CHURNED)
-    rows, uniforms = rows[here], uniforms[here]
-    holds = (law.owners == 0) | ((state.owned[rows].astype(np.int64)[:, None] & law.owners) != 0)
-    cumulative = np.cumsum(law.rate.take(state.people.digital[rows], axis=0) * holds, axis=1)
-    hit = uniforms < cumulative[:, -1]
-    rows, cumulative, uniforms = rows[hit], cumulative[hit], uniforms[hit]
-    kinds = (cumulative <= uniforms[:, None]).sum(axis=1)
-    products = np.zeros(rows.size, dtype=np.int64)
-    about = _ABOUT_A_PRODUCT[kinds]
-    products[about] = _wanted(laws, now, state, rows[about])
-    return Happening(rows, kinds.astype(np.uint8), products.astype(np.uint8))
+    kinds = laws.engine.kinds(laws.behaviour, state, rows, uniforms)
+    some = np.flatnonzero(kinds)
+    rows, kinds = rows.take(some), kinds.take(some)
+    products, about = np.zeros(some.size, dtype=np.uint8), np.flatnonzero(_ABOUT_A_PRODUCT.take(kinds))
+    products[about] = _wanted(laws, now, state, rows.take(about))
+    return Happening(rows, kinds.astype(np.uint8), products)
 
 
 def _wanted(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntArray:
     """(n,) a product that each customer looks at, as likely as they are to buy it."""
     hazards = organic_hazards(laws.hazards, now, state, rows, laws.engine.organic_logs)
-    cumulative = np.cumsum(hazards + _ANY, axis=1)
     words = laws.engine.words(state.seed, Purpose.EVENT, state.people.ids[rows], state.day)
-    place = words_to_uniforms(words) * cumulative[:, -1]
-    products: IntArray = (cumulative <= place[:, None]).sum(axis=1)
-    wanted: IntArray = np.minimum(products, cumulative.shape[1] - 1)
+    picked = laws.engine.picked(hazards + _ANY, words_to_uniforms(words), of_total=True)
+    wanted: IntArray = np.minimum(picked, hazards.shape[1] - 1)
     return wanted
 
 
@@ -140,15 +142,4 @@ def timing_types(law: BehaviourLaw, now: Today, state: WorldState, rows: IntArra
 
 def until_birthday(state: WorldState, rows: IntArray, now: Today) -> IntArray:
     """(n,) days until each customer's birthday; nobody is born on 29 February."""
-    birthday, year = state.people.birthday[rows].astype(np.int64), now.date.astype("datetime64[Y]")
-    this, following = (_days_to(birthday, year + shift, now.date) for shift in (0, 1))
-    return np.where(this >= 0, this, following)
-
-
-def _days_to(day_of_year: IntArray, year: np.datetime64, date: np.datetime64) -> IntArray:
-    """(n,) days from a date to days (1 to 365) of a year, in a leap year counted as if it were none."""
-    start, end = year.astype("datetime64[D]"), (year + 1).astype("datetime64[D]")
-    is_leap = int((end - start).astype(np.int64)) > 365
-    after_leap_day = (day_of_year >= _LEAP_DAY) & is_leap
-    ahead: IntArray = int((start - date).astype(np.int64)) + day_of_year - 1 + after_leap_day
-    return ahead
+    return now.until_birthday.take(state.people.birthday.take(rows))

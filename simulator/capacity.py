@@ -112,12 +112,11 @@ class Appointments(NamedTuple):
 
 
 class _Queue(NamedTuple):
-    """Requests that need somebody: the first of every desk, then the second of every desk, and so on."""
+    """Requests that need somebody, one after the other."""
 
     rows: IntArray  # (m,) where they stand in the caller's arrays
     desks: IntArray  # (m,) branch x pool
     minutes: IntArray  # (m,) above 0
-    ends: IntArray  # (longest queue + 1,) where the first, second, ... begin, and where the last end
 
 
 def empty_book(config: CapacityConfig, n_branches: int) -> Book:
@@ -155,34 +154,40 @@ def appoint(
     """
     check_shape(book, (None, len(config.pools), HORIZON), "book")
     waits, refused = wanted_waits.astype(np.int64), np.zeros(wanted_waits.size, dtype=np.bool_)
-    rows, desks, length, ends = _queue(config, branches, channels, minutes, order)
+    rows, desks, length = _queue(config, branches, channels, minutes, order)
     free = _free(config, book, day, weekday)
     # A desk's days go on after the end of the book, with no minutes.
     left = np.zeros((*free.shape[:2], HORIZON + config.longest_queue_days + 1), dtype=np.int64)
     left[:, :, :HORIZON] = free
     cells, width = left.reshape(-1), left.shape[2]
     wanted = desks * width + np.minimum(waits[rows], HORIZON)
-    queued = (serve or served)(cells, wanted, length, ends, config.longest_queue_days + 1)
+    queued = (serve or served)(cells, desks, wanted, length, config.longest_queue_days + 1)
     refused[rows] = queued < 0
     waits[rows] += np.maximum(queued, 0)
     taken = np.roll(free - left[:, :, :HORIZON], day, axis=2)
     return Appointments((book + taken).astype(np.float32), waits, refused)
 
 
-def served(cells: IntArray, wanted: IntArray, minutes: IntArray, ends: IntArray, n_days: int) -> IntArray:
+def served(cells: IntArray, desks: IntArray, wanted: IntArray, minutes: IntArray, n_days: int) -> IntArray:
     """(m,) days that each request waits, -1 if refused; takes the minutes from `cells`, desk by day.
 
-    Requests (m,) want a cell each and take the first of `n_days` that has their minutes left. They come
-    in turns that end at `ends`; no desk stands twice in one of them.
+    Requests (m,) come one after the other to `desks`, want a cell each of their desk and take the first of
+    `n_days` from there that has their minutes left. Desks know nothing of each other, so the first of
+    every desk are served together, then the second, and so on.
     """
-    days = np.empty(wanted.size, dtype=np.int64)
-    choices = wanted[:, None] + np.arange(n_days)
+    # Numbers of 16 bits are sorted in linear time.
+    few = desks.astype(np.min_scalar_type(int(desks.max(initial=0))))
+    by_desk = np.argsort(few, kind="stable")
+    turns = np.arange(desks.size) - np.searchsorted(desks[by_desk], desks[by_desk])
+    in_turn, ends = by_desk[np.argsort(turns)], np.append(0, np.cumsum(np.bincount(turns)))
+    first, sizes, days = wanted[in_turn], minutes[in_turn], np.empty(wanted.size, dtype=np.int64)
+    choices = first[:, None] + np.arange(n_days)
     for begin, end in pairwise(ends):
-        choice, size = choices[begin:end], minutes[begin:end]
-        possible = cells[choice] >= size[:, None]
+        choice, size = choices[begin:end], sizes[begin:end]
+        possible = cells.take(choice) >= size[:, None]
         found, queued = possible.any(axis=1), possible.argmax(axis=1)
-        days[begin:end] = np.where(found, queued, -1)
-        cells[wanted[begin:end] + queued] -= size * found
+        days[in_turn[begin:end]] = np.where(found, queued, -1)
+        cells[first[begin:end] + queued] -= size * found
     return days
 
 
@@ -211,24 +216,25 @@ def closed(book: Book, day: int) -> Book:
 
 def room(book: Book, config: CapacityConfig, day: int, weekday: int) -> FloatArray:
     """(branches, pools) share of the coming seven days, today first, that is free; 0 of a closed pool."""
-    minutes = _open_minutes(config, weekday)[:, :_DAYS_SHOWN].sum(axis=1)
-    free = _free(config, book, day, weekday)[:, :, :_DAYS_SHOWN].sum(axis=2)
+    minutes = _open_minutes(config, weekday, _DAYS_SHOWN).sum(axis=1)
+    free = _free(config, book, day, weekday, _DAYS_SHOWN).sum(axis=2)
     return np.asarray(free / np.maximum(minutes, 1), dtype=np.float64)
 
 
-def _open_minutes(config: CapacityConfig, weekday: int) -> IntArray:
-    """(pools, HORIZON) minutes of each pool in a branch, today first."""
-    is_weekend = (weekday + np.arange(HORIZON)) % _DAYS_OF_WEEK >= SATURDAY
+def _open_minutes(config: CapacityConfig, weekday: int, n_days: int) -> IntArray:
+    """(pools, n_days) minutes of each pool in a branch, today first."""
+    is_weekend = (weekday + np.arange(n_days)) % _DAYS_OF_WEEK >= SATURDAY
     rows = [
         np.where(is_weekend & (not config.works_weekends.get(pool, False)), 0.0, minutes)
         for pool, minutes in config.daily_minutes.items()
     ]
-    return np.array(rows).reshape(-1, HORIZON).astype(np.int64)
+    return np.array(rows).reshape(-1, n_days).astype(np.int64)
 
 
-def _free(config: CapacityConfig, book: Book, day: int, weekday: int) -> IntArray:
-    """(branches, pools, HORIZON) minutes left, today first."""
-    return _open_minutes(config, weekday) - np.roll(book, -day, axis=2).astype(np.int64)
+def _free(config: CapacityConfig, book: Book, day: int, weekday: int, n_days: int = HORIZON) -> IntArray:
+    """(branches, pools, n_days) minutes left, today first."""
+    taken = book.take((day + np.arange(n_days)) % HORIZON, axis=2)
+    return _open_minutes(config, weekday, n_days) - taken.astype(np.int64)
 
 
 def _queue(
@@ -238,20 +244,14 @@ def _queue(
     minutes: IntArray,
     order: KeyArray | FloatArray,
 ) -> _Queue:
-    """The requests that need somebody, in turn."""
+    """The requests that need somebody, by `order`."""
     if config.is_off:
-        return _Queue(*np.zeros((4, 0), dtype=np.int64))
+        return _Queue(*np.zeros((3, 0), dtype=np.int64))
     pools = _pool_numbers(config)[channels]
     rows = np.flatnonzero((pools >= 0) & (minutes > 0))
-    desks = branches[rows] * len(config.pools) + pools[rows]
-    sort = np.argsort(order[rows])
-    # Numbers of 16 bits are sorted in linear time.
-    few = desks.astype(np.min_scalar_type(int(desks.max(initial=0))))
-    sort = sort[np.argsort(few[sort], kind="stable")]
-    turns = np.arange(rows.size) - np.searchsorted(desks[sort], desks[sort])
-    sort = sort[np.argsort(turns)]
-    ends = np.append(0, np.cumsum(np.bincount(turns)))
-    return _Queue(rows[sort], desks[sort], np.ceil(minutes[rows[sort]]).astype(np.int64), ends)
+    rows = rows.take(np.argsort(order.take(rows)))
+    desks = branches.take(rows) * len(config.pools) + pools.take(rows)
+    return _Queue(rows, desks, np.ceil(minutes.take(rows)).astype(np.int64))
 
 
 def _pool_numbers(config: CapacityConfig) -> IntArray:

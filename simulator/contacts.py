@@ -13,7 +13,7 @@ from nba.randomness import Purpose
 from simulator.capacity import appoint, given_back, minutes_used
 from simulator.config import LONGEST_WAIT_DAYS
 from simulator.laws import Laws
-from simulator.memory import Booking, across, contacts_in_window, days_ahead
+from simulator.memory import Booking, contacts_in_window, days_ahead
 from simulator.observation import chosen_waits
 from simulator.response import Contacts, odds
 from simulator.screen import uniform
@@ -24,6 +24,7 @@ Words: TypeAlias = NDArray[np.uint32]
 _DELIVERY, _SEEN, _ENGAGED, _OPT_OUT = range(4)  # words of the first block of a contact
 _LOW = 2**31 - 1
 _CLOCK_HIGH, _CLOCK_LOW, _COMPLAINT, _ORDER = range(4)  # words of the second
+_SLACK = 1.0 + 1e-9  # a bound that is looked behind must not be rounded below what it bounds
 
 
 class Chosen(NamedTuple):
@@ -64,7 +65,9 @@ def respond(laws: Laws, now: Today, state: WorldState, rows: IntArray, actions: 
     wanted = chosen_waits(laws, now, state, one.rows, one.timings)
     time = _timed(laws, now, state, one, memory, wanted, answered, second[:, _ORDER])
     met = np.flatnonzero(answered & ~time.refused)
-    meeting = _meeting(take_rows(one, met), met, time.waits[met], memory)
+    _, who, channels, timings, products = take_rows(one, met)
+    fatigue = laws.engine.met(memory, met, channels)
+    meeting = Contacts(who, channels, timings, products, time.waits.take(met), *fatigue)
     first, second = first.T.take(met, axis=1), second.T.take(met, axis=1)
     answers = _answers(laws, now, state, meeting, time.queued[met] > 0, first, second)
 
@@ -160,32 +163,21 @@ def _timed(
     too_late = booked.waits > LONGEST_WAIT_DAYS  # nobody makes appointments beyond the days that are kept
     undone = too_late & ~refused & ~booked.refused
     days = state.day + booked.waits
-    book = given_back(
-        laws.capacity, booked.book, days[undone], branches[undone], one.channels[undone], minutes[undone]
-    )
+    book = booked.book
+    if undone.any():
+        book = given_back(
+            laws.capacity, book, days[undone], branches[undone], one.channels[undone], minutes[undone]
+        )
     refused |= booked.refused | too_late
     waits = np.where(refused, wanted, booked.waits)
     return _Time(waits, waits - wanted, refused, book)
 
 
-def _meeting(one: Chosen, among: IntArray, waits: IntArray, memory: Memory) -> Contacts:
-    """The contacts (m,), and the fatigue that they meet: rows `among` (m,) of a memory."""
-    cells = 2 * (among * memory.fatigue.shape[1] + one.channels)
-    short, long = memory.fatigue.take(cells), memory.fatigue.take(cells + 1)
-    return Contacts(
-        rows=one.rows,
-        channels=one.channels,
-        timings=one.timings,
-        products=one.products,
-        waits=waits,
-        short=short,
-        long=long,
-        other=across(memory.fatigue)[among] - long,
-    )
-
-
 def _rings(uniforms: FloatArray, hazard: FloatArray) -> BoolArray:
-    rings: BoolArray = uniforms < -np.expm1(-hazard)
+    """Tell whose clock rings in a unit of time, at a rate (k,); a hazard bounds its probability."""
+    rings = uniforms < hazard * _SLACK
+    close = np.flatnonzero(rings)
+    rings[close] = uniforms[close] < -np.expm1(-hazard[close])
     return rings
 
 
@@ -197,10 +189,13 @@ def _due_days(laws: Laws, day: IntArray, products: IntArray, mass: FloatArray, w
     have independent clocks; the first one counts).
     """
     high, low = (words[word].astype(np.float64) for word in (_CLOCK_HIGH, _CLOCK_LOW))
-    clock = -np.log1p(-(high + low / 2.0**32) / 2.0**32)
-    rings = clock < mass
+    uniforms = (high + low / 2.0**32) / 2.0**32
+    close = np.flatnonzero(uniforms < mass * _SLACK)  # no clock is below its uniform
+    clock = -np.log1p(-uniforms[close])
+    some = clock < mass[close]
+    rings, clock = close[some], clock[some]
     shape = laws.config.response.delay_shape
-    share = np.minimum(clock[rings] / mass[rings], 1 - 1e-12)
+    share = np.minimum(clock / mass[rings], 1 - 1e-12)
     delay = gammaincinv(shape, share) * laws.delays[products[rings]] / shape
     due = np.full(mass.size, -1, dtype=np.int64)
     due[rings] = day[rings] + np.floor(delay).astype(np.int64)
@@ -216,21 +211,21 @@ def contacted(
     one = take_rows(every, among)
     if one.rows.size == 0:
         return state
-    day, wait = state.day, seen.waits[one.decisions]
-    new = Booking(among, one.rows, one.channels, one.products, wait, seen.engaged[one.decisions])
+    day, wait, engaged = state.day, seen.waits.take(one.decisions), seen.engaged.take(one.decisions)
+    new = Booking(among, one.rows, one.channels, one.products, wait, engaged)
     state = laws.engine.booked(state, seen.memory, new, laws.kernel, laws.spill)
     consents, human, complaint = state.consents.copy(), state.human.copy(), state.complaint.copy()
-    gone, loud = seen.opted_out[one.decisions], seen.complained[one.decisions]
+    gone, loud = (np.flatnonzero(part.take(one.decisions)) for part in (seen.opted_out, seen.complained))
     consents[one.rows[gone]] &= ~(np.uint16(1) << one.channels[gone].astype(np.uint16))
-    spoke = seen.delivered[one.decisions] & laws.contact.is_personal[one.channels]
+    spoke = np.flatnonzero(seen.delivered.take(one.decisions) & laws.contact.is_personal.take(one.channels))
     human[one.rows[spoke]] = day + wait[spoke]
     complaint[one.rows[loud]] = day + wait[loud]
     lead, lead_day = state.lead.copy(), state.lead_day.copy()
-    online = seen.engaged[one.decisions] & laws.contact.is_digital[one.channels]
+    online = np.flatnonzero(engaged & laws.contact.is_digital.take(one.channels))
     lead[one.rows[online]] = laws.hazards.family[one.products[online]] + 1
     lead_day[one.rows[online]] = day + wait[online]
-    due = seen.due[one.decisions]
-    coming = due >= 0
+    due = seen.due.take(one.decisions)
+    coming = np.flatnonzero(due >= 0)
     later = Pending(one.rows[coming], one.products[coming], due[coming])
     return state._replace(
         consents=consents,

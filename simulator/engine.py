@@ -17,12 +17,12 @@ from nba.arrays import FloatArray, IntArray
 from nba.errors import require
 from nba.fatigue import FatigueKernel
 from nba.randomness import keyed_words
-from simulator import capacity, hazards, memory, response, screen
+from simulator import behaviour, capacity, hazards, life_cycle, memory, response, screen
+from simulator.behaviour import BehaviourLaw
 from simulator.hazards import CeilingLogs, HazardLaw, OrganicLogs
-from simulator.memory import Booking
-from simulator.population import Bytes
+from simulator.memory import Booking, Met
 from simulator.response import ContactLaw, Contacts, Logs
-from simulator.screen import Bounds
+from simulator.screen import Bounds, Screened
 from simulator.state import Memory, WorldState
 from simulator.today import Today
 
@@ -33,23 +33,31 @@ class Engine(NamedTuple):
     """The functions that an engine runs in its own way; each is described where NumPy's is defined."""
 
     words: Callable[..., NDArray[uint32]]
-    flags: Callable[[WorldState, Bounds], Bytes]
+    screened: Callable[[WorldState, Bounds], Screened]
     remembered: Callable[[WorldState, IntArray, int, FatigueKernel, FloatArray], Memory]
     booked: Callable[[WorldState, Memory, Booking, FatigueKernel, FloatArray], WorldState]
+    met: Callable[[Memory, IntArray, IntArray], Met]
     logs: Callable[[ContactLaw, HazardLaw, Today, WorldState, Contacts], Logs]
     organic_logs: OrganicLogs
     ceiling_logs: CeilingLogs
+    picked: Callable[..., IntArray]
+    move_logs: life_cycle.MoveLogs
+    kinds: Callable[[BehaviourLaw, WorldState, IntArray, FloatArray], IntArray]
     served: capacity.Serve
 
 
 NUMPY = Engine(
     words=keyed_words,
-    flags=screen.flags_numpy,
+    screened=screen.screened,
     remembered=memory.remembered,
     booked=memory.booked,
+    met=memory.met,
     logs=response.logs,
     organic_logs=hazards.organic_logs,
     ceiling_logs=hazards.ceiling_logs,
+    picked=hazards.picked,
+    move_logs=life_cycle.move_logs,
+    kinds=behaviour.kinds,
     served=capacity.served,
 )
 

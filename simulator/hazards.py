@@ -167,6 +167,18 @@ def organic_hazards(
     return law.organic * np.exp(logs(law, now, state, rows))
 
 
+def picked(weights: FloatArray, levels: FloatArray, of_total: bool = False) -> IntArray:
+    """(n,) the first column at which the sum of weights (n, k) so far is above a level (n,), k if none is.
+
+    Levels may be shares of the total.
+    """
+    cumulative = np.cumsum(weights, axis=1)
+    if of_total:
+        levels = levels * cumulative[:, -1]
+    columns: IntArray = (cumulative <= levels[:, None]).sum(axis=1)
+    return columns
+
+
 def ceiling_logs(law: HazardLaw, state: WorldState, rows: IntArray) -> FloatArray:
     """(n, P) the most that `organic_logs` can be until something happens, calendar and market aside."""
     products, i = np.arange(law.organic.size), rows[:, None]

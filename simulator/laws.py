@@ -33,7 +33,6 @@ class Laws(NamedTuple):
     costs: FloatArray  # (C,) per contact
     opt_out_cost: FloatArray  # (C,)
     limits: tuple[tuple[int, int, int], ...]  # platform limits: channel, contacts, days
-    waiting: tuple[int, ...]  # timings that are not on the day of the decision
     factors: tuple[IntArray, IntArray, IntArray]  # channel, timing, product of each action, -1 for no-contact
     engine: Engine  # who runs the inner loops
 
@@ -59,7 +58,6 @@ class Laws(NamedTuple):
             costs=np.array([channel.cost for channel in catalogue.channels]),
             opt_out_cost=np.array(config.response.opt_out.cost),
             limits=tuple(platform),
-            waiting=tuple(t for t, one in enumerate(catalogue.timings) if one.waits_for is not None),
             factors=(catalogue.channel_of, catalogue.timing_of, catalogue.product_of),
             engine=engine,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.special import betaincinv
@@ -18,6 +19,8 @@ from simulator.state import Days, Memory, WorldState
 ONBOARDING, GROWTH, CHURNED = (STAGES.index(name) for name in ("onboarding", "growth", "churned"))
 _MEMORY_DAYS = 30  # of purchases and complaints
 _BALANCE_HALF_LIFE_DAYS = 30.0
+_LONGEST_TREND_DAYS = 2**16  # the days of a world and those before it
+_BALANCE_LEFT = np.exp2(-np.arange(_LONGEST_TREND_DAYS + 1) / _BALANCE_HALF_LIFE_DAYS)
 _MOST_YEARS, _MOST_MONTHS_ABSENT = 5.0, 3.0
 _N_COVARIATES = 7
 _NEVER_DAYS = 1_000_000
@@ -60,20 +63,36 @@ class LifeCycleLaw(NamedTuple):
         )
 
 
-def moved(
-    law: LifeCycleLaw, state: WorldState, rows: IntArray, memory: Memory, uniforms: FloatArray
-) -> Bytes:
-    """(n,) stage of customers `rows` after today, each moved by its uniform."""
-    source = state.stage[rows]
-    index = np.zeros((rows.size, len(STAGES)))
-    for slopes, column in zip(law.slopes, _covariates(state, rows, memory), strict=True):
+MoveLogs: TypeAlias = Callable[[LifeCycleLaw, Bytes, FloatArray], FloatArray]
+
+
+def move_logs(law: LifeCycleLaw, source: Bytes, covariates: FloatArray) -> FloatArray:
+    """(n, 8) log-odds of leaving stages `source` (n,) for each other, by covariates (_N_COVARIATES, n)."""
+    index = np.zeros((source.size, len(STAGES)))
+    for slopes, column in zip(law.slopes, covariates, strict=True):
         # Not a matrix product: its bits would depend on how many customers are asked together.
         index += slopes.take(source, axis=0) * column[:, None]
-    odds = np.exp(law.intercept[source] + np.clip(index, -law.limit, law.limit))
+    total: FloatArray = law.intercept.take(source, axis=0) + np.clip(index, -law.limit, law.limit)
+    return total
+
+
+def moved(
+    law: LifeCycleLaw,
+    state: WorldState,
+    rows: IntArray,
+    memory: Memory,
+    uniforms: FloatArray,
+    logs: MoveLogs = move_logs,
+) -> Bytes:
+    """(n,) stage of customers `rows` after today, each moved by its uniform."""
+    source = state.stage.take(rows)
+    logits = logs(law, source, np.array(_covariates(state, rows, memory)))
+    # There are few ways out of a stage, and an exponential that comes to nothing takes longest.
+    odds = np.exp(logits, out=np.zeros(logits.shape), where=logits > 0.5 * _NEVER)
     cumulative = np.cumsum(odds, axis=1) / (1.0 + odds.sum(axis=1, keepdims=True))
     target = (cumulative <= uniforms[:, None]).sum(axis=1)
     stage = np.where(target < len(STAGES), target, source)
-    tenure = state.day + 1 - state.joined[rows].astype(np.int64)
+    tenure = state.day + 1 - state.joined.take(rows).astype(np.int64)
     ripe = (source == ONBOARDING) & (tenure >= law.onboarding_days)
     after: Bytes = np.where(ripe & (stage == ONBOARDING), GROWTH, stage).astype(np.uint8)
     return after
@@ -83,7 +102,7 @@ def _covariates(state: WorldState, rows: IntArray, memory: Memory) -> tuple[Floa
     """What transitions depend on, in the order of Transition's slopes."""
 
     def since(days: Days) -> IntArray:
-        return state.day - days[rows].astype(np.int64)
+        return state.day - days.take(rows).astype(np.int64)
 
     return (
         np.minimum(since(state.joined) / 365.0, _MOST_YEARS),
@@ -103,9 +122,9 @@ def _lately(days: IntArray) -> FloatArray:
 
 def balance_trend(state: WorldState, rows: IntArray, day: int) -> FloatArray:
     """(n,) balance trend of customers `rows` on a day."""
-    age = day - state.event_day[rows].astype(np.int64)
-    left = np.exp2(-np.maximum(age, 0) / _BALANCE_HALF_LIFE_DAYS)
-    trend: FloatArray = state.balance[rows].astype(np.float64) * left
+    age = day - state.event_day.take(rows).astype(np.int64)
+    left = _BALANCE_LEFT.take(np.clip(age, 0, _LONGEST_TREND_DAYS))
+    trend: FloatArray = state.balance.take(rows).astype(np.float64) * left
     return trend
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nba.arrays import BoolArray, FloatArray, IntArray, take_rows
+from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.fatigue import FatigueKernel
 from simulator.config import HISTORY_DAYS, LONGEST_WAIT_DAYS
 from simulator.state import NO_OFFER, OFFER_SHIFT, Memory, WorldState
@@ -49,6 +49,21 @@ def remembered(
     )
 
 
+class Met(NamedTuple):
+    """The fatigue that contacts meet."""
+
+    short: FloatArray  # (m,) counter of the channel
+    long: FloatArray  # (m,)
+    other: FloatArray  # (m,) sum of the other channels' long counters
+
+
+def met(memory: Memory, among: IntArray, channels: IntArray) -> Met:
+    """What contacts on `channels` (m,) with those at rows `among` (m,) of a memory meet."""
+    cells = 2 * (among * memory.fatigue.shape[1] + channels)
+    short, long = memory.fatigue.take(cells), memory.fatigue.take(cells + 1)
+    return Met(short, long, across(memory.fatigue).take(among) - long)
+
+
 class Booking(NamedTuple):
     """Contacts of a day, made or planned, of customers who are among those remembered."""
 
@@ -64,7 +79,12 @@ def booked(
     state: WorldState, today: Memory, new: Booking, kernel: FatigueKernel, spill: FloatArray
 ) -> WorldState:
     """The state with new contacts, in the memory of tomorrow morning."""
-    memory = take_rows(today, new.among)
+    memory = Memory(
+        today.contacts.take(new.among, axis=0),
+        today.fatigue.take(new.among, axis=0),
+        today.offered.take(new.among, axis=0),
+        today.engagement.take(new.among),
+    )
     after = tomorrow(memory, new.channels, new.waits, state.day, kernel, spill)
     after.offered[np.arange(new.rows.size), new.products] = OFFER_SHIFT + 1 - new.waits
     return kept(state, new.rows, after._replace(engagement=after.engagement + new.engaged), state.day + 1)
@@ -95,13 +115,23 @@ def tomorrow(
 
 def kept(state: WorldState, rows: IntArray, memory: Memory, day: int) -> WorldState:
     """The state with the memory of customers `rows` as of a day."""
-    contacts, fatigue, offered = state.contacts.copy(), state.fatigue.copy(), state.offered.copy()
     engagement, touched = state.engagement.copy(), state.touched.copy()
-    contacts[rows], fatigue[rows], offered[rows] = memory.contacts, memory.fatigue, memory.offered
     engagement[rows], touched[rows] = memory.engagement, day
+    fatigue = with_rows(flat(state.fatigue), rows, flat(memory.fatigue).astype(np.float16))
     return state._replace(
-        contacts=contacts, fatigue=fatigue, offered=offered, engagement=engagement, touched=touched
+        contacts=with_rows(state.contacts, rows, memory.contacts),
+        fatigue=fatigue.reshape(state.fatigue.shape),
+        offered=with_rows(state.offered, rows, memory.offered),
+        engagement=engagement,
+        touched=touched,
     )
+
+
+def with_rows(whole: NDArray[Any], rows: IntArray, parts: NDArray[Any]) -> NDArray[Any]:
+    """A copy of (N, k) numbers with other rows (n, k) of their type, each written as one block of bytes."""
+    after, block = whole.copy(), np.dtype((np.void, whole.itemsize * whole.shape[1]))
+    after.view(block)[rows] = parts.view(block)
+    return after
 
 
 def day_bit(days: IntArray) -> Masks:

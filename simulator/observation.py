@@ -41,11 +41,7 @@ def waits(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntArray
 
 def chosen_waits(laws: Laws, now: Today, state: WorldState, rows: IntArray, timings: IntArray) -> IntArray:
     """(k,) the wait of one timing for each of customers `rows` (k,), as in `waits`."""
-    chosen = np.zeros(rows.size, dtype=np.int64)
-    for number in laws.waiting:
-        index = np.flatnonzero(timings == number)
-        chosen[index] = waits(laws, now, state, rows[index])[:, number]
-    return chosen
+    return waits(laws, now, state, rows)[np.arange(rows.size), timings]
 
 
 def observe(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> ContextBatch:
@@ -123,7 +119,7 @@ def _manager(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntAr
 
 
 def _until_key_day(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
-    payday = now.until_payday[state.people.payday[rows]]
+    payday = now.until_payday.take(state.people.payday.take(rows))
     key_day: FloatArray = np.minimum(payday, until_birthday(state, rows, now))
     return key_day
 

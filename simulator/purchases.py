@@ -21,17 +21,19 @@ def conversions(
 
     `rows` (n,) are the customers whose organic clock may ring today, by their uniform.
     """
-    due = take_rows(state.pending, state.pending.due == state.day)
+    due = take_rows(state.pending, np.flatnonzero(state.pending.due == state.day))
     possible = available(laws.hazards, state, due.customers, due.products)
     caused = take_rows(due, possible & (state.stage[due.customers] != CHURNED))
     _, first = np.unique(caused.customers, return_index=True)
     caused_rows, caused_products = caused.customers[first], caused.products[first]
     organic_rows, organic_products = _organic(laws, now, state, rows, uniforms)
-    free = ~np.isin(organic_rows, caused_rows)
+    taken = np.zeros(state.people.n_customers, dtype=np.bool_)
+    taken[caused_rows] = True
+    free = np.flatnonzero(~taken.take(organic_rows))
     return Conversions(
         np.concatenate([caused_rows, organic_rows[free]]),
         np.concatenate([caused_products, organic_products[free]]),
-        np.concatenate([np.ones(first.size, dtype=np.bool_), np.zeros(int(free.sum()), dtype=np.bool_)]),
+        np.arange(first.size + free.size) < first.size,
     )
 
 
@@ -40,12 +42,10 @@ def _organic(
 ) -> tuple[IntArray, IntArray]:
     """Competing organic hazards: one clock per customer, the product drawn by its share."""
     hazards = organic_hazards(laws.hazards, now, state, rows, laws.engine.organic_logs)
-    cumulative = np.cumsum(hazards, axis=1)
-    clock = -np.log1p(-uniforms)
-    rings = clock < cumulative[:, -1]
-    # Given that it rang, the position of the clock below the total is uniform: it names the product.
-    products = (cumulative[rings] <= clock[rings, None]).sum(axis=1)
-    return rows[rings], products
+    # Given that a clock rings, its position below the total is uniform: it names the product.
+    products = laws.engine.picked(hazards, -np.log1p(-uniforms))
+    rings = np.flatnonzero(products < hazards.shape[1])
+    return rows[rings], products[rings]
 
 
 def bought(laws: Laws, state: WorldState, sold: Conversions) -> tuple[WorldState, Happening]:
@@ -70,10 +70,10 @@ def bought(laws: Laws, state: WorldState, sold: Conversions) -> tuple[WorldState
 
 def _still_pending(hazards: HazardLaw, after: WorldState) -> Pending:
     """Later clocks, without those of a family in which the customer has just converted (substitutes)."""
-    later = take_rows(after.pending, after.pending.due > after.day)
-    just = after.bought_day[later.customers] == after.day
-    served = just & (after.bought[later.customers] == hazards.family[later.products] + 1)
-    return take_rows(later, ~served)
+    rows, products, due = after.pending
+    just = after.bought_day.take(rows) == after.day
+    served = just & (after.bought.take(rows) == hazards.family.take(products) + 1)
+    return take_rows(after.pending, np.flatnonzero((due > after.day) & ~served))
 
 
 def _invited(laws: Laws, state: WorldState, rows: IntArray, products: IntArray) -> Happening:

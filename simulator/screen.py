@@ -3,7 +3,7 @@
 Each customer gets one Philox block a day. Its four words are held against bounds that are never below
 the true probabilities; whoever passes is looked at closely, with the same words. So the many to whom
 nothing happens cost a few operations each, and the result is exact (thinning: Lewis, Shedler 1979).
-`flags_numpy` is the definition; `simulator.kernels` has the same loop for Numba.
+`screened` is the definition; `simulator.kernels` has the same loop for Numba.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nba.randomness import Purpose, keyed_words
 from simulator.behaviour import BehaviourLaw
 from simulator.life_cycle import ONBOARDING, LifeCycleLaw
 from simulator.population import Bytes
-from simulator.state import WorldState
+from simulator.state import Days, WorldState
 from simulator.today import Today
 
 BUYS, MOVES, HAPPENS, LOGS_IN = 1, 2, 4, 8  # flags
@@ -47,6 +47,37 @@ class Bounds(NamedTuple):
             logs_in=(behaviour.login * _WORDS).astype(np.uint32),
             ripe=max(now.day + 1 - life.onboarding_days, -32_768),
         )
+
+
+class Close(NamedTuple):
+    """Customers whom the screen has let through for one mechanism, and their uniform for it."""
+
+    rows: IntArray  # (n,)
+    uniforms: FloatArray  # (n,)
+
+
+class Screened(NamedTuple):
+    """Who is looked at closely, and who was online."""
+
+    buys: Close
+    moves: Close
+    happens: Close
+    login: Days  # (N,) day of the last login, as it is tomorrow
+
+
+def screened(state: WorldState, bounds: Bounds) -> Screened:
+    """Who may buy, move on or have an event today, and the logins of the day."""
+    return let_through(state, flags_numpy(state, bounds))
+
+
+def let_through(state: WorldState, flags: Bytes) -> Screened:
+    """Those to whom flags (N,) say that something may happen, with the uniforms of their words."""
+    rows = np.flatnonzero((flags & (BUYS | MOVES | HAPPENS)) != 0)
+    uniforms, found = Uniforms.of(keyed_words, state, rows), flags.take(rows)
+    each = [np.flatnonzero((found & flag) != 0) for flag in (BUYS, MOVES, HAPPENS)]
+    close = (Close(rows[some], part[some]) for some, part in zip(each, uniforms, strict=True))
+    buys, moves, happens = close
+    return Screened(buys, moves, happens, np.where(flags & LOGS_IN, np.int16(state.day + 1), state.login))
 
 
 def flags_numpy(state: WorldState, bounds: Bounds) -> Bytes:

@@ -22,6 +22,7 @@ from simulator.market import (
 AHEAD_DAYS = 32  # today and the longest wait
 _CHUNK_DAYS = 32  # whose calendar is looked up together
 _MONTH_DAYS = 29  # pay days are days 1 to 28 of a month
+_YEAR_DAYS, _LEAP_DAY = 366, 60  # nobody is born on 29 February
 
 
 class Today(NamedTuple):
@@ -34,6 +35,7 @@ class Today(NamedTuple):
     organic: FloatArray  # (W, P) log factor on hazards: calendar then, market today
     since_payday: IntArray  # (29, W) days since the last pay day, by pay day
     until_payday: IntArray  # (29,) days until the next one, 0 if it is today
+    until_birthday: IntArray  # (366,) days until a birthday, by day of the year (1 to 365), 0 if it is today
     calendar: FloatArray  # (29, W, P) the same with a pay day's after-effect
     bound: FloatArray  # (29,) factor: most that calendar, market and pay day lift any hazard today
     special: bool  # a campaign time
@@ -64,6 +66,7 @@ def today(config: WorldConfig, seed: int, day: int) -> Today:
         organic=organic,
         since_payday=since,
         until_payday=days_until(paydays, dates[:1])[:, 0],
+        until_birthday=_days_to_days_of_year(date),
         calendar=calendar,
         bound=np.exp(calendar[:, 0].max(axis=1)),
         special=is_special(config.calendar, date),
@@ -92,6 +95,22 @@ def days_until(day_of_month: IntArray, dates: NDArray[np.datetime64]) -> IntArra
     today, _, length = _in_month(dates)
     ahead: IntArray = day_of_month - 1 - today
     return np.where(ahead >= 0, ahead, ahead + length)
+
+
+def _days_to_days_of_year(date: np.datetime64) -> IntArray:
+    """(366,) days from a date to the next such day of the year (1 to 365), 0 if it is today."""
+    year = date.astype("datetime64[Y]")
+    this, following = (_days_to(np.arange(_YEAR_DAYS), year + shift, date) for shift in (0, 1))
+    return np.where(this >= 0, this, following)
+
+
+def _days_to(day_of_year: IntArray, year: np.datetime64, date: np.datetime64) -> IntArray:
+    """(n,) days from a date to days (1 to 365) of a year, in a leap year counted as if it were none."""
+    start, end = year.astype("datetime64[D]"), (year + 1).astype("datetime64[D]")
+    is_leap = int((end - start).astype(np.int64)) > 365
+    after_leap_day = (day_of_year >= _LEAP_DAY) & is_leap
+    ahead: IntArray = int((start - date).astype(np.int64)) + day_of_year - 1 + after_leap_day
+    return ahead
 
 
 def days_since(day_of_month: IntArray, dates: NDArray[np.datetime64]) -> IntArray:

@@ -142,10 +142,10 @@ class World(Struct, frozen=True, dict=True):
         require(state.day < LAST_DAY, self.config.name, "day", rule)
         laws, now = self.laws, self.today(state)
         state = contacted(laws, state, rows, actions, responses)
-        flags = laws.engine.flags(state, Bounds.of(now, laws.life, laws.behaviour))
+        screened = laws.engine.screened(state, Bounds.of(now, laws.life, laws.behaviour))
         # A complaint about a contact that is still to come is no event of today.
         loud = rows[responses.complained & (responses.waits == 0)]
-        return passed(laws, now, state, flags, loud)
+        return passed(laws, now, state, screened, loud)
 
 
 def load_world(name: str) -> World:

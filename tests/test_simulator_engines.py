@@ -15,8 +15,10 @@ from small import bank
 from nba.errors import InvalidConfig
 from nba.randomness import Purpose
 from simulator.engine import NUMPY, Engine, engine_of
+from simulator.life_cycle import LifeCycleLaw
 from simulator.memory import Booking
 from simulator.response import Contacts
+from simulator.screen import Bounds
 from simulator.state import Memory, WorldState
 from simulator.world import World
 
@@ -73,6 +75,7 @@ def later(days: int) -> WorldState:
 
 
 NUMBA = engine_of("numba", "test")
+MECHANISMS = ("buys", "moves", "happens")
 PEOPLE = [np.arange(0), np.array([17]), np.arange(0, IDS.size, 3), np.arange(IDS.size)[::-1].copy()]
 
 
@@ -84,6 +87,10 @@ def meeting(rows: Any, day: int) -> Contacts:
     return Contacts(rows, *levels, *draw.random((3, rows.size)))
 
 
+def draw_covariates(law: LifeCycleLaw, n: int) -> Any:
+    return np.random.default_rng(n).normal(0.0, 4.0, (law.slopes.shape[0], n))
+
+
 def answers(engine: Engine, state: WorldState, rows: Any) -> dict[str, Any]:
     """What each function of an engine that reads a state says about some customers."""
     laws, now = bank().laws, bank().today(state)
@@ -93,9 +100,19 @@ def answers(engine: Engine, state: WorldState, rows: Any) -> dict[str, Any]:
     waits = one.waits * (one.timings == 1)  # half of them are made at once
     new = Booking(np.arange(rows.size), rows, one.channels, one.products, waits, one.short < 0.5)
     booked = engine.booked(state, memory, new, laws.kernel, laws.spill)
+    weights = np.exp(engine.organic_logs(laws.hazards, now, state, rows))
+    met = engine.met(memory, new.among, one.channels)
+    screened = engine.screened(state, Bounds.of(now, laws.life, laws.behaviour))
     return {
         **memory._asdict(),
         **{f"log {name}": part for name, part in logs._asdict().items()},
+        **{f"met {name}": part for name, part in met._asdict().items()},
+        **{f"{name} {n}": part for name in MECHANISMS for n, part in enumerate(getattr(screened, name))},
+        "login": screened.login,
+        "kinds": engine.kinds(laws.behaviour, state, rows, one.short * laws.behaviour.bound),
+        "move logs": engine.move_logs(laws.life, state.stage[rows], draw_covariates(laws.life, rows.size)),
+        "picked": engine.picked(weights, 5.0 * one.short),
+        "picked by share": engine.picked(weights, one.short, of_total=True),
         **{f"booked {name}": getattr(booked, name)[rows] for name in (*Memory._fields, "touched")},
         "organic": engine.organic_logs(laws.hazards, now, state, rows),
         "ceilings": engine.ceiling_logs(laws.hazards, state, rows),
@@ -148,14 +165,12 @@ def test_no_state_is_written_to(name: str) -> None:
 def test_requests_are_served_in_the_same_cells() -> None:
     draw, n_days = np.random.default_rng(3), 6
     for minutes_a_day in (0, 7, 60):
-        sizes = draw.permutation(np.repeat(np.arange(1, 40), 2))  # requests of each of 40 desks, in turns
-        turns = [np.flatnonzero(np.bincount(np.repeat(np.arange(78), sizes)) > turn) for turn in range(39)]
-        desks, ends = np.concatenate(turns), np.append(0, np.cumsum([turn.size for turn in turns]))
+        desks = draw.permutation(np.repeat(np.arange(78), np.repeat(np.arange(1, 40), 2)))  # requests of each
         wanted = desks * 20 + draw.integers(0, 10, desks.size)
         minutes, cells = draw.integers(1, 15, desks.size), draw.integers(0, minutes_a_day + 1, 78 * 20)
         taken = [cells.copy(), cells.copy()]
         days = [
-            engine.served(left, wanted, minutes, ends, n_days)
+            engine.served(left, desks, wanted, minutes, n_days)
             for engine, left in zip((NUMPY, NUMBA), taken, strict=True)
         ]
         np.testing.assert_array_equal(*days)

@@ -9,18 +9,23 @@ exponentials to NumPy.
 from __future__ import annotations
 
 from simulator.engine import Engine
+from simulator.kernels.behaviour import kinds, move_logs
 from simulator.kernels.capacity import served
-from simulator.kernels.hazards import ceiling_logs, logs, organic_logs
-from simulator.kernels.memory import booked, remembered
-from simulator.kernels.philox import flags, words
+from simulator.kernels.hazards import ceiling_logs, logs, organic_logs, picked
+from simulator.kernels.memory import booked, met, remembered
+from simulator.kernels.philox import screened, words
 
 NUMBA = Engine(
     words=words,
-    flags=flags,
+    screened=screened,
     remembered=remembered,
     booked=booked,
+    met=met,
     logs=logs,
     organic_logs=organic_logs,
     ceiling_logs=ceiling_logs,
+    picked=picked,
+    move_logs=move_logs,
+    kinds=kinds,
     served=served,
 )

@@ -10,8 +10,8 @@ from nba.arrays import IntArray
 from simulator.kernels.jit import jit
 
 
-def served(cells: IntArray, wanted: IntArray, minutes: IntArray, ends: IntArray, n_days: int) -> IntArray:
-    """(m,) days that each request waits, -1 if refused; turns have no need of `ends` here."""
+def served(cells: IntArray, desks: IntArray, wanted: IntArray, minutes: IntArray, n_days: int) -> IntArray:
+    """(m,) days that each request waits, -1 if refused; a cell tells its desk."""
     days = np.full(wanted.size, -1, dtype=np.int64)
     _served(cells, wanted, minutes, n_days, days)
     return days

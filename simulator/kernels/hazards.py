@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nba.arrays import FloatArray, IntArray
+from simulator.config import N_INTERESTS
 from simulator.hazards import ACQUISITION, LONGEST_BOOST, NOTHING, HazardLaw
 from simulator.kernels.jit import from_half, halves, jit
 from simulator.population import DIGITAL_LEVELS, STEPS
@@ -20,23 +21,32 @@ from simulator.today import Today
 
 def organic_logs(law: HazardLaw, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
     """(n, P) the log factors of hazards.organic_logs."""
-    logs = np.empty((rows.size, law.organic.size))
-    _tables(_law(law), law.recency, _who(state), rows, state.day, now.calendar[:, 0], -np.inf, logs)
+    logs, season = np.empty((rows.size, law.organic.size)), now.calendar[:, 0].copy()
+    _tables(_law(law), law.recency, _who(state, rows), state.day, season, -np.inf, logs)
     return logs
 
 
 def ceiling_logs(law: HazardLaw, state: WorldState, rows: IntArray) -> FloatArray:
     """(n, P) the log factors of hazards.ceiling_logs: no season, and no boost below 0."""
     logs, season = np.empty((rows.size, law.organic.size)), np.zeros((256, law.organic.size))
-    _tables(_law(law), law.recency_ahead, _who(state), rows, state.day, season, 0.0, logs)
+    _tables(_law(law), law.recency_ahead, _who(state, rows), state.day, season, 0.0, logs)
     return logs
 
 
 def logs(law: ContactLaw, hazards: HazardLaw, now: Today, state: WorldState, one: Contacts) -> Logs:
     """The sums of response.logs, of one contact each."""
     found, tastes, people = np.empty((4, one.rows.size)), np.empty(one.rows.size), state.people
-    where = (one.rows, one.products, one.waits)
-    _pressures(_law(hazards), hazards.recency, _who(state), where, state.day, now.calendar, tastes, found[1])
+    where = (one.products, one.waits)
+    _pressures(
+        _law(hazards),
+        hazards.recency,
+        _who(state, one.rows),
+        where,
+        state.day,
+        now.calendar,
+        tastes,
+        found[1],
+    )
     logit = (law.openness, law.digital_loading, law.stage, law.receptivity, law.week_class, law.is_digital)
     listens = (state.stage, people.preference, people.digital, people.receptivity, people.week_class)
     slopes = (*law.fatigue, *law.return_flow)
@@ -50,6 +60,13 @@ def logs(law: ContactLaw, hazards: HazardLaw, now: Today, state: WorldState, one
     return Logs(*found)
 
 
+def picked(weights: FloatArray, levels: FloatArray, of_total: bool = False) -> IntArray:
+    """(n,) the columns of hazards.picked."""
+    found = np.empty(levels.size, dtype=np.int64)
+    _picked(weights, levels, of_total, found)
+    return found
+
+
 def _law(law: HazardLaw) -> tuple[Any, ...]:
     """What all hazards are made of."""
     masks = (np.int64(law.repeatable_mask), np.int64(law.entry_mask))
@@ -57,24 +74,39 @@ def _law(law: HazardLaw) -> tuple[Any, ...]:
     return law.level, law.loadings, law.stage, law.cross_places, law.cross, *boosts, *masks
 
 
-def _who(state: WorldState) -> tuple[Any, ...]:
-    """What the hazards of customers depend on."""
+def _who(state: WorldState, rows: IntArray) -> tuple[Any, ...]:
+    """What the hazards of customers `rows` depend on, gathered by NumPy (see remembered)."""
     people = state.people
-    event = (state.event, state.event_product, state.event_day)
     traits = (halves(people.interests), halves(people.effect), people.payday)
-    return *traits, state.stage, state.owned, *event, state.bought, state.bought_day
+    event = (state.event, state.event_product, state.event_day)
+    parts = (*traits, state.stage, state.owned, *event, state.bought, state.bought_day)
+    return tuple(part.take(rows, axis=0) for part in parts)
+
+
+@jit
+def _picked(weights: Any, levels: Any, of_total: Any, found: Any) -> None:
+    for n in range(levels.size):
+        level, total, column = levels[n], 0.0, 0
+        if of_total:
+            for weight in weights[n]:
+                total += weight
+            level, total = level * total, 0.0
+        for weight in weights[n]:
+            total += weight
+            column += total <= level
+        found[n] = column
 
 
 @jit
 def _tastes(all_interests: Any, i: Any, interests: Any) -> None:
-    for interest in range(interests.size):
+    for interest in range(N_INTERESTS):
         interests[interest] = from_half(all_interests[i, interest])
 
 
 @jit
 def _affinity(level: Any, loadings: Any, interests: Any, p: Any) -> Any:
     total = level[p]
-    for interest in range(interests.size):
+    for interest in range(N_INTERESTS):
         total += interests[interest] * loadings[p, interest]
     return total
 
@@ -108,30 +140,26 @@ def _can(owned: Any, stage: Any, repeatable: Any, entry: Any) -> Any:
 
 
 @jit
-def _tables(
-    law: Any, recency: Any, who: Any, rows: Any, day: Any, calendar: Any, floor: Any, logs: Any
-) -> None:
+def _tables(law: Any, recency: Any, who: Any, day: Any, calendar: Any, floor: Any, logs: Any) -> None:
     level, loadings, stage_log, places, cross, boost, boost_left, recency_days, repeatable, entry = law
     all_interests, effect, payday, stage, owned, event, about, event_day, bought, bought_day = who
     loadings = loadings.T.copy()  # products next to each other, so that the processor takes some at once
-    for n in range(rows.size):
-        i, products = rows[n], range(logs.shape[1])
+    tastes, products = np.empty(N_INTERESTS), range(logs.shape[1])
+    for n in range(stage.size):
+        _tastes(all_interests, n, tastes)
+        base = from_half(effect[n]) + stage_log[stage[n]]
         for p in products:
-            logs[n, p] = level[p]
-        for interest in range(loadings.shape[0]):
-            taste = from_half(all_interests[i, interest])
-            for p in products:
-                logs[n, p] += taste * loadings[interest, p]
-        base = from_half(effect[i]) + stage_log[stage[i]]
-        for p in products:
-            logs[n, p] += base
+            total = level[p]
+            for interest in range(N_INTERESTS):
+                total += tastes[interest] * loadings[interest, p]
+            logs[n, p] = total + base
         for byte in range(places.size):
-            held = (owned[i] >> places[byte]) & np.uint32(255)
+            held = (owned[n] >> places[byte]) & np.uint32(255)
             for p in products:
                 logs[n, p] += cross[byte, held, p]
-        left, season, kind, one = _left(boost_left, day - event_day[i]), payday[i], event[i], about[i]
-        last, band = bought[i], _band(recency_days, day - bought_day[i])
-        can = _can(owned[i], stage[i], repeatable, entry)
+        left, season, kind, one = _left(boost_left, day - event_day[n]), payday[n], event[n], about[n]
+        last, band = bought[n], _band(recency_days, day - bought_day[n])
+        can = _can(owned[n], stage[n], repeatable, entry)
         for p in products:
             total = logs[n, p] + calendar[season, p] + max(boost[kind, one, p] * left, floor)
             logs[n, p] = total + recency[last, band, p] if (can >> p) & 1 else NOTHING
@@ -143,17 +171,17 @@ def _pressures(
 ) -> None:
     level, loadings, stage_log, places, cross, boost, boost_left, recency_days, repeatable, entry = law
     all_interests, effect, payday, stage, owned, event, about, event_day, bought, bought_day = who
-    rows, products, waits = where
-    interests = np.empty(all_interests.shape[1])
-    for n in range(rows.size):
-        i, p, then = rows[n], products[n], day + waits[n]
-        _tastes(all_interests, i, interests)
+    products, waits = where
+    interests = np.empty(N_INTERESTS)
+    for n in range(stage.size):
+        p, then = products[n], day + waits[n]
+        _tastes(all_interests, n, interests)
         tastes[n] = _affinity(level, loadings, interests, p)
-        total = tastes[n] + (from_half(effect[i]) + stage_log[stage[i]])
-        total = _crossed(total, places, cross, owned[i], p) + calendar[payday[i], waits[n], p]
-        total += boost[event[i], about[i], p] * _left(boost_left, then - event_day[i])
-        total += recency[bought[i], _band(recency_days, then - bought_day[i]), p]
-        can = _can(owned[i], stage[i], repeatable, entry)
+        total = tastes[n] + (from_half(effect[n]) + stage_log[stage[n]])
+        total = _crossed(total, places, cross, owned[n], p) + calendar[payday[n], waits[n], p]
+        total += boost[event[n], about[n], p] * _left(boost_left, then - event_day[n])
+        total += recency[bought[n], _band(recency_days, then - bought_day[n]), p]
+        can = _can(owned[n], stage[n], repeatable, entry)
         logs[n] = total if (can >> p) & 1 else NOTHING
 
 

@@ -11,8 +11,7 @@ from nba.arrays import IntArray
 from nba.randomness import Purpose
 from simulator.kernels.jit import inlined, jit
 from simulator.life_cycle import ONBOARDING
-from simulator.population import Bytes
-from simulator.screen import BUYS, HAPPENS, LOGS_IN, MOVES, Bounds
+from simulator.screen import BUYS, HAPPENS, MOVES, Bounds, Close, Screened
 from simulator.state import WorldState
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -20,6 +19,7 @@ _W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _SHIFT = np.uint64(32)
 _CHUNK = 1024  # customers whose words stay in the cache
 _TOP = np.uint64(0xFFFFFF)
+_WORDS = 4294967296.0
 
 
 def words(seed: int, purpose: int, ids: IntArray, day: int = 0, block: int = 0) -> NDArray[np.uint32]:
@@ -29,12 +29,16 @@ def words(seed: int, purpose: int, ids: IntArray, day: int = 0, block: int = 0) 
     return found.T
 
 
-def flags(state: WorldState, bounds: Bounds) -> Bytes:
-    """(N,) the flags of screen.flags_numpy."""
-    people, found = state.people, np.empty(state.people.n_customers, dtype=np.uint8)
+def screened(state: WorldState, bounds: Bounds) -> Screened:
+    """Who passes the screen of screen.screened."""
+    people, n = state.people, state.people.n_customers
     who = (people.ids, state.ceiling, people.payday, state.stage, people.digital, state.joined)
-    _flags(who, bounds, *_key(state.seed, Purpose.DAY), np.uint32(state.day), found)
-    return found
+    rows, uniforms = np.empty((3, n + 1), dtype=np.int64), np.empty((3, n + 1))
+    login = np.empty_like(state.login)
+    key = (*_key(state.seed, Purpose.DAY), np.uint32(state.day))
+    counts = _screened(who, bounds, key, state.login, login, rows, uniforms)
+    buys, moves, happens = (Close(rows[one, :n], uniforms[one, :n]) for one, n in enumerate(counts))
+    return Screened(buys, moves, happens, login)
 
 
 def _key(seed: int, purpose: int) -> tuple[np.uint32, np.uint32, np.uint32]:
@@ -63,19 +67,45 @@ def _words(ids: Any, top: Any, k0: Any, k1: Any, day: Any, block: Any, found: An
 
 
 @jit
-def _flags(who: Any, bounds: Any, top: Any, k0: Any, k1: Any, day: Any, flags: Any) -> None:
+def _screened(who: Any, bounds: Any, key: Any, before: Any, login: Any, rows: Any, uniforms: Any) -> Any:
+    """How many may buy, move on and have an event: so many of the rows (3, N + 1) and uniforms are theirs.
+
+    Nothing branches: everybody is written down, and the next one over those who do not count.
+    """
     ids, ceiling, payday, stage, digital, joined = who
-    buys, moves, happens, logs_in, ripe = bounds
-    found = np.empty((4, _CHUNK), dtype=np.uint32)
+    top, k0, k1, day = key
+    words, flags = np.empty((4, _CHUNK), dtype=np.uint32), np.empty(_CHUNK, dtype=np.uint8)
+    close, counts = np.empty(_CHUNK, dtype=np.int64), np.zeros(3, dtype=np.int64)
     for start in range(0, ids.size, _CHUNK):  # words alone first: some are made at once
-        stop = min(start + _CHUNK, ids.size)
-        _words(ids[start:stop], top, k0, k1, day, np.uint32(0), found)
-        for i in range(start, stop):
-            k = i - start
-            organic, life, event, login = found[0, k], found[1, k], found[2, k], found[3, k]
-            where = stage[i]
-            leaves = life < moves[where] or (where == ONBOARDING and joined[i] <= ripe)
-            flag = np.uint8(organic < ceiling[i] * buys[payday[i]]) * np.uint8(BUYS)
-            flag |= np.uint8(leaves) * np.uint8(MOVES)
-            flag |= np.uint8(event < happens) * np.uint8(HAPPENS)
-            flags[i] = flag | np.uint8(login < logs_in[where, digital[i]]) * np.uint8(LOGS_IN)
+        part = slice(start, min(start + _CHUNK, ids.size))
+        _words(ids[part], top, k0, k1, day, np.uint32(0), words)
+        whose = (ceiling[part], payday[part], stage[part], digital[part], joined[part])
+        n = _flags(whose, bounds, words, day, before[part], login[part], close, flags)
+        for one in range(n):
+            k = close[one]
+            for what in range(3):
+                at = counts[what]
+                rows[what, at], uniforms[what, at] = start + k, words[what, k] / _WORDS
+                counts[what] = at + ((flags[one] >> what) & 1)
+    return counts
+
+
+@jit
+def _flags(
+    who: Any, bounds: Any, words: Any, day: Any, before: Any, login: Any, close: Any, flags: Any
+) -> Any:
+    """How many of some customers have flags, which and whom; and the logins of all."""
+    ceiling, payday, stage, digital, joined = who
+    buys, moves, happens, logs_in, ripe = bounds
+    organic, life, event, online = words
+    tomorrow, n = np.int16(day + 1), 0
+    for k in range(stage.size):
+        where = stage[k]
+        leaves = (life[k] < moves[where]) | ((where == ONBOARDING) & (joined[k] <= ripe))
+        flag = np.uint8(organic[k] < ceiling[k] * buys[payday[k]]) * np.uint8(BUYS)
+        flag |= np.uint8(leaves) * np.uint8(MOVES)
+        flag |= np.uint8(event[k] < happens) * np.uint8(HAPPENS)
+        login[k] = tomorrow if online[k] < logs_in[where, digital[k]] else before[k]
+        close[n], flags[n] = k, flag
+        n += flag != 0
+    return n
