@@ -17,13 +17,22 @@ from nba.catalogue import Catalogue
 from nba.errors import InvalidConfig, require
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
-from nba.posteriors import FactoredLinear, FactoredModel, PosteriorLike
+from nba.posteriors import (
+    DisjointLinear,
+    FactoredLinear,
+    FactoredModel,
+    OnlineLinear,
+    PosteriorLike,
+    SegmentRates,
+)
 from nba.posteriors.hierarchy import learnt_hierarchy
 from nba.posteriors.layout import Layout
 
 Learner = TypeVar("Learner", bound=PosteriorLike)
 Loss: TypeAlias = Literal["poisson", "bernoulli"]
 
+# These learn the gross response, from contacts alone.
+_GROSS = (DisjointLinear, OnlineLinear, SegmentRates)
 _CHUNK = 1024  # rows scored at a time: (rows, A) is never held for a whole log
 
 
@@ -186,7 +195,7 @@ def prequential(
 
     `poisson` is exposure x rate - reward x log rate, which adds over any cut of an attribution window;
     `bernoulli`, the log-loss of a chance, is for tables, whose rows are watched once and wholly. A linear
-    rate below `least_rate` counts as that. Rows of no-contact count where the posterior knows organic rates.
+    rate below `least_rate` counts as that. Rows of no-contact count where the posterior learns from them.
     """
     losses, exposure = np.zeros(len(days)), np.zeros(len(days))
     for number, rounds in enumerate(days):
@@ -211,19 +220,28 @@ def best_strength(
 
 
 def expected_rates(posterior: PosteriorLike, rounds: RoundBatch) -> FloatArray:
-    """(n,) expected reward per unit of exposure, of what was done."""
+    """(n,) expected reward per unit of exposure, of what was done (see RoundBatch).
+
+    Raises InvalidConfig for rows with an organic part, if the posterior keeps one and does not tell it.
+    """
+    tells = isinstance(posterior, (FactoredLinear, *_GROSS)) or not rounds.organic_share.any()
+    rule = "only uplift is told by it; score rows without an organic part, as those of a table"
+    require(tells, "prequential", type(posterior).__name__, rule)
     draw, rates = posterior.mean_draw(), np.zeros(rounds.n_rows)
     for start in range(0, rounds.n_rows, _CHUNK):
         part = slice(start, start + _CHUNK)
         scores = posterior.scores(draw, rounds.features[part])[0]
         rates[part] = np.take_along_axis(scores, rounds.actions[part, None], axis=1)[:, 0]
+    if isinstance(posterior, _GROSS):
+        return rates
+    rates *= rounds.uplift_share
     if not isinstance(posterior, FactoredLinear):
-        return rates  # gross of what would have happened anyway
+        return rates
     layout = posterior.layout
     organic = posterior.parameters()[layout.organic_start :].reshape(layout.n_products, layout.n_columns)
     lifts = np.einsum("nk,nk->n", rounds.features, organic[rounds.products])
     usual: FloatArray = posterior.forecast[rounds.products] * lifts * rounds.organic_share
-    return rates * rounds.uplift_share + usual
+    return rates + usual
 
 
 def row_losses(rates: FloatArray, rounds: RoundBatch, loss: Loss, least_rate: float) -> FloatArray:
@@ -241,4 +259,4 @@ def row_losses(rates: FloatArray, rounds: RoundBatch, loss: Loss, least_rate: fl
 
 def _known(posterior: PosteriorLike, rounds: RoundBatch) -> RoundBatch:
     """The rows that a posterior has an opinion on."""
-    return rounds if isinstance(posterior, FactoredLinear) else take_rows(rounds, rounds.actions > 0)
+    return take_rows(rounds, rounds.actions > 0) if isinstance(posterior, _GROSS) else rounds

@@ -18,7 +18,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from msgspec import Struct, field
-from scipy.special import gammaln
 
 from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, join_rows, take_rows
 from nba.catalogue import Catalogue
@@ -30,20 +29,18 @@ from nba.posteriors.regressor import HISTOGRAM, fit, new_regressor
 from nba.posteriors.rows import (
     N_NOTES,
     RowPosterior,
+    bootstrap,
     canonical,
     check_rows,
-    identities,
     kept_of,
     no_rows,
     rounds_of,
 )
-from nba.randomness import draw_generator, keyed_uniforms
+from nba.randomness import draw_generator
 
 _SOURCE = "model bagged"
-_BOOTSTRAP = 18  # the purpose of the row weights' random numbers, see nba.randomness.Purpose
 _LEAST_EXPOSURE = 0.02  # a conversion told before its exposure has no rate: it counts as so much watching
 _PSEUDO_ROWS = 256
-_POISSON = np.cumsum(np.exp(-gammaln(np.arange(1.0, 21.0)) - 1.0))  # distribution function of Poisson(1)
 
 
 class BaggedDraws(NamedTuple):
@@ -166,8 +163,7 @@ class BaggedRegressors(RowPosterior, frozen=True, kw_only=True, eq=False, tag="b
         predictions = draws.members.predictions(features)
         if draws.scale != 1.0:
             centre = predictions.mean(axis=0, keepdims=True)
-            stretched = centre if draws.scale is None else centre + draws.scale * (predictions - centre)
-            predictions = stretched
+            predictions = centre if draws.scale is None else centre + draws.scale * (predictions - centre)
         scores: Float32Array = predictions.astype(np.float32)
         return scores
 
@@ -189,16 +185,20 @@ class BaggedRegressors(RowPosterior, frozen=True, kw_only=True, eq=False, tag="b
 
     @cached_property
     def losses(self) -> FloatArray:
-        """(N,) squared loss of each member on all rows, in lifts, weighted by expected conversions."""
+        """(N + 1,) squared loss on all rows of each member and of their mean.
+
+        In lifts, weighted by how many conversions the forecast expects of a row.
+        """
         rows = canonical(self.rows)
         rounds, contacts = rounds_of(rows), rounds_of(rows).actions > 0
         some, codes = take_rows(rounds, contacts), self.factors[rounds.actions[contacts] - 1]
         worth = np.maximum(rounds.exposure, _LEAST_EXPOSURE) * self.forecast[rounds.products]
-        losses = np.zeros(self.model.n_members)
-        for number, member in enumerate(self.ensemble.members):
-            expected = rounds.organic_share * member.organics(rounds.features, rounds.products)
-            expected[contacts] += some.uplift_share * member.uplifts(some.features, codes, some.actions)
-            losses[number] = kept_of(rows) @ (worth * (rounds.rewards / worth - expected) ** 2)
+        expected = np.zeros((self.model.n_members + 1, rows.shape[0]))
+        for mine, member in zip(expected, self.ensemble.members, strict=False):
+            mine[:] = rounds.organic_share * member.organics(rounds.features, rounds.products)
+            mine[contacts] += some.uplift_share * member.uplifts(some.features, codes, some.actions)
+        expected[-1] = expected[:-1].mean(axis=0)
+        losses: FloatArray = (rounds.rewards / worth - expected) ** 2 @ (kept_of(rows) * worth)
         return losses
 
     def _is_plain(self, number: int) -> bool:
@@ -254,22 +254,18 @@ class BaggedSpread(NamedTuple):
         return sd
 
     def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
-        """(2, B, A) lowest and highest prediction among the members that fit about as well as the best.
+        """(2, B, A) lowest and highest of the members that fit about as well as the best.
 
-        A member does if its loss on all rows is within `slack` times the best one's mean squared error of
-        the best one's: RegCB's version space (Foster et al. 2018), of which an ensemble knows some points.
+        One does if its loss on all rows is within `slack` times the best one's mean squared error of the
+        best one's: RegCB's version space (Foster et al. 2018), of which an ensemble knows some points. Their
+        mean is one of them and always belongs to it. Members differ from the best in all their parameters
+        at once, so a slack that lets some in is of the order of the number of these.
         """
         losses, n_rows = self.posterior.losses, self.posterior.rows.shape[0]
         near = losses <= losses.min() * (1.0 + slack / max(n_rows, 1))
-        fitting = self.posterior.ensemble.predictions(features)[near]
-        return np.stack([fitting.min(axis=0), fitting.max(axis=0)])
-
-
-def bootstrap(rows: FloatArray, seed: int, member: int) -> FloatArray:
-    """(n,) how often a member sees each canonical row: Poisson(1), keyed by (content, copy, member)."""
-    keys, copies = identities(rows)
-    uniforms = keyed_uniforms(seed, _BOOTSTRAP, keys, day=copies, block=member)
-    return np.searchsorted(_POISSON, uniforms, side="right").astype(np.float64)
+        fitting = self.posterior.ensemble.predictions(features)[near[:-1]]
+        space = np.concatenate([mean[None], fitting])
+        return np.stack([space.min(axis=0), space.max(axis=0)])
 
 
 def _sample(

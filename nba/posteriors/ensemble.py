@@ -22,9 +22,8 @@ from nba.feedback import RoundBatch
 from nba.posteriors.factored import FactoredEvidence, FactoredLinear, FactoredModel
 from nba.posteriors.factored_draws import FactoredDraws
 from nba.posteriors.forgetting import kept
-from nba.randomness import keyed_uniforms
+from nba.randomness import Purpose, keyed_uniforms
 
-_MEMBER = 19  # the purpose of these random numbers (18 is the bootstrap's)
 _NEVER = np.array([np.nan])  # not a number of rounds: the key of the prior's noise
 
 
@@ -111,7 +110,7 @@ def _normals(seed: int, watched: FloatArray, n: int) -> FloatArray:
 
     keys: KeyArray = np.ascontiguousarray(watched).view(np.uint64)[:, None]
     low, high = keys & np.uint64(0xFFFFFFFF), keys >> np.uint64(32)
-    uniforms = keyed_uniforms(seed, _MEMBER, np.arange(n)[None], low, high)
+    uniforms = keyed_uniforms(seed, Purpose.MEMBER, np.arange(n)[None], low, high)
     normals: FloatArray = ndtri(np.maximum(uniforms, 2.0**-54))
     return normals
 

@@ -205,10 +205,7 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         """Check the numbers; half-lives of blocks and a hierarchy have checked themselves."""
-        if isinstance(self.half_life_days, HalfLives) or self.hierarchy is not None:
-            structs.replace(self, half_life_days=None, hierarchy=None)
-        else:
-            check_prior(self, f"model {self.__struct_config__.tag}")
+        check_prior(self, f"model {self.__struct_config__.tag}")
 
     def prior(self, catalogue: Catalogue, schema: FeatureSchema) -> FactoredLinear:
         """The posterior before any round."""

@@ -27,7 +27,8 @@ from nba.posteriors.glm_scores import GlmDraws, GlmSpread
 from nba.posteriors.layout import Layout
 
 CurvatureKind: TypeAlias = Literal["newton", "expected"]
-_GROWTH = 16.0  # an anchor serves as many rows as a sixteenth of the rounds before it
+# An anchor serves a sixteenth of the rounds before it, and Q / 64 rows, so that a row costs O(Q^2) at most.
+_ROUNDS, _PARAMETERS = 16.0, 64.0
 
 
 class Anchor(NamedTuple):
@@ -56,8 +57,8 @@ class FactoredGlm(Struct, frozen=True, kw_only=True, eq=False):
     the scores' mean and spread are those of `mean` and `stddev` only where the posterior is narrow.
 
     `fold` is online Newton (methods A3). A row is linearised at the anchor, which is solved anew from the
-    information form: for each row at first, later when a sixteenth as many rows as rounds watched have
-    passed, at the latest after `refresh_rows`; 1 is online Newton to the letter. The anchor and its age are
+    information form when a sixteenth as many rows as rounds watched, and Q / 64 rows, have passed, at the
+    latest after `refresh_rows`; 1 is online Newton to the letter, for each row. The anchor and its age are
     state, so that the bits of `fold` depend neither on how a log is cut nor on a restart. A covariance kept
     by rank-one updates would be state just as well, at O(Q^2) a row, and drift away from the precision; an
     anchor needs the O(nnz^2) of the linear model and a share of one Cholesky factor. After `absorb`,
@@ -152,7 +153,8 @@ class FactoredGlm(Struct, frozen=True, kw_only=True, eq=False):
         for row in range(rounds.n_rows):
             if pace[0] == pace[1]:
                 at = self._anchor_of(precision, shift, self.anchor_covariance.size > 0)
-                pace[:] = 0.0, np.clip(seen[row] // _GROWTH, 1.0, self.refresh_rows)
+                served = max(1.0, seen[row] // _ROUNDS, shift.size // _PARAMETERS)
+                pace[:] = 0.0, min(served, self.refresh_rows)
             one = take_rows(rounds, slice(row, row + 1))
             self._add(self._linearised(one, at), precision, shift)
             pace[0] += 1.0
@@ -262,6 +264,7 @@ class FactoredGlm(Struct, frozen=True, kw_only=True, eq=False):
         covariance = np.zeros((0, 0))
         if with_covariance:
             covariance = cho_solve(factor, np.eye(shift.size), overwrite_b=True, check_finite=False)
+            covariance = (covariance + covariance.T) / 2.0  # exactly: bundles keep one triangle
         return Anchor(cho_solve(factor, shift, check_finite=False), covariance)
 
 

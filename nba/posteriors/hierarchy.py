@@ -138,11 +138,16 @@ def learnt_hierarchy(
         raise InvalidConfig("hierarchy", "catalogue", "must be the one the posterior was taught with")
     k, first = layout.n_columns, layout.n_channels + layout.n_timings
     described = {name: [_described(one)[name] for one in products] for name in _described(products[0])}
-    mean, rest = posterior.parameters(), np.arange(layout.pair_start, layout.n_parameters)
-    of_products = _Belief.given(
-        posterior, flat, mean, np.append(np.arange(first * k, layout.pair_start), rest)
-    )
-    of_channels = _Belief.given(posterior, flat, mean, np.append(np.arange(layout.n_channels * k), rest))
+    mean, told = posterior.parameters(), _told(posterior)
+    numbers = np.arange(len(products))
+    blocks, pairs = np.repeat(numbers, k), np.tile(numbers, first)  # pairs with a channel or a timing
+    owner = np.concatenate([blocks, pairs, blocks])
+    shared = layout.pair_start + layout.n_channels * layout.n_timings
+    free = np.append(np.arange(first * k, layout.pair_start), np.arange(shared, layout.n_parameters))
+    of_products = _Belief.given(posterior, flat, mean, free, np.maximum(told[0] / told[1], 1.0)[owner])
+    free = np.append(np.arange(layout.n_channels * k), np.arange(layout.pair_start, layout.n_parameters))
+    overall = max(float(told[0].sum() / told[1].sum()), 1.0)
+    of_channels = _Belief.given(posterior, flat, mean, free, np.full(free.size, overall))
     levels = mean[: first * k : k]
     return Hierarchy(
         products=_families(of_products, first * k, products, described, tau_min),
@@ -161,27 +166,48 @@ class _Likelihood(NamedTuple):
 
 
 class _Belief(NamedTuple):
-    """A posterior with its covariance, and the flat prior."""
+    """What is believed of some parameters, all others held at their mean."""
 
     flat: FactoredLinear
-    places: IntArray  # (n,) rising, the parameters that are uncertain; all others are held at their mean
+    places: IntArray  # (n,) rising, the parameters that are uncertain
     covariance: FloatArray  # (n, n)
-    mean: FloatArray  # (Q,)
-    prior_precision: FloatArray  # (Q,) of the posterior
-    prior_shift: FloatArray  # (Q,)
+    mean: FloatArray  # (n,)
+    prior_precision: FloatArray  # (n,)
+    prior_shift: FloatArray  # (n,)
 
     @staticmethod
-    def given(posterior: FactoredLinear, flat: FactoredLinear, mean: FloatArray, places: IntArray) -> _Belief:
-        """With all parameters but some held at their mean."""
-        covariance: FloatArray = np.linalg.inv(posterior.precision[np.ix_(places, places)]).astype(np.float64)
-        return _Belief(flat, places, covariance, mean, posterior.prior_precision, posterior.prior_shift)
+    def given(
+        posterior: FactoredLinear, flat: FactoredLinear, mean: FloatArray, places: IntArray, noise: FloatArray
+    ) -> _Belief:
+        """From the posterior mean (Q,); the evidence of parameter i counts 1 / noise_i.
+
+        Rows are weighted as if conversions came at the forecast. Where they come more often, they vary more,
+        and what is noise would be taken for differences between members.
+        """
+        prior, prior_shift = posterior.prior_precision[places], posterior.prior_shift[places]
+        precision = posterior.precision[np.ix_(places, places)]
+        shift = prior_shift + (precision @ mean[places] - prior_shift) / noise
+        precision = (precision - np.diag(prior)) / np.sqrt(np.outer(noise, noise)) + np.diag(prior)
+        covariance: FloatArray = np.linalg.inv(precision).astype(np.float64)
+        return _Belief(flat, places, covariance, covariance @ shift, prior, prior_shift)
 
     def likelihood(self, rows: IntArray) -> _Likelihood:
         """What the data alone say of some parameters, the other uncertain ones integrated out."""
         where = np.searchsorted(self.places, rows)
         inverse: FloatArray = np.linalg.inv(self.covariance[np.ix_(where, where)]).astype(np.float64)
-        precision = inverse - np.diag(self.prior_precision[rows])
-        return _Likelihood(precision, inverse @ self.mean[rows] - self.prior_shift[rows])
+        precision = inverse - np.diag(self.prior_precision[where])
+        return _Likelihood(precision, inverse @ self.mean[where] - self.prior_shift[where])
+
+
+def _told(posterior: FactoredLinear) -> tuple[FloatArray, FloatArray]:
+    """Conversions (P,) that contacts brought, and forecast (P,); a product never offered has 1 of each."""
+    layout = posterior.layout
+    first = (layout.n_channels + layout.n_timings) * layout.n_columns
+    levels = np.arange(first, layout.pair_start, layout.n_columns)
+    came = posterior.shift[levels] - posterior.prior_shift[levels]
+    forecast = posterior.precision[levels, levels] - posterior.prior_precision[levels]
+    offered = forecast > 0.0
+    return np.where(offered, came, 1.0), np.where(offered, forecast, 1.0)
 
 
 class _Common(NamedTuple):

@@ -43,6 +43,10 @@ class Members:
         # A decision asks for draws, mean and bounds of the same contexts: trees are asked once.
         self._latest: tuple[bytes, FloatArray] | None = None
 
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Pickle the members, not the latest answer."""
+        return Members, (self.members, self.factors, self.forecast)
+
     def predictions(self, features: FloatArray) -> FloatArray:
         """(N, B, A) expected reward of each action after each member, 0 for no-contact; read only."""
         asked = features.tobytes()

@@ -27,8 +27,8 @@ from nba.feedback import RoundBatch, watched
 from nba.posteriors.online_design import Design
 from nba.posteriors.online_spread import OnlineSpread, moments, root
 
-# A row that leaves less than this share of a variance is learnt through the precision: subtracting so much of
-# a covariance from itself would cost more digits than that.
+# A row that divides a variance by more than this is learnt through the precision: what is left after so large
+# a subtraction would have lost as many digits.
 _NEWS = 1e4
 _MOST_JOINT = 256  # actions; for more of them, drawing the parameters is cheaper than their scores
 
@@ -88,9 +88,7 @@ class OnlineLinear(Struct, frozen=True, kw_only=True, eq=False, tag="online_line
 
     def covariance(self) -> OnlineSpread:
         """The posterior covariance as it is kept: nothing is inverted."""
-        size = self.design.size
-        joined = np.concatenate(self.covariances) if len(self.covariances) > 1 else self.covariances[0]
-        return OnlineSpread(self.design, joined.reshape(-1, size, size), self.forecast)
+        return OnlineSpread(self.design, self.covariances, self.forecast)
 
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> OnlineDraws:
         """M draws, in reward space: at each context all scores together, from their joint distribution.

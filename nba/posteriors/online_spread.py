@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ class OnlineSpread(NamedTuple):
     """
 
     design: Design
-    covariance: FloatArray  # (G, N, N)
+    covariances: Sequence[FloatArray]  # G of (N, N)
     scale: FloatArray  # (A - 1,) forecast rate of each action's product
 
     def stddev(self, features: FloatArray) -> FloatArray:
@@ -34,36 +35,41 @@ class OnlineSpread(NamedTuple):
 
     def variances(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A - 1): variance of each contact's lift, at least 0."""
-        effects = self.effects(features)
         if self.design.n_groups > 1:
-            found: FloatArray = effects[:, :, 0, 0]
+            apart = np.array([self._apart(row) for row in features])
+            found = apart.reshape(-1, self.design.n_actions)
         else:
             # The order in which a sum runs, and so its bits, follow the layout: this one holds for any B.
-            flat = effects.reshape(features.shape[0], -1)
+            flat = self.effects(features).reshape(features.shape[0], -1)
             found = np.take(flat, self.design.effect_pairs, axis=1).sum(axis=2)
         return np.maximum(found, 0.0)
 
     def effects(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, G, J + V, J + V): covariance of the effects of each vector."""
-        design, n_contexts = self.design, features.shape[0]
-        g, j, k, start = design.n_groups, design.n_blocks, design.n_columns, design.start
-        blocks = self.covariance[:, :start].reshape(g, j, k, design.size)
-        half: FloatArray = np.matmul(features[:, None, None, None, :], blocks)[:, :, :, 0, :]
-        left = half[..., :start].reshape(n_contexts, g, j, j, k)
-        both: FloatArray = np.matmul(left, features[:, None, None, :, None])[..., 0]
-        if not design.n_constants:
-            return both
-        whole = np.empty((n_contexts, g, j + design.n_constants, j + design.n_constants))
-        whole[:, :, :j, :j], whole[:, :, :j, j:] = both, half[..., start:]
-        whole[:, :, j:, :j] = whole[:, :, :j, j:].transpose(0, 1, 3, 2)
-        whole[:, :, j:, j:] = self.covariance[:, start:, start:]
+        """(B, K) to (B, J + V, J + V): covariance of the effects of the one vector (G = 1)."""
+        covariance, n_contexts = self.covariances[0], features.shape[0]
+        j, k, start = self.design.n_blocks, self.design.n_columns, self.design.start
+        half = np.matmul(features[:, None, None, :], covariance[:start].reshape(j, k, -1))[:, :, 0, :]
+        left = half[:, :, :start].reshape(n_contexts, j, j, k)
+        whole = np.empty((n_contexts, *2 * (j + self.design.n_constants,)))
+        whole[:, :j, :j] = np.matmul(left, features[:, None, :, None])[..., 0]
+        whole[:, :j, j:] = half[:, :, start:]
+        whole[:, j:, :j] = whole[:, :j, j:].transpose(0, 2, 1)
+        whole[:, j:, j:] = covariance[start:, start:]
         return whole
 
     def roots(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A - 1, A - 1): factors R with R R' = joint covariance of all lifts (G = 1)."""
         table = self.design.incidence
-        joint = np.matmul(np.matmul(table, self.effects(features)[:, 0]), table.T)
+        joint = np.matmul(np.matmul(table, self.effects(features)), table.T)
         return np.stack([root(one) for one in joint]) if joint.shape[0] else joint
+
+    def _apart(self, features: FloatArray) -> FloatArray:
+        """(K,) to (A - 1,): variances of disjoint lifts, from the matrices where they lie."""
+        moved = np.empty((len(self.covariances), features.shape[0]))
+        for covariance, place in zip(self.covariances, moved, strict=True):
+            np.dot(covariance, features, out=place)
+        found: FloatArray = moved @ features
+        return found
 
 
 def root(covariance: FloatArray) -> FloatArray:
@@ -92,5 +98,6 @@ def moments(precision: FloatArray, shift: FloatArray) -> tuple[FloatArray, Float
             "are too large (above 1e7) or differ too much in size; standardise them in the schema."
         )
     upper, _ = dpotri(factor)
-    covariance: FloatArray = np.triu(upper) + np.triu(upper, 1).T
+    # Row after row in memory, as a bundle brings it back: the bits of later products depend on it.
+    covariance = np.ascontiguousarray(np.triu(upper) + np.triu(upper, 1).T)
     return covariance, dpotrs(factor, shift)[0]

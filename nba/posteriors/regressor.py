@@ -13,7 +13,7 @@ from nba.arrays import FloatArray
 from nba.errors import InvalidConfig, require
 
 HISTOGRAM = "sklearn.ensemble.HistGradientBoostingRegressor"
-# Fewer and larger steps than the library's own settings, which want thousands of rows and cost five times more.
+# Fewer, larger steps than the library's own settings, which want more rows and cost five times as much.
 _SMALL_DATA = {
     "max_iter": 20,
     "learning_rate": 0.15,

@@ -12,15 +12,18 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from msgspec import Struct, structs
+from scipy.special import gammaln
 
 from nba.arrays import FloatArray, IntArray
 from nba.errors import require
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.randomness import Purpose, keyed_uniforms
 
 # The columns behind a row's K features, from the last one backwards.
 _KEY, _FITTED, _KEPT, _ORGANIC, _UPLIFT, _EXPOSURE, _REWARD, _PRODUCT, _ACTION = range(-1, -10, -1)
 N_NOTES = 9
 _KEY_BITS = 52  # whole numbers that a float64 holds exactly
+_POISSON = np.cumsum(np.exp(-gammaln(np.arange(1.0, 21.0)) - 1.0))  # distribution function of Poisson(1)
 _FORGOTTEN = 1e-3  # a row of which less than this is remembered is dropped
 
 
@@ -107,6 +110,13 @@ class RowPosterior(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         copy.__dict__.update(computed)
         return copy
 
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Pickle what was fitted with the rows: a worker need not fit again what came fitted."""
+        return _restored, (type(self), structs.asdict(self), self._lasting())
+
+    def _lasting(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in self.LASTING if name in self.__dict__}
+
     def _grown(self, new: FloatArray, steps: list[int], watched: FloatArray) -> Self:
         """With new rows, which come in steps: after each the window and the rule of refits apply."""
         if new.shape[0] == 0:
@@ -129,10 +139,14 @@ class RowPosterior(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     def _with(self, rows: FloatArray, watched: FloatArray) -> Self:
         """Other rows; what was computed stays if the fit would be the same."""
         after = structs.replace(self, rows=rows, watched=watched)
-        lasting = {name: self.__dict__[name] for name in self.LASTING if name in self.__dict__}
+        lasting = self._lasting()
         if lasting and np.array_equal(self.basis, after.basis):
             after.__dict__.update(lasting)
         return after
+
+
+def _restored(kind: type[RowPosterior], fields: dict[str, Any], lasting: dict[str, Any]) -> RowPosterior:
+    return kind(**fields).primed(**lasting)
 
 
 def no_rows(n_columns: int) -> FloatArray:
@@ -188,6 +202,13 @@ def identities(rows: FloatArray) -> tuple[IntArray, IntArray]:
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
     lengths = np.diff(np.append(starts, keys.size))
     return keys, np.arange(keys.size) - np.repeat(starts, lengths)
+
+
+def bootstrap(rows: FloatArray, seed: int, member: int) -> FloatArray:
+    """(n,) how often a member sees each canonical row: Poisson(1), keyed by (content, copy, member)."""
+    keys, copies = identities(rows)
+    uniforms = keyed_uniforms(seed, Purpose.BOOTSTRAP, keys, day=copies, block=member)
+    return np.searchsorted(_POISSON, uniforms, side="right").astype(np.float64)
 
 
 def check_rows(source: str, most_rows: int | None, share: tuple[str, float], half_life: float | None) -> None:
