@@ -113,7 +113,7 @@ class OnlineLinear(Struct, frozen=True, kw_only=True, eq=False, tag="online_line
         """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
         check_shape(features, (None, self.design.n_columns), "features")
         n_contexts, width = features.shape[0], self.design.n_groups * self.design.n_blocks
-        effects = rowwise(features, draws.blocks).reshape(n_contexts, -1, width)
+        effects = rowwise(features, draws.blocks).reshape(n_contexts, draws.blocks.shape[1] // width, width)
         lifts = self.design.added(effects, draws.tables).transpose(1, 0, 2)
         if draws.noise is not None:
             lifts = lifts + self._deviations(draws, features)
