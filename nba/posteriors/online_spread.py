@@ -40,9 +40,11 @@ class OnlineSpread(NamedTuple):
             found = apart.reshape(-1, self.design.n_actions)
         else:
             # The order in which a sum runs, and so its bits, follow the layout: this one holds for any B.
-            flat = self.effects(features).reshape(features.shape[0], -1)
+            effects = self.effects(features)
+            flat = effects.reshape(features.shape[0], effects.shape[1] ** 2)
             found = np.take(flat, self.design.effect_pairs, axis=1).sum(axis=2)
-        return np.maximum(found, 0.0)
+        variances: FloatArray = np.maximum(found, 0.0)
+        return variances
 
     def effects(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, J + V, J + V): covariance of the effects of the one vector (G = 1)."""
