@@ -22,10 +22,10 @@ ifneq ($(shell cat "$(STAMP)" 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format bench lock clean
+.PHONY: help install demo test test-slow check format bench bench-peers lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## Create .venv with locked packages (nothing to do when it is current)
 
@@ -75,6 +75,9 @@ bench: install ## Run every benchmark; BENCH_ARGS=--quick for a short look
 	  $(BIN)/python -m "experiments.benchmarks.$$name" --json $(BENCH_ARGS); \
 	done
 
+bench-peers: install ## Add Vowpal Wabbit and MABWiser, which only the policy benchmark compares with
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/bench-peers.txt
+
 # Maintainers only, and the one target that needs uv. The other two locks follow dev.txt.
 LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
   --no-annotate --python-version 3.11 $(LOCK_ARGS) pyproject.toml
@@ -83,6 +86,7 @@ lock: ## Lock the requirements again (needs uv; LOCK_ARGS=--upgrade for newer ve
 	$(LOCK) --extra serve --extra train --group dev --output-file requirements/dev.txt
 	$(LOCK) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(LOCK) --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
+	$(LOCK:pyproject.toml=requirements/bench-peers.in) --no-deps --output-file requirements/bench-peers.txt
 	@! grep -nE '://|index-url|find-links|==[^ ]*\+' requirements/*.txt || { \
 	  echo "error: a lock names a host or a local version; look at uv's configuration" >&2; exit 1; }
 

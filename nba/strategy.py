@@ -97,7 +97,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def rule_names(self) -> tuple[str, ...]:
         """What can remove an action, in the order in which it is asked."""
         named = [f"{rule.__struct_config__.tag}" for rule in self.rules]
-        return ("catalogue", "request", *named, "contact_policy")
+        return ("catalogue", "request", *named, "contact_policy", *(() if self.silence else ("silence",)))
 
     @property
     def lookback_days(self) -> float:
@@ -124,6 +124,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             passed += left.view(np.int8)  # of one type: no cell is cast
         # Staying silent breaks no rule, so that no context is ever without an action.
         left[:, NO_ACTION] = self.silence | ~left[:, 1:].any(axis=1)
+        passed[:, NO_ACTION] = len(self.rule_names) - 1  # counts where it was removed, by "silence"
         return Eligibility(left, passed | -left.view(np.int8))  # all bits set: -1
 
     def waits(self, contexts: ContextBatch) -> IntArray:

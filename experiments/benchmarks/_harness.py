@@ -16,12 +16,21 @@ import msgspec
 
 
 def run(name: str, measure: Callable[[bool], dict[str, float]]) -> None:
-    """Measure, write build/bench/NAME.json and print: `measure` hears whether to be quick."""
-    parser = argparse.ArgumentParser(prog=f"python -m experiments.benchmarks.{name}")
-    parser.add_argument("--json", action="store_true", help="print only the JSON line")
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    options = parser.parse_args()
-    figures = measure(options.quick)
+    """Measure and report: `measure` hears whether to be quick."""
+    options = parser(name).parse_args()
+    report(name, options, measure(options.quick))
+
+
+def parser(name: str) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    options = argparse.ArgumentParser(prog=f"python -m experiments.benchmarks.{name}")
+    options.add_argument("--json", action="store_true", help="print only the JSON line")
+    options.add_argument("--quick", action="store_true", help="fewer repetitions")
+    return options
+
+
+def report(name: str, options: argparse.Namespace, figures: dict[str, float]) -> None:
+    """Write build/bench/NAME.json and print."""
     line = msgspec.json.encode({"benchmark": name, "quick": options.quick, **figures}).decode()
     folder = Path("build/bench")
     folder.mkdir(parents=True, exist_ok=True)
