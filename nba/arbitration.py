@@ -70,23 +70,26 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         fixed = catalogue.costs + catalogue.resource_use @ prices
         levels = self.fatigue_price.per_channel(catalogue)
         fixed += np.where(catalogue.channel_of >= 0, levels[catalogue.channel_of], 0.0)
-        return Tariff(self.values(catalogue), fixed, catalogue.channel_of, self.fatigue_price.slope)
+        return Tariff(
+            self.values(catalogue).astype(np.float32), fixed, catalogue.channel_of, self.fatigue_price.slope
+        )
 
 
 class Tariff(NamedTuple):
     """Values and costs of actions as they are for an unfatigued customer."""
 
-    values: FloatArray  # (A,) account currency per expected reward, levers included
+    values: Float32Array  # (A,) account currency per expected reward, levers included
     fixed: FloatArray  # (A,) account currency: contact, shadow prices, fatigue price's level
     channel_of: IntArray  # (A,) -1 for no-contact
     slope: float  # account currency per unit of the channel's long fatigue counter
 
     def money(self, fatigue: FloatArray) -> Money:
         """For customers with fatigue counters (B, C, 2)."""
-        charges = np.tile(self.fixed, (fatigue.shape[0], 1))
+        charges = np.empty((fatigue.shape[0], self.fixed.size), dtype=np.float32)
+        charges[:] = self.fixed
         if self.slope:
-            charges[:, 1:] += self.slope * fatigue[:, self.channel_of[1:], 1]
-        return Money.of(self.values, charges)
+            charges[:, 1:] = self.fixed[1:] + self.slope * fatigue[:, self.channel_of[1:], 1]
+        return Money(self.values, charges)
 
 
 class Money(NamedTuple):

@@ -54,7 +54,10 @@ class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """(B, A) the policy's distribution with the floor mixed in."""
         if self.epsilon == 0.0:
             return base
-        return (1.0 - self.epsilon) * base + self.epsilon * self.distribution(eligible, costs)
+        mixed = self.distribution(eligible, costs)
+        mixed *= self.epsilon
+        mixed += (1.0 - self.epsilon) * base
+        return mixed
 
     def capped(self, distribution: FloatArray, expected_values: FloatArray) -> FloatArray:
         """(B, A) the distribution with no more exploration than allowed.
@@ -99,12 +102,14 @@ def choose(distribution: FloatArray, uniforms: FloatArray) -> IntArray:
     check_shape(uniforms, (distribution.shape[0],), "uniforms")
     cumulative = np.cumsum(distribution, axis=1)
     below = (cumulative <= uniforms[:, None]).sum(axis=1)
-    last = distribution.shape[1] - 1 - (distribution[:, ::-1] > 0).argmax(axis=1)
-    actions: IntArray = np.minimum(below, last)
+    if below.max(initial=0) == distribution.shape[1]:
+        last = distribution.shape[1] - 1 - (distribution[:, ::-1] > 0).argmax(axis=1)
+        below = np.minimum(below, last)
+    actions: IntArray = below
     return actions
 
 
 def probability_of(distribution: FloatArray, actions: IntArray) -> FloatArray:
     """(B,) probability of one action per context."""
-    picked: FloatArray = np.take_along_axis(distribution, actions[:, None], axis=1)[:, 0]
+    picked: FloatArray = distribution[np.arange(actions.size), actions]
     return picked

@@ -93,12 +93,11 @@ def keyed_uniforms(
 
     ids are integers below 2^56 (customers, or `decision_keys`), day and block below 2^32.
     """
-    if np.size(ids) == np.size(day) == np.size(block) == 1:
-        key = (int(np.asarray(one).item()) for one in (ids, day, block))
-        shape = np.broadcast_shapes(np.shape(ids), np.shape(day), np.shape(block))
-        return np.full(shape, _one_uniform(seed, int(purpose), *key))
+    ids = np.asarray(ids, dtype=np.uint64)
+    if ids.size == 1 and isinstance(day, int) and isinstance(block, int):  # a single decision, mostly
+        return np.array([_one_uniform(seed, int(purpose), int(ids.item()), day, block)]).reshape(ids.shape)
     ids, day, block = np.broadcast_arrays(
-        np.asarray(ids, dtype=np.uint64), np.asarray(day, dtype=np.uint32), np.asarray(block, dtype=np.uint32)
+        ids, np.asarray(day, dtype=np.uint32), np.asarray(block, dtype=np.uint32)
     )
     counter = np.empty((4, ids.size), dtype=np.uint32)
     counter[:2] = _id_words(ids.ravel(), purpose)

@@ -115,7 +115,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         masks = [
             requested,
             *(rule.allows(contexts, self.catalogue, self.schema) for rule in self.rules),
-            self.contact_policy.allows(contexts, self.catalogue),
+            self.contact_policy.allows(contexts, self.catalogue, self._most),
         ]
         # An action that passes n masks in a row is removed by mask n: two sums, and no choice per cell.
         for mask in masks:
@@ -193,6 +193,10 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         np.minimum.at(offer_ages, products, ages)
         counts = self.contact_policy.counts(channels, ages, n_channels)
         return fatigue, counts, offer_ages
+
+    @cached_property
+    def _most(self) -> IntArray:
+        return self.contact_policy.most(self.catalogue)
 
     @cached_property
     def _spill(self) -> FloatArray:

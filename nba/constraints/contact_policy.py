@@ -42,14 +42,15 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """(W,) the distinct windows, shortest first: the columns of `ContextBatch.contact_counts`."""
         return tuple(sorted({limit.days for limit in self.limits}))
 
-    def allows(self, contexts: ContextBatch, catalogue: Catalogue) -> BoolArray:
-        """(B, A) actions that break no limit if they are taken now."""
-        below: BoolArray = np.asarray((contexts.contact_counts < self._most(catalogue)).all(axis=1))
+    def allows(self, contexts: ContextBatch, catalogue: Catalogue, most: IntArray | None = None) -> BoolArray:
+        """(B, A) actions that break no limit if they are taken now; `most` saves asking for it again."""
+        most = self.most(catalogue) if most is None else most
+        below: BoolArray = np.asarray((contexts.contact_counts < most).all(axis=1))
         open_channels = below[:, :-1] & below[:, -1:]
         rested = contexts.offer_age_days >= self.product_rest_days
         return open_channels.take(catalogue.channel_of, axis=1) & rested.take(catalogue.product_of, axis=1)
 
-    def _most(self, catalogue: Catalogue) -> IntArray:
+    def most(self, catalogue: Catalogue) -> IntArray:
         """(W, C + 1) fewer contacts than these are allowed; the last column is all channels."""
         most = np.full((len(self.windows_days), 1 + len(catalogue.channels)), np.iinfo(np.int64).max)
         for limit in self.limits:
