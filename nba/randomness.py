@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,7 +88,7 @@ def keyed_words(
 
 
 def keyed_uniforms(
-    seed: int, purpose: int, ids: ArrayLike, day: ArrayLike = 0, block: ArrayLike = 0
+    seed: int, purpose: int, ids: ArrayLike, day: int | NDArray[Any] = 0, block: int | NDArray[Any] = 0
 ) -> FloatArray:
     """One uniform in [0, 1) with 53 bits for each id; `ids`, `day` and `block` broadcast to one shape.
 

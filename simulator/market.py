@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date as Date  # noqa: N812 - `date` is the argument of most functions here
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from scipy.special import ndtri, pdtr
 
 from nba.arrays import FloatArray, IntArray
@@ -215,13 +216,15 @@ def _competition(market: MarketConfig, families: tuple[str, ...], seed: int, day
     return np.asarray(market.competitor_log * shocks[family], dtype=np.float64)
 
 
-def _normals(seed: int, ids: ArrayLike, day: ArrayLike, block: ArrayLike) -> FloatArray:
+def _normals(
+    seed: int, ids: int | NDArray[Any], day: int | NDArray[Any], block: int | NDArray[Any]
+) -> FloatArray:
     """Standard normals of the market, one per key."""
     normals: FloatArray = ndtri(keyed_uniforms(seed, Purpose.MARKET, ids, day, block) + 2.0**-54)
     return normals
 
 
-def _random_days(seed: int, ids: ArrayLike, year: ArrayLike, block: int) -> IntArray:
+def _random_days(seed: int, ids: int | NDArray[Any], year: int | NDArray[Any], block: int) -> IntArray:
     """Uniformly random days of a year, from 0."""
     uniforms = keyed_uniforms(seed, Purpose.MARKET, ids, year, block)
     return np.floor(DAYS_OF_YEAR * uniforms).astype(np.int64)
