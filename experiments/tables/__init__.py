@@ -1,0 +1,1 @@
+"""Ordinary tables: learn a policy from logged decisions, or play a classification table as a bandit."""

@@ -1,0 +1,155 @@
+"""Learning from logged rows in their order, and judging every prediction before its row is learnt from.
+
+Shape letters: N rows, n of a part, K columns of the feature matrix, A actions with no-contact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.executor import Report
+from experiments.tables.columns import Encoded
+from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from nba.catalogue import NO_ACTION, Catalogue
+from nba.feedback import RoundBatch
+
+_MOST_ROWS = 16_384  # of a part: bounds the memory of the feature matrix
+_PROBES = 4_096  # rows whose mean is the middle from which effects are told
+_LEAST = 1e-6  # no prediction of a probability is taken for surer than that
+_RIDGE = 1.0  # penalty of the no-contact regression; its features are standardised
+
+
+class Lessons(NamedTuple):
+    """The rows of a log, ready to be learnt from."""
+
+    encoded: Encoded
+    catalogue: Catalogue
+    actions: IntArray  # (N,)
+    rewards: FloatArray  # (N,) as the table has them
+    weights: FloatArray  # (N,) how many rows each counts as
+    scale: float  # reward that the model sees as 1
+    baseline: FloatArray  # (K,) coefficients of what comes without contact, in rewards as the table has them
+    is_probability: bool  # whether the model takes the reward for one
+
+    def parts(self) -> Iterator[slice]:
+        """Parts of the rows that grow by a quarter, so that no prediction uses a belief much older."""
+        start, n_rows = 0, self.actions.size
+        while start < n_rows:
+            stop = min(start + min(max(start // 4, 1), _MOST_ROWS), n_rows)
+            yield slice(start, stop)
+            start = stop
+
+    def rounds(self, rows: slice, features: FloatArray) -> tuple[RoundBatch, BoolArray]:
+        """The contacts of some rows as rounds, and which rows (n,) they are.
+
+        Rows of no-contact have taught the baseline; a contact's reward counts from there.
+        """
+        contacted = self.actions[rows] != NO_ACTION
+        actions, weights = self.actions[rows][contacted], self.weights[rows][contacted]
+        gained = self.rewards[rows][contacted] - features[contacted] @ self.baseline
+        rounds = RoundBatch(
+            features=features[contacted],
+            actions=actions,
+            products=self.catalogue.product_of[actions],
+            rewards=weights * (gained / self.scale),
+            exposure=weights,
+            uplift_share=np.ones(actions.size),
+            organic_share=np.zeros(actions.size),
+        )
+        return rounds, contacted
+
+
+class Score(NamedTuple):
+    """Mean loss of predictions that were made before their rows were learnt from."""
+
+    measure: str  # "log-loss" for probabilities, "squared error" else
+    model: float
+    constant: float  # of each action's mean reward so far
+    n_rows: int
+
+    @property
+    def gain(self) -> float:
+        """Share of the constant's loss that the model spares."""
+        return 1.0 - self.model / self.constant if self.constant > 0 else 0.0
+
+
+def learn(posterior: Any, lessons: Lessons, report: Report) -> tuple[Any, Score]:
+    """The posterior after all rows, folded one by one, and how well it predicted them before."""
+    loss = _log_loss if lessons.is_probability else _squared_error
+    tally = _Means(np.zeros(lessons.catalogue.n_actions), np.zeros(lessons.catalogue.n_actions))
+    sums, n_rows = np.zeros(2), 0
+    for rows in lessons.parts():
+        features = lessons.encoded.matrix(rows)
+        rounds, contacted = lessons.rounds(rows, features)
+        if rounds.n_rows:
+            rewards = lessons.rewards[rows][contacted]
+            believed: FloatArray = posterior.mean(rounds.features)[np.arange(rounds.n_rows), rounds.actions]
+            expected: FloatArray = lessons.scale * believed + rounds.features @ lessons.baseline
+            sums += loss(rewards, expected).sum(), loss(rewards, tally.expected(rounds.actions)).sum()
+            n_rows += rounds.n_rows
+            tally.add(rounds.actions, rewards)
+            posterior = posterior.fold(rounds)
+        report(rows.stop - rows.start)
+    model, constant = (sums / max(n_rows, 1)).tolist()
+    measure = "log-loss" if lessons.is_probability else "squared error"
+    return posterior, Score(measure, model, constant, n_rows)
+
+
+def baseline_of(encoded: Encoded, rewards: FloatArray, silent: BoolArray) -> FloatArray:
+    """(K,) ridge regression of the rewards that came without contact; zeros if none did."""
+    k = encoded.schema.n_columns
+    rows = np.flatnonzero(silent)
+    if not rewards[rows].any():
+        return np.zeros(k)
+    gram, moment = _RIDGE * np.eye(k), np.zeros(k)
+    for start in range(0, rows.size, _MOST_ROWS):
+        part = rows[start : start + _MOST_ROWS]
+        features = encoded.matrix(part)
+        gram += features.T @ features
+        moment += features.T @ rewards[part]
+    coefficients: AnyArray = np.linalg.solve(gram, moment)
+    return coefficients
+
+
+def effects(posterior: Any, lessons: Lessons) -> FloatArray:
+    """(K, A) change of each action's expected reward by one unit of a column, at the middle of the rows.
+
+    A unit is a standard deviation of a number, a yes of a flag and being of a level of a category.
+    """
+    step = max(lessons.actions.size // _PROBES, 1)
+    middle = lessons.encoded.matrix(slice(0, None, step)).mean(axis=0)
+    raised = middle + np.eye(middle.size)
+    change: FloatArray = posterior.mean(raised) - posterior.mean(middle[None])
+    return lessons.scale * change
+
+
+class _Means(NamedTuple):
+    """Sums and counts (A,) of the rewards so far."""
+
+    sums: FloatArray
+    counts: FloatArray
+
+    def expected(self, actions: IntArray) -> FloatArray:
+        """(n,) mean reward of each action so far, of all actions where it is new."""
+        overall = self.sums.sum() / max(self.counts.sum(), 1.0)
+        means = np.divide(self.sums, self.counts, out=np.full(self.sums.size, overall), where=self.counts > 0)
+        found: FloatArray = means[actions]
+        return found
+
+    def add(self, actions: IntArray, rewards: FloatArray) -> None:
+        self.sums[:] += np.bincount(actions, rewards, minlength=self.sums.size)
+        self.counts[:] += np.bincount(actions, minlength=self.counts.size)
+
+
+def _squared_error(rewards: FloatArray, expected: FloatArray) -> FloatArray:
+    loss: FloatArray = (rewards - expected) ** 2
+    return loss
+
+
+def _log_loss(rewards: FloatArray, expected: FloatArray) -> FloatArray:
+    sure = np.clip(expected, _LEAST, 1.0 - _LEAST)
+    loss: FloatArray = -(rewards * np.log(sure) + (1.0 - rewards) * np.log(1.0 - sure))
+    return loss
