@@ -86,9 +86,14 @@ def win_shares(utilities: Float32Array, eligible: BoolArray) -> FloatArray:
     winners = barred.argmax(axis=2)
     # argmax takes a NaN for the largest value, and would hand it an action that no rule allows; so it is
     # enough to look at the winners.
-    if np.isnan(np.take_along_axis(barred, winners[:, :, None], axis=2)).any():
+    rows = np.arange(n_contexts)
+    if np.isnan(barred[np.arange(n_draws)[:, None], rows, winners]).any():
         raise FloatingPointError("A utility is not a number; the posterior, a price or a feature is damaged.")
-    cells = (winners + n_actions * np.arange(n_contexts)).ravel()
+    if n_draws == 1:
+        certain = np.zeros((n_contexts, n_actions))
+        certain[rows, winners[0]] = 1.0
+        return certain
+    cells = (winners + n_actions * rows).ravel()
     wins = np.bincount(cells, minlength=n_contexts * n_actions).reshape(n_contexts, n_actions)
     shares: FloatArray = wins / n_draws
     return shares
@@ -100,6 +105,10 @@ def choose(distribution: FloatArray, uniforms: FloatArray) -> IntArray:
     An action of probability zero is never chosen, not even when rounding leaves the sum below one.
     """
     check_shape(uniforms, (distribution.shape[0],), "uniforms")
+    if uniforms.size == 1:  # a single decision: the same walk with fewer steps
+        row = distribution[0]
+        place = row.cumsum().searchsorted(uniforms[0], side="right")
+        return np.array([place if place < row.size else np.flatnonzero(row)[-1]])
     cumulative = np.cumsum(distribution, axis=1)
     below = (cumulative <= uniforms[:, None]).sum(axis=1)
     if below.max(initial=0) == distribution.shape[1]:
