@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed
 # More arguments for the tools: make demo DEMO_ARGS=--json, make bench BENCH_ARGS=--quick
 DEMO_ARGS ?=
 TEST_ARGS ?=
+TEST_WORKERS ?= 2
 BENCH_ARGS ?=
 LOCK_ARGS ?=
 
@@ -52,7 +53,7 @@ demo: install ## Simulate, train on Ray, log to MLflow, serve a decision and lea
 	@$(BIN)/nba demo $(DEMO_ARGS)
 
 test: install ## Run the tests, without the slow ones
-	$(BIN)/pytest -m "not slow" $(TEST_ARGS)
+	$(BIN)/pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
 
 test-slow: install ## Run only the slow tests
 	$(BIN)/pytest -m slow $(TEST_ARGS) || [ $$? -eq 5 ] # 5: no slow test exists
