@@ -37,7 +37,7 @@ def load_preset(name: str, changes: Iterable[str] = ()) -> Preset:
     Raises InvalidConfig, which names the file or the change, the field and the rule.
     """
     is_path = name.endswith(".toml")
-    fields = load_toml(name, "experiments", "specs", dict[str, Any]) if is_path else _shipped(name)
+    fields = load_toml(name, "experiments", "tables", dict[str, Any]) if is_path else _shipped(name)
     source = name
     for change in changes:
         fields, source = _changed(fields, change), f"{source} --set {change}"
@@ -53,7 +53,7 @@ def presets() -> list[Preset]:
 
 
 def _shelf() -> list[dict[str, Any]]:
-    return load_toml(_SHELF, "experiments", "specs", _Shelf).policies
+    return load_toml(_SHELF, "experiments", "tables", _Shelf).policies
 
 
 def _shipped(name: str) -> dict[str, Any]:

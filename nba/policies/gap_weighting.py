@@ -101,7 +101,7 @@ class Falcon(_GapWeighting, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return gamma
 
     def publishes(self, then: float, now: float) -> bool:
-        """At the ends of epochs 1, 2, 4, 8, ... rounds."""
+        """At the ends of epochs: after 1, 3, 7, 15, ... rounds; under forgetting rounds stop growing."""
         return int(np.log2(now + 1.0)) > int(np.log2(then + 1.0))
 
 

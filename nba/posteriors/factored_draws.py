@@ -115,7 +115,7 @@ class FactoredDraws(NamedTuple):
     def _main(self, features: FloatArray) -> Float32Array:
         """(B, F, M) main blocks times features."""
         main = rowwise(features.astype(np.float32), self.main)
-        return main.reshape(features.shape[0], -1, self.n_draws)
+        return main.reshape(features.shape[0], self.main.shape[1] // self.n_draws, self.n_draws)
 
     def _lifts(self, main: Float32Array) -> Any:
         """(B, C, T, P, M) lift of every contact."""
