@@ -24,6 +24,7 @@ from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched, watched_by_row
 from nba.posteriors.factored_draws import FactoredDraws
 from nba.posteriors.forgetting import HalfLives, kept, widened
+from nba.posteriors.gram import gram_of, moment_of
 from nba.posteriors.hierarchy import Hierarchy
 from nba.posteriors.layout import Layout
 from nba.posteriors.settings import check_prior
@@ -112,15 +113,9 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         return draws.win_shares(features, money, eligible)
 
     def evidence(self, rounds: RoundBatch) -> FactoredEvidence:
-        """Sufficient statistics of rounds, group by group of equal action and product."""
-        size = self.layout.n_parameters
-        gram, moment = np.zeros((size, size)), np.zeros(size)
-        order = np.lexsort((rounds.products, rounds.actions))
-        keys = np.stack([rounds.actions[order], rounds.products[order]], axis=1)
-        starts = 1 + np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1))
-        for rows in np.split(order, starts) if order.size else []:
-            self._add(take_rows(rounds, rows), gram, moment)
-        return FactoredEvidence(gram, moment, watched(rounds))
+        """Sufficient statistics of rounds."""
+        gram = gram_of(self.layout, rounds, self.forecast)
+        return FactoredEvidence(gram, moment_of(self.layout, rounds), watched(rounds))
 
     def absorb(self, evidence: FactoredEvidence) -> FactoredLinear:
         """The posterior after some evidence."""
@@ -162,7 +157,7 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
         )
 
     def _add(self, rounds: RoundBatch, precision: FloatArray, shift: FloatArray) -> None:
-        """Add rounds that share action and product to the statistics, in place."""
+        """Add a round to the statistics, in place."""
         action, product = int(rounds.actions[0]), int(rounds.products[0])
         where = self.layout.parameters_of(action, product)
         design = self.layout.design(rounds.features, rounds.uplift_share, rounds.organic_share, action > 0)
