@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
@@ -60,6 +61,7 @@ def weeks(
     customers: Annotated[int, typer.Option(min=1)] = 2_000,
     days: Annotated[int, typer.Option(help="Whole weeks of these are written.", min=7)] = 28,
     seed: Seed = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Write the customer-weeks of a simulated log: the form in which `report --data` takes a real one."""
     from experiments.executor import silent
@@ -73,4 +75,7 @@ def weeks(
     phase = Phase(customers=customers, days=days, seed=seed)
     found = sample(SampleWork(load_world(world), phase, 0), silent)
     write_weeks(found, out)
+    if as_json:
+        typer.echo(msgspec.json.encode({"path": str(out), "customer_weeks": found.customer.size}).decode())
+        return
     typer.echo(f"wrote {found.customer.size:,} customer-weeks to {out}")

@@ -91,6 +91,17 @@ def test_every_command_is_named() -> None:
     }
 
 
+def test_every_command_has_json() -> None:
+    assert "Every command has `--json`" in README
+    for point in entry_points(group=cli.COMMANDS):
+        loaded = point.load()
+        is_group = isinstance(loaded, typer.Typer)
+        group: Any = typer.main.get_command(loaded) if is_group else None
+        for name in group.commands if is_group else [""]:
+            command, _ = command_of([point.name, name])
+            assert "--json" in {one for parameter in command.params for one in parameter.opts}, (point, name)
+
+
 @pytest.mark.parametrize("target", sorted({words[0] for words in named("make")}))
 def test_make_targets_exist(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
