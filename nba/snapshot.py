@@ -65,6 +65,12 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         rng = draw_generator(self.strategy.seed, self.posterior_seq)
         return Frozen(self.strategy.policy.freeze(self.posterior, rng), self.posterior.mean_draw())
 
+    def warm(self) -> None:
+        """Draw, and decide for nobody: what is made or compiled once is not left to the first decision."""
+        fatigue = np.zeros((1, len(self.strategy.catalogue.channels), 2))
+        eligible = np.ones((1, self.strategy.catalogue.n_actions), dtype=np.bool_)
+        self._chunk(np.zeros((1, self.strategy.schema.n_columns)), fatigue, eligible)
+
     def action_distribution(self, contexts: ContextBatch, requested: BoolArray | None = None) -> FloatArray:
         """(B, A) probabilities of the eligible actions; requested (B, A) narrows them further."""
         return self._believe(contexts, self.strategy.eligible(contexts, requested).mask).distribution

@@ -119,7 +119,7 @@ class OnlineLearner:
 
     def _publish(self, now: datetime) -> Snapshot:
         snapshot = self.base.at(self._folder.posterior, self._folder.seq)
-        _ = snapshot.frozen  # draw here, not in the first request that needs it
+        snapshot.warm()  # here, not in the first request that needs it
         self.published = Published(snapshot, now)
         return snapshot
 

@@ -94,3 +94,13 @@ def test_decisions_without_numba_are_the_same(policy: Any, monkeypatch: pytest.M
     plain = snapshot.decide(contexts, ids_of(100), limit=3)
     for name, got in fused._asdict().items():
         np.testing.assert_array_equal(got, getattr(plain, name), err_msg=name)
+
+
+@pytest.mark.parametrize("policy", [ThompsonSampling(n_draws=4), Greedy()])
+def test_a_warm_snapshot_decides_as_a_cold_one(policy: Any) -> None:
+    strategy = open_strategy(policy=policy)
+    cold, warm = (Snapshot.start(strategy).learn(small_rounds(strategy, 100), 100) for _ in range(2))
+    warm.warm()
+    contexts = strategy.encode(small_contexts(strategy, 10, seed=8))
+    for one, other in zip(cold.decide(contexts, ids_of(10)), warm.decide(contexts, ids_of(10)), strict=True):
+        np.testing.assert_array_equal(one, other)
