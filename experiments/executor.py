@@ -72,7 +72,9 @@ class RayExecutor:
 
         steps: Any = ray.remote(_Steps).options(num_cpus=0).remote() if on_steps else None
         remote: Any = ray.remote(_reporting)
-        references = [remote.remote(task, item, steps) for item in items]
+        # What all items share travels in the task: it is stored once, not once for each of them.
+        shared = ray.put(task)
+        references = [remote.remote(shared, item, steps) for item in items]
         pending, heard = list(references), 0
         while pending:
             _, pending = ray.wait(pending, num_returns=len(pending), timeout=_POLL_SECONDS)

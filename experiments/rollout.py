@@ -10,6 +10,7 @@ takes every block from the first day to the last in one task, and forgets the bl
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -142,11 +143,12 @@ def stream(
     totals, daily, stretches, learns = [], [], _stretches(phase), phase.publish_every_days > 0
     for number, (days, deciding) in enumerate(stretches, start=1):
         is_last = number == len(stretches)
-        work = [
-            Stretch(world, snapshot, phase.seed, ids, block, days, deciding, is_last, learns, with_oracle)
-            for ids, block in zip(cohorts, blocks, strict=True)
-        ]
-        results = executor.map(run_stretch, work, on_customer_days)
+        nobody = np.zeros(0, dtype=np.int64)
+        common = Stretch(
+            world, snapshot, phase.seed, nobody, None, days, deciding, is_last, learns, with_oracle
+        )
+        work = list(zip(cohorts, blocks, strict=True))
+        results = executor.map(partial(run_block, common), work, on_customer_days)
         blocks, totals = [result.block for result in results], [result.totals for result in results]
         daily.append(np.sum([result.daily for result in results], axis=0))
         if learns:
@@ -184,6 +186,11 @@ def _learn(snapshot: Snapshot, results: list[StretchResult], days: int) -> Snaps
     order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
     older = snapshot.at(snapshot.posterior.decayed(days), snapshot.posterior_seq)
     return older.learn(take_rows(rounds, order), snapshot.posterior_seq + rounds.n_rows)
+
+
+def run_block(common: Stretch, block: tuple[IntArray, Block | None], report: Report) -> StretchResult:
+    """A stretch that differs from the others in its customers only: world and snapshot are shared."""
+    return run_stretch(common._replace(customers=block[0], block=block[1]), report)
 
 
 def run_stretch(work: Stretch, report: Report) -> StretchResult:
