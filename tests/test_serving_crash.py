@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import sleep
 from shutil import copy
+from time import sleep
 from typing import Any
 
 import apsw
