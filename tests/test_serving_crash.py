@@ -141,12 +141,8 @@ def test_what_was_acknowledged_under_load_survives_kills(tmp_path: Path) -> None
             for number in range(1_000):
                 request_id = f"{worker}-{number}-{service.process.pid}"
                 answers[request_id] = answer = decide(service, f"c{number % 40}", request_id)
-                event = {
-                    "event_id": f"e-{request_id}",
-                    "decision_id": answer["decision_id"],
-                    "outcome": "converted",
-                }
-                service.post("/v1/feedback", event)
+                event = {"event_id": f"e-{request_id}", "decision_id": answer["decision_id"]}
+                service.post("/v1/feedback", event | {"outcome": "converted"})
                 events.add(event["event_id"])
         except httpx.TransportError:
             return
