@@ -15,6 +15,7 @@ from nba.arrays import AnyArray, Float32Array, FloatArray, check_shape, rowwise,
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.posteriors.base import PosteriorBase
 from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import QuadraticSpread
 
@@ -40,7 +41,7 @@ class DisjointEvidence(NamedTuple):
         return DisjointEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_linear"):
+class DisjointLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="disjoint_linear"):
     """Posteriors of all actions in information form."""
 
     forecast: FloatArray  # (A - 1,) forecast rate of each action's product
@@ -48,22 +49,7 @@ class DisjointLinear(Struct, frozen=True, kw_only=True, eq=False, tag="disjoint_
     prior_shift: FloatArray  # (K,)
     precision: FloatArray  # (A - 1, K, K)
     shift: FloatArray  # (A - 1, K)
-    watched: FloatArray  # (1,) rounds, in whole attribution windows
     half_life_days: float | None = None
-
-    @property
-    def rounds(self) -> float:
-        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
-        return float(self.watched[0])
-
-    def mean(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): expected reward of each action, 0 for no-contact."""
-        mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
-        return mean
-
-    def stddev(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): posterior standard deviation of `mean`."""
-        return self.covariance().stddev(features)
 
     def covariance(self) -> QuadraticSpread:
         """The posterior covariance of all actions, laid out for `stddev`."""

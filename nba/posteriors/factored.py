@@ -22,6 +22,7 @@ from nba.arrays import BoolArray, Float32Array, FloatArray, check_shape, take_ro
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.posteriors.base import PosteriorBase
 from nba.posteriors.factored_draws import FactoredDraws
 from nba.posteriors.forgetting import HalfLives, kept, widened
 from nba.posteriors.gram import gram_of, moment_of
@@ -44,7 +45,7 @@ class FactoredEvidence(NamedTuple):
         return FactoredEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_linear"):
+class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="factored_linear"):
     """Posterior of the factored model in information form: precision (Q, Q) and shift (Q,)."""
 
     layout: Layout
@@ -53,13 +54,7 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
     prior_shift: FloatArray  # (Q,)
     precision: FloatArray  # (Q, Q)
     shift: FloatArray  # (Q,)
-    watched: FloatArray  # (1,) rounds, in whole attribution windows
     half_life_days: float | HalfLives | None = None
-
-    @property
-    def rounds(self) -> float:
-        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
-        return float(self.watched[0])
 
     def parameters(self) -> FloatArray:
         """(Q,) posterior mean of the parameters."""
@@ -67,15 +62,6 @@ class FactoredLinear(Struct, frozen=True, kw_only=True, eq=False, tag="factored_
 
         mean: FloatArray = cho_solve((self._cholesky(), True), self.shift, check_finite=False)
         return mean
-
-    def mean(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): expected uplift of each action over no-contact, 0 for no-contact."""
-        mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
-        return mean
-
-    def stddev(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): posterior standard deviation of `mean`, exact, from all block covariances."""
-        return self.covariance().stddev(features)
 
     def covariance(self) -> QuadraticSpread:
         """The posterior covariance of the contact parameters, laid out for `stddev`."""

@@ -16,10 +16,11 @@ from functools import partial
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import structs
 
 from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, take_rows
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.posteriors.base import PosteriorBase
 from nba.posteriors.factored import FactoredEvidence
 from nba.posteriors.glm_laplace import Curvature, find_mode
 from nba.posteriors.glm_links import CAP, REFIT_CAP, Link, Log, Logit, Predictors
@@ -49,7 +50,7 @@ class Linearised(NamedTuple):
     predictor: FloatArray  # (n,) design x parameters; 0 to count from the parameters, not from 0
 
 
-class FactoredGlm(Struct, frozen=True, kw_only=True, eq=False):
+class FactoredGlm(PosteriorBase, frozen=True, kw_only=True, eq=False):
     """Posterior of a generalised linear model in information form; subclasses bring the link.
 
     `mean` is the score at the posterior mean of the parameters and `stddev` its delta method (UCB-GLM:
@@ -74,17 +75,11 @@ class FactoredGlm(Struct, frozen=True, kw_only=True, eq=False):
     prior_shift: FloatArray  # (Q,)
     precision: FloatArray  # (Q, Q)
     shift: FloatArray  # (Q,)
-    watched: FloatArray  # (1,) rounds, in whole attribution windows
     anchor: FloatArray  # (Q,) where `fold` linearises
     anchor_covariance: FloatArray  # (Q, Q) with expected curvature, otherwise (0, 0)
     pace: FloatArray  # (2,) rows folded at the anchor, and rows that it serves; 0, 0 when it is stale
     refresh_rows: int = 256
     half_life_days: float | None = None
-
-    @property
-    def rounds(self) -> float:
-        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
-        return float(self.watched[0])
 
     def parameters(self) -> FloatArray:
         """(Q,) posterior mean of the parameters."""
@@ -93,15 +88,6 @@ class FactoredGlm(Struct, frozen=True, kw_only=True, eq=False):
     def parameter_covariance(self) -> FloatArray:
         """(Q, Q) posterior covariance of the parameters."""
         return self._anchor_of(self.precision, self.shift, with_covariance=True).covariance
-
-    def mean(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): score of each action at the mean parameters, 0 for no-contact."""
-        mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
-        return mean
-
-    def stddev(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): standard deviation of the score by the delta method."""
-        return self.covariance().stddev(features)
 
     def covariance(self) -> GlmSpread:
         """The posterior covariance, laid out for `stddev`."""

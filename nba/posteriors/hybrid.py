@@ -26,6 +26,7 @@ from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, rowwise,
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.posteriors.base import PosteriorBase
 from nba.posteriors.factored import FactoredModel
 from nba.posteriors.hybrid_parts import Eliminated
 from nba.posteriors.layout import Layout
@@ -58,7 +59,7 @@ class HybridEvidence(NamedTuple):
         return HybridEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-class HybridLinear(Struct, frozen=True, kw_only=True, eq=False, tag="hybrid_linear"):
+class HybridLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="hybrid_linear"):
     """Posterior of the hybrid model as sufficient statistics, the shared ones with their prior."""
 
     layout: Layout
@@ -70,22 +71,7 @@ class HybridLinear(Struct, frozen=True, kw_only=True, eq=False, tag="hybrid_line
     shift: FloatArray  # (Q,) b_0
     cross: FloatArray  # (A - 1, K, 2K + 1) A_a without its prior, and the rest of B_a
     own_moment: FloatArray  # (A - 1, K) b_a
-    watched: FloatArray  # (1,) rounds, in whole attribution windows
     half_life_days: float | None = None
-
-    @property
-    def rounds(self) -> float:
-        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
-        return float(self.watched[0])
-
-    def mean(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): expected uplift of each action over no-contact, 0 for no-contact."""
-        mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
-        return mean
-
-    def stddev(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): posterior standard deviation of `mean`, exact."""
-        return self.covariance().stddev(features)
 
     def covariance(self) -> QuadraticSpread:
         """The posterior covariance of every action's parameters, laid out for `stddev`."""

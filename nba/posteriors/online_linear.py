@@ -20,10 +20,11 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import structs
 
 from nba.arrays import Float32Array, FloatArray, check_shape, rowwise
 from nba.feedback import RoundBatch, watched
+from nba.posteriors.base import PosteriorBase
 from nba.posteriors.online_design import Design
 from nba.posteriors.online_spread import OnlineSpread, moments, root
 
@@ -55,7 +56,7 @@ class OnlineEvidence(NamedTuple):
         return OnlineEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-class OnlineLinear(Struct, frozen=True, kw_only=True, eq=False, tag="online_linear"):
+class OnlineLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="online_linear"):
     """G independent Gaussian posteriors of N parameters (see Design).
 
     The matrices are kept one by one: learning copies those it changes and shares the others.
@@ -69,22 +70,7 @@ class OnlineLinear(Struct, frozen=True, kw_only=True, eq=False, tag="online_line
     shift: FloatArray  # (G, N)
     covariances: Sequence[FloatArray]  # G of (N, N)
     centre: FloatArray  # (G, N) posterior mean
-    watched: FloatArray  # (1,) rounds, in whole attribution windows
     half_life_days: float | None = None
-
-    @property
-    def rounds(self) -> float:
-        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
-        return float(self.watched[0])
-
-    def mean(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): expected reward of each action, 0 for no-contact."""
-        mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
-        return mean
-
-    def stddev(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): posterior standard deviation of `mean`."""
-        return self.covariance().stddev(features)
 
     def covariance(self) -> OnlineSpread:
         """The posterior covariance as it is kept: nothing is inverted."""

@@ -1,0 +1,33 @@
+"""What posteriors of one kind of draws have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import FloatArray
+
+if TYPE_CHECKING:
+    from nba.posteriors import PosteriorLike
+
+
+class PosteriorBase(Struct, frozen=True, kw_only=True, eq=False):
+    """A posterior that counts its rounds, and whose mean is the score of its mean parameters."""
+
+    watched: FloatArray  # (1,) rounds, in whole attribution windows
+
+    @property
+    def rounds(self) -> float:
+        """Rounds watched so far, in whole attribution windows; forgotten ones count less."""
+        return float(self.watched[0])
+
+    def mean(self: PosteriorLike, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A): score of each action at the mean parameters, 0 for no-contact."""
+        mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
+        return mean
+
+    def stddev(self: PosteriorLike, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, A): posterior standard deviation of `mean`."""
+        return self.covariance().stddev(features)
