@@ -89,19 +89,24 @@ class Tariff(NamedTuple):
         charges[:] = self.fixed
         if self.slope:
             charges[:, 1:] = self.fixed[1:] + self.slope * fatigue[:, self.channel_of[1:], 1]
-        return Money(self.values, charges)
+        return Money(self.values[None], charges)
 
 
 class Money(NamedTuple):
     """From expected rewards to utilities, in 32 bits as they are served."""
 
-    values: Float32Array  # (A,) account currency per expected reward
+    values: Float32Array  # (1, A) for all customers or (B, A): account currency per expected reward
     charges: Float32Array  # (B, A) account currency
 
     @staticmethod
     def of(values: FloatArray, charges: FloatArray) -> Money:
-        """From 64 bits."""
+        """From 64 bits: values (1, A) or (B, A), charges (B, A)."""
         return Money(values.astype(np.float32), charges.astype(np.float32))
+
+    def take(self, rows: IntArray | slice) -> Money:
+        """The money of some customers."""
+        values = self.values if self.values.shape[0] == 1 else self.values[rows]
+        return Money(values, self.charges[rows])
 
     def utilities(self, scores: Float32Array) -> Float32Array:
         """(M, B, A) scores to (M, B, A) utilities, in place of the scores."""

@@ -10,7 +10,7 @@ from small import ids_of, open_strategy, small_contexts, small_rounds
 
 from nba.arbitration import Money
 from nba.policies import Greedy, ThompsonSampling
-from nba.posteriors import factored_draws
+from nba.posteriors import DisjointModel, FactoredModel, factored_draws
 from nba.propensity import win_shares
 from nba.snapshot import Snapshot
 
@@ -23,10 +23,14 @@ def taught(n_draws: int = 32) -> Snapshot:
 
 
 def drawn(seed: int, n: int = 200) -> tuple[Any, Any, Money, Any]:
-    """Draws, features, money and a random eligible set for some contexts, some without any action."""
+    """Draws, features, money and a random eligible set for some contexts, some without any action.
+
+    With an odd seed every context has values of its own.
+    """
     snapshot, rng = taught(), np.random.default_rng(seed)
     features = snapshot.strategy.encode(small_contexts(snapshot.strategy, n, seed=8)).features
-    values, charges = rng.uniform(0, 300, 13), rng.uniform(-1, 5, (n, 13))
+    n_values = n if seed % 2 else 1
+    values, charges = rng.uniform(0, 300, (n_values, 13)), rng.uniform(-1, 5, (n, 13))
     eligible = rng.random((n, 13)) < rng.choice([0.0, 0.1, 0.5, 1.0], size=(n, 1))
     return snapshot.frozen.ready.draws, features, Money.of(values, charges), eligible
 
@@ -44,10 +48,25 @@ def test_winners_are_the_same_bit_for_bit_and_those_of_the_formula(seed: int) ->
     assert np.unique(one).size > 8
 
 
+@pytest.mark.parametrize("model", [FactoredModel(), DisjointModel()])
+def test_a_customer_with_values_of_their_own_gets_the_same_among_others(model: Any) -> None:
+    strategy = open_strategy(policy=ThompsonSampling(n_draws=16), model=model)
+    snapshot, (_, features, money, eligible) = Snapshot.start(strategy), drawn(seed=1, n=20)
+    eligible[:, 0] = True
+    args = snapshot.posterior, snapshot.frozen.ready
+    together = strategy.policy.distribution(*args, features, money, eligible)
+    for row in range(20):
+        one = slice(row, row + 1)
+        alone = strategy.policy.distribution(*args, features[one], money.take(one), eligible[one])
+        np.testing.assert_array_equal(alone[0], together[row])
+    unlike = money._replace(values=money.values[::-1].copy())
+    assert (strategy.policy.distribution(*args, features, unlike, eligible) != together).any()
+
+
 def test_equal_utilities_go_to_the_smallest_row() -> None:
     draws, features, money, _ = drawn(0)
     main, eligible = draws._main(features), np.ones((200, 13), dtype=np.bool_)
-    worthless = Money.of(np.zeros(13), np.zeros((200, 13)))
+    worthless = Money.of(np.zeros((1, 13)), np.zeros((200, 13)))
     for found in (
         draws.winners_numpy(main, worthless, eligible),
         kernels.winners(draws, main, worthless, eligible),

@@ -128,13 +128,13 @@ class _Choices(NamedTuple):
         catalogue, shape = game.catalogue, (game.batch, game.catalogue.n_actions)
         eligible = np.ones(shape, dtype=np.bool_)
         eligible[:, NO_ACTION] = False
-        money = Money.of(np.ones(shape[1]), np.zeros(shape))
+        money = Money.of(np.ones((1, shape[1])), np.zeros(shape))
         return _Choices(policy, game.floor, catalogue.product_of, catalogue.costs, eligible, money)
 
     def make(self, posterior: Any, ready: Ready, features: FloatArray, uniforms: FloatArray) -> IntArray:
         """(B,) actions, B at most a batch: the steps of Snapshot, without rules."""
         n = uniforms.size
-        eligible, money = self.eligible[:n], Money(self.money.values, self.money.charges[:n])
+        eligible, money = self.eligible[:n], self.money.take(slice(n))
         distribution = self.policy.distribution(posterior, ready, features, money, eligible)
         distribution = self.floor.mix(distribution, eligible, self.costs)
         if self.floor.most_exploration < 1.0:

@@ -49,8 +49,8 @@ class ThompsonSampling(PolicyBase, frozen=True, kw_only=True, forbid_unknown_fie
         parts = []
         for start in range(0, features.shape[0], _CHUNK):
             some = slice(start, start + _CHUNK)
-            part = money._replace(charges=money.charges[some])
-            parts.append(super().distribution(posterior, ready, features[some], part, eligible[some]))
+            part = super().distribution(posterior, ready, features[some], money.take(some), eligible[some])
+            parts.append(part)
         return np.concatenate(parts)
 
     def base_distribution(self, ready: Ready, utilities: Float32Array, eligible: BoolArray) -> FloatArray:

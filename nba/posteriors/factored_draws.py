@@ -90,7 +90,8 @@ class FactoredDraws(NamedTuple):
         main (B, F, M) are the main blocks times the features.
         """
         charges = np.where(eligible, money.charges, np.float32(np.inf))
-        rows = [self._winners(*one, money.values) for one in zip(main[:, None], charges, strict=True)]
+        values = np.broadcast_to(money.values, charges.shape)
+        rows = [self._winners(*one) for one in zip(main[:, None], charges, values, strict=True)]
         return np.array(rows, dtype=np.int64).reshape(main.shape[0], self.n_draws)
 
     def _winners(self, main: Float32Array, charges: Float32Array, values: Float32Array) -> IntArray:

@@ -43,7 +43,8 @@ def _winners(
     most, best = np.empty(n_draws, np.float32), np.empty(n_draws, np.float32)
     place = np.empty(n_draws, np.int64)
     for b in range(main.shape[0]):
-        best[:], place[:] = np.float32(0.0) * values[0] - charges[b, 0] if eligible[b, 0] else -np.inf, -1
+        own = values[b if values.shape[0] > 1 else 0]  # one row may stand for all customers
+        best[:], place[:] = np.float32(0.0) * own[0] - charges[b, 0] if eligible[b, 0] else -np.inf, -1
         for c in range(n_channels):
             for p in range(n_products):
                 for m in range(n_draws):
@@ -55,7 +56,7 @@ def _winners(
                     lift_when[row, m] = (main[b, c, m] + main[b, n_channels + t, m]) + when[c, t, m]
                     most[m] = -np.inf
                 for p in range(n_products):
-                    charge, value, rate = charges[b, first + p], values[first + p], forecast[p]
+                    charge, value, rate = charges[b, first + p], own[first + p], forecast[p]
                     if not eligible[b, first + p]:
                         continue
                     for m in range(n_draws):
@@ -68,14 +69,14 @@ def _winners(
                         best[m], place[m] = most[m], row
         for m in range(n_draws):
             found[b, m] = _first(
-                place[m], best[m], b, m, lift_when, what, pairs, forecast, main, values, charges, eligible
+                place[m], best[m], b, m, lift_when, what, pairs, forecast, main, own, charges, eligible
             )
 
 
 @_jit  # type: ignore[untyped-decorator]
 def _first(
     row: Any, best: Any, b: Any, m: Any, lift_when: Any, what: Any, pairs: Any, forecast: Any, main: Any,
-    values: Any, charges: Any, eligible: Any,
+    own: Any, charges: Any, eligible: Any,
 ) -> Any:  # fmt: skip
     """The first action of a channel and timing that has the best utility, -1 where it is not a number."""
     if best != best:
@@ -87,7 +88,7 @@ def _first(
     for p in range(n_products):
         action = 1 + row * n_products + p
         lift = ((main[b, n_channels + n_timings + p, m] + what[c, p, m]) + pairs[t, p, m]) + lift_when[row, m]
-        if eligible[b, action] and (lift * forecast[p]) * values[action] - charges[b, action] == best:
+        if eligible[b, action] and (lift * forecast[p]) * own[action] - charges[b, action] == best:
             return action
     return -1
 
