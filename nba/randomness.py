@@ -46,6 +46,7 @@ class Purpose(IntEnum):
     RESALE = 17
     BOOTSTRAP = 18
     MEMBER = 19
+    AMOUNT = 20
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = 10) -> NDArray[np.uint32]:

@@ -5,7 +5,7 @@
 
 Sub-environment: the life of one customer. Step: one decision, on the customer's own day; the days until
 the next one pass underneath. Reward: net value in account currency since the last decision, that is
-margins of all conversions, organic ones included, minus contact costs and the losses of opt-outs and
+amounts of all conversions, organic ones included, minus contact costs and the losses of opt-outs and
 complaints. Observation: `features`, the schema's columns as policies see them, and `action_mask`, what
 the bank allows today; no-contact, action 0, always is. Episodes are truncated after `days` days; the
 last reward also holds `settle_days` days without decisions, in which late conversions come in, so that a

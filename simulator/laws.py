@@ -8,6 +8,7 @@ import numpy as np
 
 from nba.arrays import FloatArray, IntArray
 from nba.fatigue import FatigueKernel
+from simulator.amounts import AmountLaw
 from simulator.behaviour import BehaviourLaw
 from simulator.capacity import CapacityConfig
 from simulator.config import WorldConfig
@@ -26,6 +27,7 @@ class Laws(NamedTuple):
     hazards: HazardLaw
     life: LifeCycleLaw
     behaviour: BehaviourLaw
+    amounts: AmountLaw
     kernel: FatigueKernel
     spill: FloatArray  # (C, C) of the fatigue kernel
     capacity: CapacityConfig
@@ -51,6 +53,7 @@ class Laws(NamedTuple):
             hazards=HazardLaw.of(config),
             life=LifeCycleLaw.of(config),
             behaviour=BehaviourLaw.of(config),
+            amounts=AmountLaw.of(config),
             kernel=config.fatigue,
             spill=config.fatigue.spill(catalogue),
             capacity=config.capacity,

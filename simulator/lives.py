@@ -47,7 +47,7 @@ class Cohort(NamedTuple):
 class Ledger(NamedTuple):
     """What the bank has seen happen since the last decision, by seat; money in account currency."""
 
-    value: FloatArray  # (S,) margin of all conversions, organic ones included
+    value: FloatArray  # (S,) amounts of all conversions, organic ones included
     cost: FloatArray  # (S,) of contacts
     loss: FloatArray  # (S,) modelled value lost by opt-outs and complaints
     contacted: BoolArray  # (S,) decided and not refused
@@ -232,8 +232,8 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
         responses = self.alone.respond(here.state, rows, actions[seats])
         after, sold = self.alone.advance(here.state, rows, actions[seats], responses)
         ledger.book(seats, responses)
-        buyers, margins = here.seats[sold.customers], self.bank.catalogue.margins
-        np.add.at(ledger.value, buyers, margins[sold.products])
+        buyers = here.seats[sold.customers]
+        np.add.at(ledger.value, buyers, sold.amounts)
         np.add.at(ledger.conversions, (buyers, sold.products), 1)
         return Cohort(after, here.seats)
 

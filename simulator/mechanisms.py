@@ -87,6 +87,7 @@ def _life_cycle(config: WorldConfig) -> WorldConfig:
 
 
 _WITHOUT: dict[str, Callable[[WorldConfig], WorldConfig]] = {
+    "amounts": lambda config: _with(config, "amounts", **_zeros(config.amounts, "sd", "wealth")),
     "capacity": lambda config: _with(config, "capacity", pool_of=(), daily_minutes={}, works_weekends={}),
     "competitors": lambda config: _with(config, "market", competitor_shocks_per_year=0.0),
     "complaints": _complaints,

@@ -26,7 +26,8 @@ def expected_values(world: World, state: WorldState, rows: IntArray) -> FloatArr
     """
     config, catalogue = world.laws.config, world.config.catalogue
     chances = all_odds(world, state, rows)
-    worth = chances.converts(config.response.halo) * catalogue.margins
+    amounts = world.laws.amounts.expected(state.people, rows)
+    worth = chances.converts(config.response.halo) * amounts[:, None, None, :]
     left = -np.expm1(-chances.opt_out) * world.laws.opt_out_cost[:, None, None]
     loud = -np.expm1(-chances.complaint) * config.response.complaint.cost
     worth = worth - chances.delivered * (left + loud)
@@ -58,14 +59,14 @@ def counterfactual(
 
 
 def _net(world: World, state: WorldState, rows: IntArray, actions: IntArray, days: int) -> FloatArray:
-    """(B,) margins of all conversions of customers `rows`, organic ones too, minus cost and losses."""
+    """(B,) amounts of all conversions of customers `rows`, organic ones too, minus cost and losses."""
     net = np.zeros(state.people.n_customers)
-    margins, nobody = world.config.catalogue.margins, np.zeros(0, dtype=np.int64)
+    nobody = np.zeros(0, dtype=np.int64)
     for number in range(days):
         today, acts = (rows, actions) if number == 0 else (nobody, nobody)
         responses = world.respond(state, today, acts)
         state, sold = world.advance(state, today, acts, responses)
-        np.add.at(net, sold.customers, margins[sold.products])
+        np.add.at(net, sold.customers, sold.amounts)
         net[today] -= responses.costs + responses.losses
     taken: FloatArray = net[rows]
     return taken

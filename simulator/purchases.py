@@ -30,10 +30,13 @@ def conversions(
     taken = np.zeros(state.people.n_customers, dtype=np.bool_)
     taken[caused_rows] = True
     free = np.flatnonzero(~taken.take(organic_rows))
+    buyers = np.concatenate([caused_rows, organic_rows[free]])
+    products = np.concatenate([caused_products, organic_products[free]])
     return Conversions(
-        np.concatenate([caused_rows, organic_rows[free]]),
-        np.concatenate([caused_products, organic_products[free]]),
-        np.arange(first.size + free.size) < first.size,
+        buyers,
+        products,
+        caused=np.arange(buyers.size) < first.size,
+        amounts=laws.amounts.drawn(state.seed, state.day, state.people, buyers, products),
     )
 
 

@@ -101,6 +101,7 @@ class Conversions(NamedTuple):
     customers: IntArray  # (n,) row
     products: IntArray  # (n,)
     caused: BoolArray  # (n,) by a contact
+    amounts: FloatArray  # (n,) account currency
 
 
 def bits(flags: BoolArray) -> NDArray[np.uint64]:

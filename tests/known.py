@@ -20,7 +20,7 @@ class Life(NamedTuple):
     """What a policy brought in a world, in account currency, by day and customer."""
 
     state: WorldState  # on the morning after
-    margins: FloatArray  # (days, N) on the day of the conversion
+    margins: FloatArray  # (days, N) amounts of conversions, on their day
     costs: FloatArray  # (days, N) of contacts
     losses: FloatArray  # (days, N) by opt-outs and complaints
 
@@ -32,7 +32,7 @@ def discounted(amounts: FloatArray, discount: float) -> FloatArray:
 
 def live(world: World, state: WorldState, days: int, choose: Choose) -> Life:
     """Some days in a world, with every customer who comes up for a decision contacted as chosen."""
-    worth, n = world.config.catalogue.margins, state.people.n_customers
+    n = state.people.n_customers
     margins, costs, losses = np.zeros((3, days, n))
     for day in range(days):
         rows = world.due(state)
@@ -40,7 +40,7 @@ def live(world: World, state: WorldState, days: int, choose: Choose) -> Life:
         responses = world.respond(state, rows, actions)
         costs[day, rows], losses[day, rows] = responses.costs, responses.losses
         state, sold = world.advance(state, rows, actions, responses)
-        np.add.at(margins[day], sold.customers, worth[sold.products])
+        np.add.at(margins[day], sold.customers, sold.amounts)
     return Life(state, margins, costs, losses)
 
 

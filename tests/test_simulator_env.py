@@ -88,7 +88,7 @@ def life_by_hand(world: World, number: int, days: int, settle_days: int) -> floa
         actions = last_allowed(bank.eligible(world.observe(state, rows)).mask) if rows.size else rows
         responses = world.respond(state, rows, actions)
         state, sold = world.advance(state, rows, actions, responses)
-        net += world.config.catalogue.margins[sold.products].sum()
+        net += sold.amounts.sum()
         net -= responses.costs.sum() + responses.losses.sum()
     return net
 

@@ -28,6 +28,7 @@ N, DAY = 500, 20
 
 # What the absence of each mechanism changes for the same customers, on the same day, with the same past.
 EFFECTS: dict[str, set[str]] = {
+    "amounts": {"amounts", "expected amounts"},
     "capacity": {"refused", "waits"},
     "competitors": {"hazards", "mass"},
     "complaints": {"complaint", "events"},
@@ -113,7 +114,9 @@ def seen_with(*off: str) -> dict[str, Any]:
     answers = world.respond(state, rows, 1 + (rows * 37) % 840)
     odds, first = all_odds(world, state, rows[:60]), world.reset(8, rows)
     memory = remembered(state, rows, state.day + 1, laws.kernel, laws.spill)
-    sold = Conversions(rows[::2], rows[::2] % 20, np.zeros(N // 2, dtype=np.bool_))
+    buyers, products = rows[::2], rows[::2] % 20
+    amounts = laws.amounts.drawn(state.seed, state.day, state.people, buyers, products)
+    sold = Conversions(buyers, products, np.zeros(N // 2, dtype=np.bool_), amounts)
     return {
         "hazards": organic_hazards(laws.hazards, now, state, rows),
         "engaged": odds.engaged,
@@ -128,6 +131,8 @@ def seen_with(*off: str) -> dict[str, Any]:
         "due": answers.due,
         "moves": moved(laws.life, state, rows, memory, uniforms.moves / 20),
         "events": _kinds(events_of(laws, now, state, rows, uniforms.happens / 3)),
+        "amounts": amounts,
+        "expected amounts": laws.amounts.expected(state.people, rows),
         "invited": _kinds(bought(laws, state, sold)[1]),
         "timing": world.timing_types(state, rows),
         "logins": flags_numpy(state, Bounds.of(now, laws.life, laws.behaviour)) & LOGS_IN,
@@ -159,6 +164,7 @@ def test_what_is_off_takes_its_effect_out_and_nothing_else(name: str) -> None:
 
 # The fields of the configuration that each switch may set to nothing.
 FIELDS: dict[str, set[str]] = {
+    "amounts": {"amounts.sd", "amounts.wealth"},
     "capacity": {"capacity.pool_of", "capacity.daily_minutes", "capacity.works_weekends"},
     "competitors": {"market.competitor_shocks_per_year"},
     "complaints": {"response.complaint", "behaviour.events"},
@@ -233,6 +239,8 @@ def test_a_world_with_everything_off_stands_still(world: World) -> None:
     np.testing.assert_array_equal(after.stage[state.stage > 0], state.stage[state.stage > 0])
     assert (after.event_day < 0).all() or (after.event[after.event_day > 0] == 1).all()
     assert all(day.sold.caused.all() for day in days), "nobody buys without a contact"
+    margins = still.config.catalogue.margins
+    assert all((day.sold.amounts == margins[day.sold.products]).all() for day in days)
     assert not any(day.responses.opted_out.any() or day.responses.complained.any() for day in days)
     sent = [day for day in days if day.actions.any()]
     assert sent and all((day.responses.due <= day.before.day + day.responses.waits).all() for day in sent)

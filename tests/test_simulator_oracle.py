@@ -67,10 +67,11 @@ def test_an_expected_value_by_hand() -> None:
             world.config.response.complaint, base=(0.001, 0.002), cost=100.0, elderly=(0.0, 0.0)
         ),
     )
-    world = edited(world, response=answer)
-    state = clones(world, 3, 1, stage=3, owned=0, age=40)
+    world = edited(world, response=answer, amounts={"sd": 0.7, "wealth": (0.0, 0.2, 0.4, 0.6)})
+    state = clones(world, 3, 1, stage=3, owned=0, age=40, wealth=2)
     got = expected_values(world, state, np.arange(1))[0]
-    margin, values = 12.0, [0.0]
+    factors = np.exp([0.0, 0.2, 0.4, 0.6])  # of 50, 30, 15 and 5 of 100 customers
+    margin, values = 12.0 * factors[2] / (factors @ [0.5, 0.3, 0.15, 0.05]), [0.0]
     for delivery, seen, logit, left, loud, cost, price in (
         (0.9, 0.8, 0.0, 0.01, 0.001, 5.0, 0.05),
         (0.5, 1.0, 1.0, 0.02, 0.002, 10.0, 4.0),
@@ -91,11 +92,10 @@ def test_values_stand_in_the_order_of_the_catalogue() -> None:
     actions = np.arange(1, 841)
     of = (catalogue.channel_of[1:], catalogue.timing_of[1:], catalogue.product_of[1:])
     odds = world.odds(state, np.full(840, 2), *of)
+    amounts = world.laws.amounts.expected(state.people, np.array([2]))[0, of[2]]
     left = -np.expm1(-odds.opt_out) * world.laws.opt_out_cost[of[0]]
     loud = -np.expm1(-odds.complaint) * world.config.response.complaint.cost
-    worth = odds.converts(world.config.response.halo) * catalogue.margins[of[2]] - odds.delivered * (
-        left + loud
-    )
+    worth = odds.converts(world.config.response.halo) * amounts - odds.delivered * (left + loud)
     np.testing.assert_allclose(values[2, actions], worth - catalogue.costs[actions], rtol=1e-12)
 
 
@@ -182,7 +182,8 @@ def test_pairing_takes_out_the_noise_that_both_lives_share() -> None:
 
 def test_the_delay_is_inside_the_days_that_are_simulated() -> None:
     """Days count from today: what comes on the last of them counts, what comes after does not."""
-    world = without(lively(halo=1.0, delivery=(1.0,) * 3), "events", "life_cycle", "opt_out", "complaints")
+    off = ("amounts", "events", "life_cycle", "opt_out", "complaints")
+    world = without(lively(halo=1.0, delivery=(1.0,) * 3), *off)
     state = fresh(world, 3)
     action = world.config.catalogue.row_of("sms/now/coupon")
     rows = np.arange(N)

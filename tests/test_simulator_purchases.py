@@ -247,7 +247,7 @@ def test_what_a_contact_caused_goes_before_what_would_have_come_anyway() -> None
     pending = Pending(np.array([1, 2, 1]), np.array([mortgage, mortgage, 0]), np.array([3, 3, 3]))
     state = state._replace(pending=pending)
     _, sold = world.advance(state, none, none, world.respond(state, none, none))
-    by_customer = {int(c): (PRODUCTS[p], bool(caused)) for c, p, caused in zip(*sold, strict=True)}
+    by_customer = {int(c): (PRODUCTS[p], bool(caused)) for c, p, caused, _ in zip(*sold, strict=True)}
     coupon = ("coupon", False)
     assert by_customer == {0: coupon, 1: ("mortgage", True), 2: coupon, 3: coupon}
     assert sold.customers.size == 4, "at most one conversion a day"

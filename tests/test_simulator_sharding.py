@@ -11,7 +11,7 @@ import pytest
 from checks.worlds import SHARED, any_action, assert_same, busy_bank, days_of, facts
 from small import bank
 
-from nba.arrays import IntArray
+from nba.arrays import AnyArray, FloatArray, IntArray
 from nba.errors import InvalidConfig
 from simulator.config import LAST_DAY
 from simulator.state import Responses, WorldState
@@ -27,7 +27,7 @@ class Log(NamedTuple):
     ids: IntArray
     columns: dict[str, Any]  # (N, ...) of the last morning
     answers: dict[str, Any]  # of all decisions, in the order of (day, number)
-    sold: IntArray  # (n, 4) day, number, product, caused
+    sold: FloatArray  # (n, 5) day, number, product, caused, amount
     pending: IntArray  # (n, 3) number, product, due
     books: Any  # (branches, pools, days)
 
@@ -41,9 +41,9 @@ def lived(world: World, ids: IntArray, days: int, seed: int = SEED) -> Log:
         answers["id"].append(numbers[day.rows])
         for name in Responses._fields[:12]:
             answers[name].append(getattr(day.responses, name))
-        customers, products, caused = day.sold
+        customers, products, caused, amounts = day.sold
         sold.append(
-            np.stack([np.full_like(customers, day.before.day), numbers[customers], products, caused], axis=1)
+            np.stack([day.before.day + 0 * customers, numbers[customers], products, caused, amounts], axis=1)
         )
     state = day.after
     columns = {name: part for name, part in state._asdict().items() if name not in SHARED}
@@ -69,7 +69,7 @@ def joined(logs: list[Log]) -> Log:
     )
 
 
-def _sorted(rows: IntArray) -> IntArray:
+def _sorted(rows: AnyArray) -> AnyArray:
     return rows[np.lexsort(rows.T[::-1])]
 
 

@@ -111,6 +111,13 @@ class ReferralConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     per_conversion: Probability = 0.0
 
 
+class AmountsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What conversions bring in: the product's margin times a log-normal factor with mean 1 (methods A2)."""
+
+    sd: Annotated[float, Meta(ge=0.0, le=3.0)] = 0.0  # of one conversion's log factor
+    wealth: tuple[Annotated[LogFactor, Meta(ge=-9.0, le=9.0)], ...] = (0.0,) * N_WEALTH_TIERS  # by tier
+
+
 class CrossSell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who owns one product is more (or less) likely to buy another."""
 

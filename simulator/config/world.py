@@ -28,6 +28,7 @@ from simulator.config.people import (
     SAME_FAMILY,
     STAGES,
     TIMING_TYPES,
+    AmountsConfig,
     BehaviourConfig,
     CrossSell,
     LifeCycleConfig,
@@ -45,6 +46,7 @@ MOST_CHANNELS = 16  # consents are a mask of 16 bits
 MOST_PRODUCTS = 32  # products held are a mask of 32 bits
 
 Mechanism = Literal[
+    "amounts",
     "capacity",
     "competitors",
     "complaints",
@@ -136,6 +138,7 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     market: MarketConfig = MarketConfig()
     capacity: CapacityConfig = CapacityConfig()
     referral: ReferralConfig = ReferralConfig()
+    amounts: AmountsConfig = AmountsConfig()
     cross_sell: tuple[CrossSell, ...] = ()
     # What `nba calibrate` writes: where the numbers came from, and further vectors of them that fit as well.
     calibration: dict[str, str | float | int | bool] = {}
@@ -143,7 +146,7 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def __post_init__(self) -> None:
         """Check lengths, kinds, and that everything names what exists."""
-        for section in ("population", "response", "life_cycle", "behaviour", "referral"):
+        for section in ("population", "response", "life_cycle", "behaviour", "referral", "amounts"):
             check(self.name, section, getattr(self, section))
         for index, link in enumerate(self.cross_sell):
             check(self.name, f"cross_sell[{index}]", link)
@@ -170,6 +173,7 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         for pointer, section, length, of, names in (
             ("population", people, len(self.schema.segments), "the segments", ("segment_shares",)),
             ("population", people, N_WEALTH_TIERS, "the wealth tiers", ("wealth_shares",)),
+            ("amounts", self.amounts, N_WEALTH_TIERS, "the wealth tiers", ("wealth",)),
             ("population", people, c, "the channels", ("consent_rates",)),
             ("population", people, p, "the products", ("ownership_rates",)),
             ("response", answer, c, "the channels", ("delivery", "seen", "openness", "digital_loading")),
