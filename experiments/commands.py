@@ -46,7 +46,11 @@ def simulate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate one strategy on customers and write its decisions and outcomes to Parquet."""
+    """Simulate one strategy on customers and write its decisions and outcomes to Parquet.
+
+    Of an outcome, `value` is the margin of its product and `amount` what this conversion brought, both in
+    account currency: the same where the world's amounts do not vary.
+    """
     from experiments.simulate import run_simulation
     from experiments.spec import Phase
 

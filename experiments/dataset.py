@@ -2,7 +2,8 @@
 
     OUT/run.json                            what the run follows from; a folder holds one run
     OUT/decisions/part-00000.parquet ...    one row per decision, by day and customer
-    OUT/outcomes/part-00000.parquet  ...    one row per conversion
+    OUT/outcomes/part-00000.parquet  ...    one row per conversion: `value` is its product's
+                                            margin, `amount` what it brought (account currency)
     OUT/parts/part-00000.json        ...    sums and digest, written when both files of a part are there
     OUT/manifest.json                       all parts and the digest of the run, written last
     OUT/.lock                               held while a process works on the run

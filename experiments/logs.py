@@ -70,7 +70,8 @@ class OutcomeLog(NamedTuple):
     customer: IntArray  # (n,)
     day: IntArray  # (n,)
     product: IntArray  # (n,)
-    value: FloatArray  # (n,)
+    value: FloatArray  # (n,) the product's margin, account currency
+    amount: FloatArray  # (n,) what the conversion brought, account currency
     decision: IntArray  # (n,)
     caused: BoolArray  # (n,) the truth: did a contact cause it?
 
@@ -83,6 +84,7 @@ class OutcomeLog(NamedTuple):
             day=np.full(conversions.customers.size, state.day, dtype=np.int64),
             product=conversions.products,
             value=margins[conversions.products],
+            amount=conversions.amounts,
             decision=credited,
             caused=conversions.caused,
         )
@@ -134,10 +136,16 @@ def join_logs(parts: Sequence[Log]) -> Log:
 
 
 def digest(decisions: DecisionLog, outcomes: OutcomeLog) -> str:
-    """SHA-256 over every column of both logs, in their canonical order."""
+    """SHA-256 over every column of both logs, in their canonical order.
+
+    Amounts count where they are not the margins: where they are, `value` has said everything, and a world
+    whose amounts do not vary keeps the digests from before there were any.
+    """
     running = sha256()
     for log in (decisions, outcomes):
-        for name, column in zip(log._fields, log, strict=True):
+        for name, column in log._asdict().items():
+            if name == "amount" and np.array_equal(column, outcomes.value):
+                continue
             running.update(name.encode())
             running.update(np.ascontiguousarray(column).data)
     return running.hexdigest()

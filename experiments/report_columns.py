@@ -19,8 +19,8 @@ COLUMNS = (
         "net_value_per_customer",
         "net value",
         "{:.2f}",
-        "Margin of all conversions, also those that needed no contact, minus contact costs and the modelled "
-        "losses by opt-outs and complaints; account currency per evaluation customer.",
+        "What all conversions bring in, also those that needed no contact, minus contact costs and the "
+        "modelled losses by opt-outs and complaints; account currency per evaluation customer.",
     ),
     Column(
         "incremental_value",

@@ -18,7 +18,7 @@ def column(daily: FloatArray, name: str) -> FloatArray:
 
 
 def net_value(daily: FloatArray) -> FloatArray:
-    """(days,) margin minus contact cost minus modelled losses."""
+    """(days,) value minus contact cost minus modelled losses."""
     return column(daily, "value") - column(daily, "cost") - column(daily, "loss")
 
 

@@ -23,7 +23,7 @@ class Interval(Struct, frozen=True, kw_only=True):
 class LeaderboardRow(Struct, frozen=True, kw_only=True):
     """One strategy on the evaluation customers; money in account currency per customer over the phase.
 
-    Net value is the margin of all conversions minus contact costs minus the modelled losses by
+    Net value is what all conversions bring in minus contact costs minus the modelled losses by
     opt-outs and complaints. Incremental value is its difference to no-contact on the same customers
     with the same noise. Regret is the share of the myopic oracle's value that the strategy's own
     decisions left on the table, over the actions that the bank allows.

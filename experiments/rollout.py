@@ -211,10 +211,10 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
             keys += [_keys(state, part) for part in (closed, watched)]
         timing_types = world.timing_types(state, day.rows)
         tally = DayTally(day.rows, timing_types, day.choices, responses, conversions)
-        daily.append(day_row(world, tally))
+        daily.append(day_row(tally))
         outcomes = OutcomeLog.of(world, state, conversions, credited)
         logs.append(Logs(DecisionLog.of(state, day.numbers, tally), outcomes))
-        block = Block(after, ledger, block.totals.after(world, tally))
+        block = Block(after, ledger, block.totals.after(tally))
         report(block.totals.value.size)
     return StretchResult(
         None if work.is_last else block,

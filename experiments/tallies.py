@@ -9,7 +9,6 @@ import numpy as np
 from experiments.choices import Choices
 from nba.arrays import FloatArray, IntArray
 from simulator.state import Conversions, Responses
-from simulator.world import World
 
 DAILY = (
     "decisions",
@@ -41,7 +40,7 @@ class DayTally(NamedTuple):
 class Totals(NamedTuple):
     """Sums over a run, per customer; money in account currency."""
 
-    value: FloatArray  # (N,) margin of all conversions, organic ones included
+    value: FloatArray  # (N,) amounts of all conversions, organic ones included
     cost: FloatArray  # (N,) of contacts
     loss: FloatArray  # (N,) value lost by opt-outs and complaints (modelled)
     contacts: FloatArray  # (N,) that were made
@@ -62,16 +61,15 @@ class Totals(NamedTuple):
         """(N,) value minus contact cost minus modelled losses."""
         return self.value - self.cost - self.loss
 
-    def after(self, world: World, day: DayTally) -> Totals:
+    def after(self, day: DayTally) -> Totals:
         """With one more day added; the customers of a block are rows 0 to N - 1."""
-        margins = world.config.catalogue.margins
         answers, sold, n = day.responses, day.conversions, self.value.size
 
         def by_customer(amounts: FloatArray) -> FloatArray:
             return np.bincount(day.rows, amounts, minlength=n).astype(np.float64)
 
         return Totals(
-            value=self.value + np.bincount(sold.customers, margins[sold.products], minlength=n),
+            value=self.value + np.bincount(sold.customers, sold.amounts, minlength=n),
             cost=self.cost + by_customer(answers.costs),
             loss=self.loss + by_customer(answers.losses),
             contacts=self.contacts + by_customer(answers.contacted.astype(np.float64)),
@@ -84,16 +82,15 @@ class Totals(NamedTuple):
         )
 
 
-def day_row(world: World, day: DayTally) -> FloatArray:
+def day_row(day: DayTally) -> FloatArray:
     """(len(DAILY),) sums of one day over a block."""
-    margins = world.config.catalogue.margins
     answers = day.responses
     return np.array(
         [
             day.rows.size,
             answers.contacted.sum(),
             day.conversions.customers.size,
-            margins[day.conversions.products].sum(),
+            day.conversions.amounts.sum(),
             answers.costs.sum(),
             answers.losses.sum(),
             answers.opted_out.sum(),

@@ -21,7 +21,7 @@ DECISIONS = {
     "timing_type", "propensity", "no_contact_propensity", "expected_value", "n_eligible", "refused",
     "queued_days", "delivered", "seen", "engaged", "opted_out", "complained", "cost", "loss",
 }  # fmt: skip
-OUTCOMES = {"date", "product", "decision_id", "customer", "value", "caused"}
+OUTCOMES = {"date", "product", "decision_id", "customer", "value", "amount", "caused"}
 BROUGHT = ("cost", "loss", "delivered", "seen", "engaged", "opted_out", "complained")
 CUSTOMERS, DAYS = 150, 24
 FEW = ("--customers", "40", "--days", "8")
@@ -146,6 +146,7 @@ def test_credited_conversions_lead_to_their_decision(log: Simulated) -> None:
 def test_a_conversion_is_worth_the_margin_of_its_product(log: Simulated) -> None:
     margins = {one.name: one.value for one in bank().config.catalogue.products}
     assert (log.outcomes["product"].astype(str).map(margins) == log.outcomes.value).all()
+    assert (log.outcomes.amount > 0).all() and (log.outcomes.amount != log.outcomes.value).all()
 
 
 def test_the_digest_is_stable_and_the_files_too(log: Simulated, tmp_path: Path) -> None:

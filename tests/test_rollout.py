@@ -209,7 +209,7 @@ def test_totals_and_days_agree_with_the_log(small: World, reference: Rollout) ->
     by_customer = np.bincount(decisions.customer, made, minlength=n)
     np.testing.assert_array_equal(totals.contacts, by_customer)
     np.testing.assert_allclose(totals.cost, np.bincount(decisions.customer, decisions.cost, minlength=n))
-    np.testing.assert_allclose(totals.value, np.bincount(outcomes.customer, outcomes.value, minlength=n))
+    np.testing.assert_allclose(totals.value, np.bincount(outcomes.customer, outcomes.amount, minlength=n))
     assert reference.daily.shape[0] == PHASE.days + PHASE.settle_days
     assert reference.daily[:, 0].sum() == decisions.number.size
     assert reference.daily[:, 2].sum() == outcomes.day.size

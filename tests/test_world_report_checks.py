@@ -133,7 +133,7 @@ def free_contact(of: Trace) -> Trace:
 
 
 def dear_sale(of: Trace) -> Trace:
-    return sales(of, value=changed(of.sales.value, 0, 1.0))
+    return sales(of, amount=changed(of.sales.amount, 0, 1.01 * of.sales.amount[0]))
 
 
 TAMPERED: list[tuple[str, Callable[[Trace], Trace]]] = [

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.world_report.check import Check
+from experiments.world_report.formulas import amounts
 from experiments.world_report.trace import Trace
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.constraints import Consent
@@ -194,7 +195,7 @@ def _spill(channels: tuple[object, ...], within: float, across: float) -> FloatA
 
 
 def money(run: Trace) -> Check:
-    """Costs and losses, from the prices of the file."""
+    """Costs and losses, from the prices of the file, and amounts from its margins."""
     log, config = run.decisions, switched(run.world.config)
     channel = config.catalogue.channel_of[log.action]
     reached = (log.action > 0) & ~log.refused
@@ -202,11 +203,14 @@ def money(run: Trace) -> Check:
     left, loud = np.array(config.response.opt_out.cost), config.response.complaint.cost
     cost = np.where(reached, price[channel], 0.0)
     loss = np.where(log.opted_out, left[channel], 0.0) + loud * log.complained
-    value = np.array([one.value for one in config.catalogue.products])[run.sales.product]
     wrong: BoolArray = ~np.isclose(log.cost, cost) | ~np.isclose(log.loss, loss)
+    sold = run.sales
+    wealth = run.wealth[np.searchsorted(run.ids, sold.customer)]
+    amount = amounts(config, run.seed, wealth, sold.customer, sold.day, sold.product)
     return Check(
         name="money",
-        what="costs, losses and values are the prices of the world's file, for what was made and no more",
-        cases=log.action.size + value.size,
-        violations=int(wrong.sum()) + int((~np.isclose(run.sales.value, value)).sum()),
+        what="costs and losses are the prices of the world's file, for what was made and no more, and "
+        "amounts are its margins times the factors of wealth and chance",
+        cases=log.action.size + amount.size,
+        violations=int(wrong.sum()) + int((~np.isclose(sold.amount, amount)).sum()),
     )

@@ -5,8 +5,9 @@ What the simulator computes fast, bounded and factor by factor stands here as in
     organic hazard = organic_p exp(affinity + effect + stage + calendar + market + pay day + event
                                    + recency + cross-sell), 0 for what cannot be bought
     lifted mass    = lift_p exp(responsiveness + the same sum + strength + fit + habituation f + lead)
+    amount         = margin_p exp(wealth + sd z), over the mean of that exponential
 
-Only the draws are taken over: the customers' traits, their states, and the market's walk of the day.
+Only the draws are taken over: the customers' traits, their states, the market's walk of the day, and z.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm
 
-from nba.arrays import BoolArray, FloatArray, IntArray
+from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from nba.randomness import Purpose, keyed_uniforms
 from simulator.config import EVENTS, STAGES, WorldConfig
 from simulator.market import market_factor
 from simulator.mechanisms import switched
@@ -43,6 +46,19 @@ def families_of(config: WorldConfig) -> tuple[list[str], IntArray]:
     """Product families in order of appearance, and (P,) the place of each product's."""
     names = list(dict.fromkeys(config.families))
     return names, np.array([names.index(family) for family in config.families])
+
+
+def amounts(
+    config: WorldConfig, seed: int, wealth: AnyArray, customer: IntArray, day: IntArray, product: IntArray
+) -> FloatArray:
+    """(n,) what conversions by customers of tiers `wealth` (n,) bring, account currency."""
+    law, shares = config.amounts, np.array(config.population.wealth_shares)
+    noise = norm.ppf(keyed_uniforms(seed, Purpose.AMOUNT, customer, day, product))
+    tiers = np.exp(np.array(law.wealth))
+    mean = (shares @ tiers) / shares.sum() * np.exp(law.sd**2 / 2)
+    margins = np.array([one.value for one in config.catalogue.products])
+    brought: FloatArray = margins[product] * tiers[wealth] * np.exp(law.sd * noise) / mean
+    return brought
 
 
 def organic_chances(world: World, state: WorldState, served: IntArray) -> FloatArray:

@@ -42,7 +42,7 @@ class Sales(NamedTuple):
     customer: IntArray  # (n,)
     day: IntArray  # (n,)
     product: IntArray  # (n,)
-    value: FloatArray  # (n,) account currency
+    amount: FloatArray  # (n,) account currency
     caused: BoolArray  # (n,) by a contact: the truth
 
 
@@ -58,8 +58,10 @@ class Trace(NamedTuple):
     """One run: D days, N customers (row i is customer ids[i]), n decisions, m contacts that were seen."""
 
     world: World
+    seed: int
     ids: IntArray  # (N,)
     joined: IntArray  # (N,) on the first morning
+    wealth: AnyArray  # (N,) tier
     decisions: Decisions
     sales: Sales
     fatigue: Float32Array  # (n, C, 2) counters that each decision met, as the state has them
@@ -102,8 +104,10 @@ def trace(
     stage, owned, consents = (np.stack(part) for part in zip(*mornings, strict=True))
     return Trace(
         world=world,
+        seed=seed,
         ids=customers,
         joined=first.joined.astype(np.int64),
+        wealth=first.people.wealth,
         decisions=join_rows([day.decisions for day in kept]),
         sales=join_rows([day.sales for day in kept]),
         fatigue=np.concatenate([day.fatigue for day in kept]),
@@ -126,7 +130,7 @@ def _passed(world: World, snapshot: Snapshot, state: WorldState) -> tuple[_Day, 
     after, sold = world.advance(state, rows, actions, responses)
     day = _Day(
         decisions=_decisions(world, state, rows, actions, responses),
-        sales=_sales(world, state, sold),
+        sales=_sales(state, sold),
         fatigue=contexts.fatigue.astype(np.float32),
         masses=_masses(world, state, rows, actions, responses, contexts),
         morning=_morning(state),
@@ -157,12 +161,12 @@ def _decisions(
     )
 
 
-def _sales(world: World, state: WorldState, sold: Conversions) -> Sales:
+def _sales(state: WorldState, sold: Conversions) -> Sales:
     return Sales(
         customer=state.people.ids[sold.customers],
         day=np.full(sold.customers.size, state.day, dtype=np.int64),
         product=sold.products,
-        value=world.config.catalogue.margins[sold.products],
+        amount=sold.amounts,
         caused=sold.caused,
     )
 
