@@ -21,8 +21,9 @@ def all_odds(world: World, state: WorldState, rows: IntArray) -> Odds:
 def expected_values(world: World, state: WorldState, rows: IntArray) -> FloatArray:
     """(B, A) expected net value of each action now, in account currency, 0 for no-contact.
 
-    Myopic: the conversions this contact causes, minus its cost and the expected loss by opt-out and
-    complaint; later fatigue, refusals, queues and competition between contacts are left out.
+    Myopic: the conversions this contact causes, each at the mean of what it brings from this customer,
+    minus its cost and the expected loss by opt-out and complaint; later fatigue, refusals, queues and
+    competition between contacts are left out.
     """
     config, catalogue = world.laws.config, world.config.catalogue
     chances = all_odds(world, state, rows)
