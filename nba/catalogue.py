@@ -169,18 +169,6 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
         hit[NO_ACTION] = False
         return hit
 
-    def others(self, combination: Combination) -> BoolArray:
-        """(A,) all that a combination does not name; read-only, and made once."""
-        key = (combination.channel, combination.timing, combination.product)
-        if key not in self._others:
-            self._others[key] = ~self.matching(combination)
-            self._others[key].flags.writeable = False
-        return self._others[key]
-
-    @cached_property
-    def _others(self) -> dict[tuple[str | None, ...], BoolArray]:
-        return {}
-
     @cached_property
     def action_ids(self) -> tuple[str, ...]:
         """(A,) readable ids: "no-contact", then "channel/timing/product"."""

@@ -108,24 +108,25 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
         """Apply catalogue, request (B, A), rules and contact policy in turn; the first to remove counts."""
-        shape = (contexts.n_contexts, self.catalogue.n_actions)
-        left = np.empty(shape, dtype=np.bool_)
-        left[:] = self.catalogue.allowed
-        passed = left.astype(np.int8)
-        masks = [
-            requested,
-            *(rule.allows(contexts, self.catalogue, self.schema) for rule in self.rules),
-            self.contact_policy.allows(contexts, self.catalogue, self._most),
-        ]
+        catalogue, n_contexts = self.catalogue, contexts.n_contexts
+        left = np.empty((n_contexts, catalogue.n_actions), dtype=np.bool_)
+        left[:] = catalogue.allowed
         # An action that passes n masks in a row is removed by mask n: two sums, and no choice per cell.
-        for mask in masks:
-            if mask is not None:
-                left &= mask
-            passed += left.view(np.int8)  # of one type: no cell is cast
+        flags, of_contacts = left.view(np.int8), left[:, 1:].reshape(n_contexts, *catalogue.shape)
+        passed = flags.copy()
+        if requested is not None:
+            left &= requested
+        passed += flags
+        for rule in self.rules:
+            of_contacts &= rule.allows(contexts, catalogue, self.schema)
+            passed += flags
+        of_contacts &= self.contact_policy.allows(contexts, catalogue, self._most)
+        passed += flags
         # Staying silent breaks no rule, so that no context is ever without an action.
-        left[:, NO_ACTION] = self.silence | ~left[:, 1:].any(axis=1)
+        left[:, NO_ACTION] = self.silence or ~left[:, 1:].any(axis=1)
         passed[:, NO_ACTION] = len(self.rule_names) - 1  # counts where it was removed, by "silence"
-        return Eligibility(left, passed | -left.view(np.int8))  # all bits set: -1
+        passed |= -flags  # all bits set: -1
+        return Eligibility(left, passed)
 
     def waits(self, contexts: ContextBatch) -> IntArray:
         """(B, T) whole days until a contact of each timing would be made."""

@@ -1,4 +1,8 @@
-"""Rules that remove actions before anything is drawn: one struct per rule, one mask per call."""
+"""Rules that remove actions before anything is drawn: one struct per rule, one mask per call.
+
+A mask is over the table of contacts (B, C, T, P) and has length 1 along a factor that the rule does not
+ask about, so that nobody spells it out action by action. Staying silent breaks no rule.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from nba.arrays import BoolArray, IntArray
-from nba.catalogue import Catalogue, Combination
+from nba.catalogue import Catalogue
 from nba.context import ContextBatch
 from nba.errors import UnknownAction
 from nba.features import FeatureSchema
@@ -20,18 +24,17 @@ class Consent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
     """Only channels that the customer agreed to; no recorded consent means no contact."""
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
-        """(B, A) actions the rule leaves."""
-        allowed: BoolArray = contexts.consents.take(catalogue.channel_of, axis=1)
-        return allowed
+        """(B, C | 1, T | 1, P | 1) contacts the rule leaves."""
+        return contexts.consents[:, :, None, None]
 
 
 class NotOwned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="not_owned"):
     """Nothing that the customer holds already, unless it can be bought again."""
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
-        """(B, A) actions the rule leaves."""
+        """(B, C | 1, T | 1, P | 1) contacts the rule leaves."""
         held: BoolArray = contexts.owned & ~catalogue.repeatable
-        return ~held.take(catalogue.product_of, axis=1)
+        return ~held[:, None, None, :]
 
 
 class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="suitability"):
@@ -43,11 +46,11 @@ class Suitability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     attribute: str = "risk_class"
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
-        """(B, A) actions the rule leaves."""
+        """(B, C | 1, T | 1, P | 1) contacts the rule leaves."""
         known = contexts.attributes[self.attribute]
         known = np.where(np.isnan(known), _SAFEST, known)
         bearable: BoolArray = known[:, None] >= catalogue.risk_classes
-        return bearable.take(catalogue.product_of, axis=1)
+        return bearable[:, None, None, :]
 
 
 class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="requires"):
@@ -57,10 +60,10 @@ class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     flag: str
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
-        """(B, A) actions the rule leaves."""
-        others = catalogue.others(Combination(channel=self.channel))
+        """(B, C | 1, T | 1, P | 1) contacts the rule leaves."""
+        is_other = np.arange(len(catalogue.channels)) != catalogue.level("channel", self.channel)
         has_flag: BoolArray = contexts.attributes[self.flag] > 0
-        return has_flag[:, None] | others
+        return (has_flag[:, None] | is_other)[:, :, None, None]
 
 
 class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="near"):
@@ -71,10 +74,10 @@ class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="n
     within_days: float
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
-        """(B, A) actions the rule leaves."""
-        others = catalogue.others(Combination(timing=self.timing))
+        """(B, C | 1, T | 1, P | 1) contacts the rule leaves."""
+        is_other = np.arange(len(catalogue.timings)) != catalogue.level("timing", self.timing)
         is_near: BoolArray = np.abs(contexts.attributes[self.attribute]) <= self.within_days
-        return is_near[:, None] | others
+        return (is_near[:, None] | is_other)[:, None, :, None]
 
 
 class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="house_channels"):
@@ -85,7 +88,7 @@ class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     otherwise: str  # channel of segments not named and of customers without one
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, schema: FeatureSchema) -> BoolArray:
-        """(B, A) actions the rule leaves."""
+        """(B, C | 1, T | 1, P | 1) contacts the rule leaves."""
         if schema.segment is None:
             raise UnknownAction("house_channels needs a schema with a segment.")
         unknown = self.channels.keys() - set(schema.segments)
@@ -95,8 +98,9 @@ class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         levels = np.array([catalogue.level("channel", name) for name in house])
         # Segment code -1 (missing) reads the last entry, which is the channel for everybody else.
         channel: IntArray = levels[contexts.attributes[schema.segment].astype(np.int64)]
-        on_time = catalogue.timing_of == catalogue.level("timing", self.timing)
-        house_actions: BoolArray = (catalogue.channel_of == channel[:, None]) & on_time
+        of_house = np.arange(len(catalogue.channels)) == channel[:, None]
+        on_time = np.arange(len(catalogue.timings)) == catalogue.level("timing", self.timing)
+        house_actions: BoolArray = of_house[:, :, None, None] & on_time[:, None]
         return house_actions
 
 
