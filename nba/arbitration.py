@@ -71,7 +71,11 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         levels = self.fatigue_price.per_channel(catalogue)
         fixed += np.where(catalogue.channel_of >= 0, levels[catalogue.channel_of], 0.0)
         return Tariff(
-            self.values(catalogue).astype(np.float32), fixed, catalogue.channel_of, self.fatigue_price.slope
+            self.values(catalogue).astype(np.float32),
+            fixed,
+            fixed.astype(np.float32),
+            catalogue.channel_of,
+            self.fatigue_price.slope,
         )
 
 
@@ -80,15 +84,16 @@ class Tariff(NamedTuple):
 
     values: Float32Array  # (A,) account currency per expected reward, levers included
     fixed: FloatArray  # (A,) account currency: contact, shadow prices, fatigue price's level
+    charges: Float32Array  # (A,) `fixed` as it is served
     channel_of: IntArray  # (A,) -1 for no-contact
     slope: float  # account currency per unit of the channel's long fatigue counter
 
     def money(self, fatigue: FloatArray) -> Money:
         """For customers with fatigue counters (B, C, 2)."""
-        charges = np.empty((fatigue.shape[0], self.fixed.size), dtype=np.float32)
-        charges[:] = self.fixed
-        if self.slope:
-            charges[:, 1:] = self.fixed[1:] + self.slope * fatigue[:, self.channel_of[1:], 1]
+        if not self.slope:  # then all customers cost the same
+            return Money(self.values[None], self.charges[None])
+        charges = self.charges[None].repeat(fatigue.shape[0], axis=0)
+        charges[:, 1:] = self.fixed[1:] + self.slope * fatigue[:, self.channel_of[1:], 1]
         return Money(self.values[None], charges)
 
 
@@ -96,17 +101,16 @@ class Money(NamedTuple):
     """From expected rewards to utilities, in 32 bits as they are served."""
 
     values: Float32Array  # (1, A) for all customers or (B, A): account currency per expected reward
-    charges: Float32Array  # (B, A) account currency
+    charges: Float32Array  # (1, A) or (B, A): account currency
 
     @staticmethod
     def of(values: FloatArray, charges: FloatArray) -> Money:
-        """From 64 bits: values (1, A) or (B, A), charges (B, A)."""
+        """From 64 bits: values and charges, each (1, A) or (B, A)."""
         return Money(values.astype(np.float32), charges.astype(np.float32))
 
     def take(self, rows: IntArray | slice) -> Money:
         """The money of some customers."""
-        values = self.values if self.values.shape[0] == 1 else self.values[rows]
-        return Money(values, self.charges[rows])
+        return Money(*(part if part.shape[0] == 1 else part[rows] for part in self))
 
     def utilities(self, scores: Float32Array) -> Float32Array:
         """(M, B, A) scores to (M, B, A) utilities, in place of the scores."""

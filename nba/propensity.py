@@ -41,11 +41,12 @@ class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """(B, A) the distribution u that `epsilon` is spread by."""
         cheap = eligible & (costs <= self.max_cost)
         cheap[:, NO_ACTION] = False
-        n_cheap, silent = np.count_nonzero(cheap, axis=1), eligible[:, NO_ACTION]
-        if not silent.all():  # without silence and cheap contacts any contact must do
+        n_cheap, silent = cheap.sum(axis=1), eligible[:, NO_ACTION]
+        of_contacts: FloatArray | float = 1.0 - self.no_contact_share
+        if np.count_nonzero(silent) < silent.size:  # without silence and cheap contacts any contact must do
             cheap = np.where(((n_cheap > 0) | silent)[:, None], cheap, eligible & ~silent[:, None])
-            n_cheap = np.count_nonzero(cheap, axis=1)
-        contact_share = np.where(n_cheap > 0, np.where(silent, 1.0 - self.no_contact_share, 1.0), 0.0)
+            n_cheap, of_contacts = cheap.sum(axis=1), np.where(silent, of_contacts, 1.0)
+        contact_share = (n_cheap > 0) * of_contacts
         spread: FloatArray = cheap * (contact_share / np.maximum(n_cheap, 1))[:, None]
         spread[:, NO_ACTION] = 1.0 - contact_share
         return spread

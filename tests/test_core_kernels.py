@@ -25,27 +25,27 @@ def taught(n_draws: int = 32) -> Snapshot:
 def drawn(seed: int, n: int = 200) -> tuple[Any, Any, Money, Any]:
     """Draws, features, money and a random eligible set for some contexts, some without any action.
 
-    With an odd seed every context has values of its own.
+    With an odd seed every context has values of its own; with seeds 2, 5, ... all have the same charges.
     """
     snapshot, rng = taught(), np.random.default_rng(seed)
     features = snapshot.strategy.encode(small_contexts(snapshot.strategy, n, seed=8)).features
-    n_values = n if seed % 2 else 1
-    values, charges = rng.uniform(0, 300, (n_values, 13)), rng.uniform(-1, 5, (n, 13))
+    values = rng.uniform(0, 300, (n if seed % 2 else 1, 13))
+    charges = rng.uniform(-1, 5, (1 if seed % 3 == 2 else n, 13))
     eligible = rng.random((n, 13)) < rng.choice([0.0, 0.1, 0.5, 1.0], size=(n, 1))
     return snapshot.frozen.ready.draws, features, Money.of(values, charges), eligible
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_winners_are_the_same_bit_for_bit_and_those_of_the_formula(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_win_shares_are_the_same_bit_for_bit_and_those_of_the_formula(seed: int) -> None:
     draws, features, money, eligible = drawn(seed)
     main = draws._main(features)
-    one = draws.winners_numpy(main, money, eligible)
-    np.testing.assert_array_equal(one, kernels.winners(draws, main, money, eligible))
+    one = draws.win_shares_numpy(main, money, eligible)
+    np.testing.assert_array_equal(one, kernels.win_shares(draws, main, money, eligible))
     scores = np.array(draws.scores_numpy(main))
     by_formula = win_shares(money.utilities(scores), eligible)
     some = eligible.any(axis=1)
-    np.testing.assert_array_equal(draws.win_shares(features, money, eligible)[some], by_formula[some])
-    assert np.unique(one).size > 8
+    np.testing.assert_array_equal(one[some], by_formula[some])
+    assert (one > 0).any(axis=0).sum() > 8
 
 
 @pytest.mark.parametrize("model", [FactoredModel(), DisjointModel()])
@@ -68,16 +68,16 @@ def test_equal_utilities_go_to_the_smallest_row() -> None:
     main, eligible = draws._main(features), np.ones((200, 13), dtype=np.bool_)
     worthless = Money.of(np.zeros((1, 13)), np.zeros((200, 13)))
     for found in (
-        draws.winners_numpy(main, worthless, eligible),
-        kernels.winners(draws, main, worthless, eligible),
+        draws.win_shares_numpy(main, worthless, eligible),
+        kernels.win_shares(draws, main, worthless, eligible),
     ):
-        assert not found.any()
+        assert (found[:, 0] == 1.0).all()
     eligible[:, :5] = False
     for found in (
-        draws.winners_numpy(main, worthless, eligible),
-        kernels.winners(draws, main, worthless, eligible),
+        draws.win_shares_numpy(main, worthless, eligible),
+        kernels.win_shares(draws, main, worthless, eligible),
     ):
-        assert (found == 5).all()
+        assert (found[:, 5] == 1.0).all()
 
 
 def test_what_is_not_a_number_is_told_unless_nobody_may_choose_it() -> None:
@@ -88,10 +88,10 @@ def test_what_is_not_a_number_is_told_unless_nobody_may_choose_it() -> None:
         for barred in (False, True):
             eligible[3, action] = not barred
             found = [
-                draws.winners_numpy(main, money, eligible),
-                kernels.winners(draws, main, money, eligible),
+                draws.win_shares_numpy(main, money, eligible),
+                kernels.win_shares(draws, main, money, eligible),
             ]
-            assert ((found[0] == -1).any(), (found[1] == -1).any()) == (not barred, not barred)
+            assert [shares is None for shares in found] == [not barred] * 2
         eligible[3, action], money.charges[3, action] = True, 0.0
 
 

@@ -121,21 +121,21 @@ class _Choices(NamedTuple):
     product_of: IntArray  # (A,)
     costs: FloatArray  # (A,)
     eligible: BoolArray  # (batch, A)
-    money: Money  # of batch contexts
+    money: Money  # the same for all
 
     @staticmethod
     def of(game: Game, policy: PolicyLike) -> _Choices:
         catalogue, shape = game.catalogue, (game.batch, game.catalogue.n_actions)
         eligible = np.ones(shape, dtype=np.bool_)
         eligible[:, NO_ACTION] = False
-        money = Money.of(np.ones((1, shape[1])), np.zeros(shape))
+        money = Money.of(np.ones((1, shape[1])), np.zeros((1, shape[1])))
         return _Choices(policy, game.floor, catalogue.product_of, catalogue.costs, eligible, money)
 
     def make(self, posterior: Any, ready: Ready, features: FloatArray, uniforms: FloatArray) -> IntArray:
         """(B,) actions, B at most a batch: the steps of Snapshot, without rules."""
         n = uniforms.size
-        eligible, money = self.eligible[:n], self.money.take(slice(n))
-        distribution = self.policy.distribution(posterior, ready, features, money, eligible)
+        eligible = self.eligible[:n]
+        distribution = self.policy.distribution(posterior, ready, features, self.money, eligible)
         distribution = self.floor.mix(distribution, eligible, self.costs)
         if self.floor.most_exploration < 1.0:
             mean = posterior.scores(posterior.mean_draw(), features)[0]

@@ -7,7 +7,7 @@ sums, bit for bit: NumPy's, which is the definition, and a Numba kernel that kee
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,31 +71,31 @@ class FactoredDraws(NamedTuple):
 
         Raises FloatingPointError if an eligible action's utility is not a number.
         """
-        n_contexts, n_actions = eligible.shape
         main, kernels = self._main(features), _kernels()
-        if kernels is None:
-            winners = self.winners_numpy(main, money, eligible)
-        else:
-            winners = kernels.winners(self, main, money, eligible)
-        if winners.min(initial=0) < 0:
+        of = self.win_shares_numpy if kernels is None else partial(kernels.win_shares, self)
+        shares: FloatArray | None = of(main, money, eligible)
+        if shares is None:
             raise FloatingPointError(_NOT_A_NUMBER)
-        cells = winners + n_actions * np.arange(n_contexts)[:, None]
-        wins = np.bincount(cells.ravel(), minlength=n_contexts * n_actions)
-        shares: FloatArray = wins.reshape(n_contexts, n_actions) / self.n_draws
         return shares
 
-    def winners_numpy(self, main: Float32Array, money: Money, eligible: BoolArray) -> IntArray:
-        """(B, M) action of the largest utility under each draw, -1 where one is not a number.
-
-        main (B, F, M) are the main blocks times the features.
-        """
+    def win_shares_numpy(self, main: Float32Array, money: Money, eligible: BoolArray) -> FloatArray | None:
+        """(B, A) from main blocks times features (B, F, M); None where a utility is not a number."""
+        n_contexts, n_actions = eligible.shape
         charges = np.where(eligible, money.charges, np.float32(np.inf))
         values = np.broadcast_to(money.values, charges.shape)
-        rows = [self._winners(*one) for one in zip(main[:, None], charges, values, strict=True)]
-        return np.array(rows, dtype=np.int64).reshape(main.shape[0], self.n_draws)
+        shares = np.zeros((n_contexts, n_actions))
+        for row, one in enumerate(zip(main[:, None], charges, values, strict=True)):
+            winners = self._winners(*one)
+            if winners.min() < 0:
+                return None
+            shares[row] = np.bincount(winners, minlength=n_actions) / self.n_draws
+        return shares
 
     def _winners(self, main: Float32Array, charges: Float32Array, values: Float32Array) -> IntArray:
-        """(M,) the same of one context (1, F, M), whose utilities fit in the cache."""
+        """(M,) action of the largest utility under each draw of one context (1, F, M), -1 where one is no number.
+
+        The utilities of one context fit in the cache.
+        """
         utilities = self._lifts(main)
         utilities *= self.forecast[:, None]
         utilities = utilities.reshape(-1, self.n_draws)

@@ -8,16 +8,15 @@ import numba as nb
 import numpy as np
 
 from nba.arbitration import Money
-from nba.arrays import BoolArray, Float32Array, IntArray
+from nba.arrays import BoolArray, Float32Array, FloatArray
 
 _jit: Any = nb.njit(cache=True)
 
 
-def winners(draws: Any, main: Float32Array, money: Money, eligible: BoolArray) -> IntArray:
-    """(B, M) as FactoredDraws.winners_numpy, the same bits."""
-    found = np.empty((main.shape[0], main.shape[2]), dtype=np.int64)
-    _winners(*draws[1:], main, *money, eligible, found)
-    return found
+def win_shares(draws: Any, main: Float32Array, money: Money, eligible: BoolArray) -> FloatArray | None:
+    """(B, A) as FactoredDraws.win_shares_numpy, the same bits; None where a utility is not a number."""
+    shares = np.zeros(eligible.shape)
+    return shares if _win_shares(*draws[1:], main, *money, eligible, shares) else None
 
 
 def scores(draws: Any, main: Float32Array) -> Float32Array:
@@ -28,10 +27,10 @@ def scores(draws: Any, main: Float32Array) -> Float32Array:
 
 
 @_jit  # type: ignore[untyped-decorator]
-def _winners(
+def _win_shares(
     when: Any, what: Any, pairs: Any, forecast: Any, main: Any, values: Any, charges: Any, eligible: Any,
-    found: Any,
-) -> None:  # fmt: skip
+    shares: Any,
+) -> Any:  # fmt: skip
     """For each channel and timing the best of all products, draws being the inner loop.
 
     Only maxima are kept there, since a processor takes eight at once; whose they are is asked at the end.
@@ -43,8 +42,8 @@ def _winners(
     most, best = np.empty(n_draws, np.float32), np.empty(n_draws, np.float32)
     place = np.empty(n_draws, np.int64)
     for b in range(main.shape[0]):
-        own = values[b if values.shape[0] > 1 else 0]  # one row may stand for all customers
-        best[:], place[:] = np.float32(0.0) * own[0] - charges[b, 0] if eligible[b, 0] else -np.inf, -1
+        own, due = values[b % values.shape[0]], charges[b % charges.shape[0]]  # one row may stand for all
+        best[:], place[:] = np.float32(0.0) * own[0] - due[0] if eligible[b, 0] else -np.inf, -1
         for c in range(n_channels):
             for p in range(n_products):
                 for m in range(n_draws):
@@ -56,7 +55,7 @@ def _winners(
                     lift_when[row, m] = (main[b, c, m] + main[b, n_channels + t, m]) + when[c, t, m]
                     most[m] = -np.inf
                 for p in range(n_products):
-                    charge, value, rate = charges[b, first + p], own[first + p], forecast[p]
+                    charge, value, rate = due[first + p], own[first + p], forecast[p]
                     if not eligible[b, first + p]:
                         continue
                     for m in range(n_draws):
@@ -68,15 +67,19 @@ def _winners(
                     ):  # larger, or the first that is no number
                         best[m], place[m] = most[m], row
         for m in range(n_draws):
-            found[b, m] = _first(
-                place[m], best[m], b, m, lift_when, what, pairs, forecast, main, own, charges, eligible
-            )
+            winner = _first(place[m], best[m], b, m, lift_when, what, pairs, forecast, main, own, due, eligible)
+            if winner < 0:
+                return False
+            shares[b, winner] += 1.0
+        for action in range(shares.shape[1]):
+            shares[b, action] /= n_draws
+    return True
 
 
 @_jit  # type: ignore[untyped-decorator]
 def _first(
     row: Any, best: Any, b: Any, m: Any, lift_when: Any, what: Any, pairs: Any, forecast: Any, main: Any,
-    own: Any, charges: Any, eligible: Any,
+    own: Any, due: Any, eligible: Any,
 ) -> Any:  # fmt: skip
     """The first action of a channel and timing that has the best utility, -1 where it is not a number."""
     if best != best:
@@ -88,7 +91,7 @@ def _first(
     for p in range(n_products):
         action = 1 + row * n_products + p
         lift = ((main[b, n_channels + n_timings + p, m] + what[c, p, m]) + pairs[t, p, m]) + lift_when[row, m]
-        if eligible[b, action] and (lift * forecast[p]) * own[action] - charges[b, action] == best:
+        if eligible[b, action] and (lift * forecast[p]) * own[action] - due[action] == best:
             return action
     return -1
 
