@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import Float32Array, FloatArray, IntArray
+from nba.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from nba.catalogue import Catalogue, Combination
 from nba.errors import InvalidConfig, require
 
@@ -117,3 +117,8 @@ class Money(NamedTuple):
         scores *= self.values
         scores -= self.charges
         return scores
+
+
+def masked(utilities: Float32Array, eligible: BoolArray) -> FloatArray:
+    """(B, A) utilities in 64 bits, -inf where not eligible."""
+    return np.where(eligible, utilities.astype(np.float64), -np.inf)

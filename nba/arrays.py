@@ -50,9 +50,9 @@ def rowwise(rows: Scalars, table: Scalars) -> Scalars:
 
 def check_shape(array: AnyArray, shape: tuple[int | None, ...], name: str) -> None:
     """Raise ShapeMismatch unless `array` has `shape`; None stands for any length."""
-    got = array.shape
-    if got == shape:
-        return
-    if len(got) != len(shape) or any(want not in (None, n) for n, want in zip(got, shape, strict=True)):
+    fits = array.ndim == len(shape)
+    for got, want in zip(array.shape, shape, strict=False):  # a plain loop: this is asked in every decision
+        fits &= want is None or got == want
+    if not fits:
         wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
         raise ShapeMismatch(f"{name} has shape {array.shape}, expected {wanted}.")

@@ -13,6 +13,7 @@ from msgspec import Struct
 from nba.arrays import BoolArray, Float32Array, FloatArray, IntArray, check_shape
 from nba.catalogue import NO_ACTION
 from nba.errors import InvalidConfig
+from nba.kernels import compiled
 
 
 class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +56,13 @@ class Floor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """(B, A) the policy's distribution with the floor mixed in."""
         if self.epsilon == 0.0:
             return base
+        kernels = compiled("propensity")
+        of = Floor.mix_numpy if kernels is None else kernels.mix
+        mixed: FloatArray = of(self, base, eligible, costs)
+        return mixed
+
+    def mix_numpy(self, base: FloatArray, eligible: BoolArray, costs: FloatArray) -> FloatArray:
+        """(B, A) the definition of `mix`."""
         mixed = self.distribution(eligible, costs)
         mixed *= self.epsilon
         mixed += (1.0 - self.epsilon) * base
@@ -106,10 +114,13 @@ def choose(distribution: FloatArray, uniforms: FloatArray) -> IntArray:
     An action of probability zero is never chosen, not even when rounding leaves the sum below one.
     """
     check_shape(uniforms, (distribution.shape[0],), "uniforms")
-    if uniforms.size == 1:  # a single decision: the same walk with fewer steps
-        row = distribution[0]
-        place = row.cumsum().searchsorted(uniforms[0], side="right")
-        return np.array([place if place < row.size else np.flatnonzero(row)[-1]])
+    kernels = compiled("propensity")
+    actions: IntArray = (choose_numpy if kernels is None else kernels.choose)(distribution, uniforms)
+    return actions
+
+
+def choose_numpy(distribution: FloatArray, uniforms: FloatArray) -> IntArray:
+    """(B,) the definition of `choose`."""
     cumulative = np.cumsum(distribution, axis=1)
     below = (cumulative <= uniforms[:, None]).sum(axis=1)
     if below.max(initial=0) == distribution.shape[1]:

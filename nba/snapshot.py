@@ -89,26 +89,18 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         A list ends where no-contact is drawn.
         """
         eligibility = self.strategy.eligible(contexts, requested)
-        keys, first = decision_keys(list(decision_ids)), self._believe(contexts, eligibility.mask)
-        ranked = np.full((contexts.n_contexts, limit), -1, dtype=np.int64)
-        shares = np.zeros((contexts.n_contexts, limit))
-        ranked[:, 0], shares[:, 0] = self._draw(first, keys, 0)
-        open_actions = eligibility.mask.copy() if limit > 1 else eligibility.mask
-        alive = np.arange(contexts.n_contexts)
-        for rank in range(1, limit):
-            open_actions[alive, ranked[alive, rank - 1]] = False
-            alive = alive[ranked[alive, rank - 1] != NO_ACTION]
-            if alive.size == 0:
-                break
-            belief = self._believe(contexts.take(alive), open_actions[alive])
-            ranked[alive, rank], shares[alive, rank] = self._draw(belief, keys[alive], rank)
+        keys, belief = decision_keys(list(decision_ids)), self._believe(contexts, eligibility.mask)
+        actions, propensities = self._draw(belief, keys, 0)
+        ranked, shares = actions[:, None], propensities[:, None]
+        if limit > 1:
+            ranked, shares = self._ranks(contexts, eligibility.mask, keys, (actions, propensities), limit)
         return DecisionBatch(
-            actions=ranked[:, 0],
-            propensities=shares[:, 0],
+            actions=actions,
+            propensities=propensities,
             ranked=ranked,
             ranked_propensities=shares,
-            distribution=first.distribution,
-            expected_values=first.expected_values,
+            distribution=belief.distribution,
+            expected_values=belief.expected_values,
             eligible=eligibility.mask,
             removed_by=eligibility.removed_by,
         )
@@ -147,6 +139,28 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """The same snapshot with another posterior, learnt up to position `seq` of the log."""
         return structs.replace(self, posterior=posterior, posterior_seq=seq)
 
+    def _ranks(
+        self,
+        contexts: ContextBatch,
+        eligible: BoolArray,
+        keys: KeyArray,
+        first: tuple[IntArray, FloatArray],
+        limit: int,
+    ) -> tuple[IntArray, FloatArray]:
+        """(B, L) actions of all ranks and their probabilities, given those of the first."""
+        ranked = np.full((contexts.n_contexts, limit), -1, dtype=np.int64)
+        shares = np.zeros(ranked.shape)
+        ranked[:, 0], shares[:, 0] = first
+        open_actions, alive = eligible.copy(), np.arange(contexts.n_contexts)
+        for rank in range(1, limit):
+            open_actions[alive, ranked[alive, rank - 1]] = False
+            alive = alive[ranked[alive, rank - 1] != NO_ACTION]
+            if alive.size == 0:
+                break
+            belief = self._believe(contexts.take(alive), open_actions[alive])
+            ranked[alive, rank], shares[alive, rank] = self._draw(belief, keys[alive], rank)
+        return ranked, shares
+
     def _draw(self, belief: Belief, keys: KeyArray, rank: int) -> tuple[IntArray, FloatArray]:
         """(B,) actions for a rank, and their probabilities."""
         uniforms = keyed_uniforms(self.strategy.seed, Purpose.DECISION, keys, block=rank)
@@ -155,7 +169,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     def _believe(self, contexts: ContextBatch, eligible: BoolArray) -> Belief:
         """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""
-        open_rows = np.flatnonzero(eligible[:, 1:].any(axis=1))
+        (open_rows,) = eligible[:, 1:].any(axis=1).nonzero()
         if open_rows.size == eligible.shape[0] <= _CHUNK:
             return self._chunk(contexts.features, contexts.fatigue, eligible)
         distribution, expected = np.zeros(eligible.shape), np.full(eligible.shape, -np.inf)
@@ -170,8 +184,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Belief about a few contexts: scores to utilities to distribution."""
         strategy, ready, money = self.strategy, self.frozen.ready, self._tariff.money(fatigue)
         base = strategy.policy.distribution(self.posterior, ready, features, money, eligible)
-        mean = money.utilities(self.posterior.scores(self.frozen.mean_draw, features))[0]
-        expected = np.where(eligible, mean.astype(np.float64), -np.inf)
+        expected = self.posterior.expected_values(self.frozen.mean_draw, features, money, eligible)
         mixed = strategy.floor.mix(base, eligible, strategy.catalogue.costs)
         return Belief(strategy.floor.capped(mixed, expected), expected)
 

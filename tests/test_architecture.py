@@ -38,7 +38,8 @@ THIRD_PARTY = {
 EDGES = {
     "nba.cli": {"typer"},
     "nba.doctor": {"typer", "apsw"},
-    "nba.posteriors.kernels": {"numba"},  # imported only where Numba is installed
+    "nba.kernels.draws": {"numba"},  # these are imported only where Numba is installed
+    "nba.kernels.propensity": {"numba"},
     "simulator.commands": {"typer", "rich"},
 }
 
@@ -46,7 +47,7 @@ EDGES = {
 LAYERS = (
     {"arrays", "errors"},
     {"catalogue", "context", "decision", "feedback", "randomness"},
-    {"features", "fatigue", "exposure", "timing", "arbitration"},
+    {"features", "fatigue", "exposure", "timing", "arbitration", "kernels"},
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun"},
     {"strategy"},

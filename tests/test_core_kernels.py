@@ -6,15 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small import ids_of, open_strategy, small_contexts, small_rounds
 
+from nba import propensity
 from nba.arbitration import Money
 from nba.policies import Greedy, ThompsonSampling
 from nba.posteriors import DisjointModel, FactoredModel, factored_draws
-from nba.propensity import win_shares
+from nba.posteriors.base import Scoring
+from nba.propensity import Floor, choose_numpy, win_shares
 from nba.snapshot import Snapshot
 
-kernels = pytest.importorskip("nba.posteriors.kernels", reason="needs numba")
+kernels = pytest.importorskip("nba.kernels.draws", reason="needs numba")
+of_shares = pytest.importorskip("nba.kernels.propensity", reason="needs numba")
+QUICK = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 
 def taught(n_draws: int = 32) -> Snapshot:
@@ -103,13 +109,49 @@ def test_mean_scores_are_the_same_bit_for_bit() -> None:
     np.testing.assert_array_equal(draws.scores_numpy(main)[0], kernels.scores(draws, main))
 
 
+def test_expected_values_are_the_same_bit_for_bit_and_masked() -> None:
+    for seed in range(4):
+        _, features, money, eligible = drawn(seed)
+        posterior = taught().posterior
+        draws = posterior.mean_draw()
+        got = posterior.expected_values(draws, features, money, eligible)
+        plain = draws.expected_values_numpy(draws._main(features), money, eligible)
+        np.testing.assert_array_equal(got, plain)
+        np.testing.assert_array_equal(
+            got, Scoring.expected_values(posterior, draws, features, money, eligible)
+        )
+        assert np.isneginf(got[~eligible]).all() and np.isfinite(got[eligible]).all()
+
+
+@QUICK
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.02, 1.0]), st.sampled_from([0.0, 1.0, 9.0]))
+def test_floor_and_choice_are_the_same_bit_for_bit(seed: int, epsilon: float, max_cost: float) -> None:
+    """Rows with and without silence, with and without cheap contacts; uniforms at the edges of the sum."""
+    rng = np.random.default_rng(seed)
+    eligible = rng.random((40, 13)) < rng.choice([0.1, 0.5, 1.0], size=(40, 1))
+    eligible[:, 0] |= ~eligible.any(axis=1)
+    base = eligible * rng.dirichlet(np.ones(13), 40)
+    base /= base.sum(axis=1, keepdims=True)
+    costs = rng.choice([0.0, 0.5, 2.0], 13)
+    floor = Floor(epsilon=epsilon, no_contact_share=rng.random(), max_cost=max_cost)
+    mixed = floor.mix_numpy(base, eligible, costs)
+    np.testing.assert_array_equal(of_shares.mix(floor, base, eligible, costs), mixed)
+    edge = mixed.cumsum(axis=1)[np.arange(40), rng.integers(0, 13, 40)]
+    for uniforms in (rng.random(40), edge, np.nextafter(edge, 0), np.full(40, 1 - 2.0**-53)):
+        uniforms = np.minimum(uniforms, 1 - 2.0**-53)
+        actions = of_shares.choose(mixed, uniforms)
+        np.testing.assert_array_equal(actions, choose_numpy(mixed, uniforms))
+        assert (mixed[np.arange(40), actions] > 0).all()
+
+
 @pytest.mark.parametrize("policy", [ThompsonSampling(n_draws=16), Greedy()])
 def test_decisions_without_numba_are_the_same(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     strategy = open_strategy(policy=policy)
     snapshot = Snapshot.start(strategy).learn(small_rounds(strategy, 400), 400)
     contexts = strategy.encode(small_contexts(strategy, 100, seed=8))
     fused = snapshot.decide(contexts, ids_of(100), limit=3)
-    monkeypatch.setattr(factored_draws, "_kernels", lambda: None)
+    for module in (factored_draws, propensity):
+        monkeypatch.setattr(module, "compiled", lambda name: None)
     plain = snapshot.decide(contexts, ids_of(100), limit=3)
     for name, got in fused._asdict().items():
         np.testing.assert_array_equal(got, getattr(plain, name), err_msg=name)

@@ -43,12 +43,14 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return tuple(sorted({limit.days for limit in self.limits}))
 
     def allows(self, contexts: ContextBatch, catalogue: Catalogue, most: IntArray | None = None) -> BoolArray:
-        """(B, C, 1, P) contacts that break no limit if made now; `most` saves asking for it again."""
+        """(B, C | 1, 1, P) contacts that break no limit if made now; `most` saves asking for it again."""
+        rested = (contexts.offer_age_days >= self.product_rest_days)[:, None, None, :]
+        if not self.limits:
+            return rested
         most = self.most(catalogue) if most is None else most
         below: BoolArray = np.logical_and.reduce(contexts.contact_counts < most, axis=1)
         open_channels = below[:, :-1] & below[:, -1:]
-        rested = contexts.offer_age_days >= self.product_rest_days
-        return open_channels[:, :, None, None] & rested[:, None, None, :]
+        return open_channels[:, :, None, None] & rested
 
     def most(self, catalogue: Catalogue) -> IntArray:
         """(W, C + 1) fewer contacts than these are allowed; the last column is all channels."""

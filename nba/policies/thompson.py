@@ -10,9 +10,10 @@ from nba.arbitration import Money
 from nba.arrays import BoolArray, Float32Array, FloatArray
 from nba.errors import require
 from nba.policies.base import PolicyBase, Ready
-from nba.posteriors import FactoredLinear, PosteriorLike
+from nba.posteriors import FactoredLinear, NeuralLinear, PosteriorLike
 from nba.propensity import win_shares
 
+_COUNTS_WINS = (FactoredLinear, NeuralLinear)  # their draws need no utilities in memory
 _CHUNK = 8  # contexts scored at a time: keeps their (M, chunk, A) utilities inside the cache
 
 
@@ -44,7 +45,7 @@ class ThompsonSampling(PolicyBase, frozen=True, kw_only=True, forbid_unknown_fie
         self, posterior: PosteriorLike, ready: Ready, features: FloatArray, money: Money, eligible: BoolArray
     ) -> FloatArray:
         """(B, A) shares of draws that each action wins, without all utilities in memory where that can be."""
-        if isinstance(posterior, FactoredLinear):
+        if isinstance(posterior, _COUNTS_WINS):
             return posterior.win_shares(ready.draws, features, money, eligible)
         parts = []
         for start in range(0, features.shape[0], _CHUNK):

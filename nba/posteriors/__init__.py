@@ -10,7 +10,8 @@ from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from nba.arrays import AnyArray, Float32Array, FloatArray
+from nba.arbitration import Money
+from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray
 from nba.feedback import RoundBatch
 from nba.posteriors.bagged import BaggedModel, BaggedRegressors
 from nba.posteriors.disjoint import DisjointLinear, DisjointModel
@@ -116,6 +117,12 @@ class PosteriorLike(Protocol):
 
     def scores(self, draws: Any, features: FloatArray) -> Float32Array:
         """(M, B, A) expected reward under each draw."""
+        ...
+
+    def expected_values(
+        self, mean_draw: Any, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """(B, A) mean utilities, -inf where not eligible."""
         ...
 
     def evidence(self, rounds: RoundBatch) -> Any:

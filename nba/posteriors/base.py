@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import FloatArray
+from nba.arbitration import Money, masked
+from nba.arrays import BoolArray, FloatArray
 
 if TYPE_CHECKING:
     from nba.posteriors import PosteriorLike
 
 
-class PosteriorBase(Struct, frozen=True, kw_only=True, eq=False):
+class Scoring(Struct, frozen=True, kw_only=True, eq=False):
+    """What every posterior does with its scores."""
+
+    def expected_values(
+        self: PosteriorLike, mean_draw: Any, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """(B, A) mean utilities in account currency, -inf where not eligible."""
+        return masked(money.utilities(self.scores(mean_draw, features))[0], eligible)
+
+
+class PosteriorBase(Scoring, frozen=True, kw_only=True, eq=False):
     """A posterior that counts its rounds, and whose mean is the score of its mean parameters."""
 
     watched: FloatArray  # (1,) rounds, in whole attribution windows

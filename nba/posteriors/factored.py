@@ -98,6 +98,13 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="fa
         check_shape(features, (None, self.layout.n_columns), "features")
         return draws.win_shares(features, money, eligible)
 
+    def expected_values(
+        self, mean_draw: FactoredDraws, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """(B, A) mean utilities, -inf where not eligible."""
+        check_shape(features, (None, self.layout.n_columns), "features")
+        return mean_draw.expected_values(features, money, eligible)
+
     def evidence(self, rounds: RoundBatch) -> FactoredEvidence:
         """Sufficient statistics of rounds."""
         gram = gram_of(self.layout, rounds, self.forecast)

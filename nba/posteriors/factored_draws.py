@@ -2,18 +2,18 @@
 
 With 840 actions and 64 draws a context has 53,760 utilities. `win_shares` has two forms of the same
 sums, bit for bit: NumPy's, which is the definition, and a Numba kernel that keeps nothing in memory
-(nba.posteriors.kernels), used where Numba is installed.
+(nba.kernels.draws), used where Numba is installed.
 """
 
 from __future__ import annotations
 
-from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nba.arbitration import Money
+from nba.arbitration import Money, masked
 from nba.arrays import BoolArray, Float32Array, FloatArray, IntArray, rowwise
+from nba.kernels import compiled
 from nba.posteriors.layout import Layout
 
 _NOT_A_NUMBER = "A utility is not a number; the posterior, a price or a feature is damaged."
@@ -51,11 +51,22 @@ class FactoredDraws(NamedTuple):
 
     def scores(self, features: FloatArray) -> Float32Array:
         """(B, K) features to (M, B, A) expected rewards, 0 for no-contact."""
-        main, kernels = self._main(features), _kernels()
+        main, kernels = self._main(features), compiled("draws")
         if kernels is None or self.n_draws > 1:
             return self.scores_numpy(main)
         scores: Float32Array = kernels.scores(self, main)[None]
         return scores
+
+    def expected_values(self, features: FloatArray, money: Money, eligible: BoolArray) -> FloatArray:
+        """(B, A) utilities under a single draw, -inf where not eligible."""
+        main, kernels = self._main(features), compiled("draws")
+        of = FactoredDraws.expected_values_numpy if kernels is None else kernels.expected_values
+        values: FloatArray = of(self, main, money, eligible)
+        return values
+
+    def expected_values_numpy(self, main: Float32Array, money: Money, eligible: BoolArray) -> FloatArray:
+        """(B, A) from main blocks times features (B, F, 1)."""
+        return masked(money.utilities(self.scores_numpy(main))[0], eligible)
 
     def scores_numpy(self, main: Float32Array) -> Float32Array:
         """(M, B, A) from main blocks times features (B, F, M)."""
@@ -71,9 +82,9 @@ class FactoredDraws(NamedTuple):
 
         Raises FloatingPointError if an eligible action's utility is not a number.
         """
-        main, kernels = self._main(features), _kernels()
-        of = self.win_shares_numpy if kernels is None else partial(kernels.win_shares, self)
-        shares: FloatArray | None = of(main, money, eligible)
+        main, kernels = self._main(features), compiled("draws")
+        of = FactoredDraws.win_shares_numpy if kernels is None else kernels.win_shares
+        shares: FloatArray | None = of(self, main, money, eligible)
         if shares is None:
             raise FloatingPointError(_NOT_A_NUMBER)
         return shares
@@ -92,9 +103,9 @@ class FactoredDraws(NamedTuple):
         return shares
 
     def _winners(self, main: Float32Array, charges: Float32Array, values: Float32Array) -> IntArray:
-        """(M,) action of the largest utility under each draw of one context (1, F, M), -1 where one is no number.
+        """(M,) whose utility is the largest under each draw, -1 where one is not a number.
 
-        The utilities of one context fit in the cache.
+        One context (1, F, M) at a time: its utilities fit in the cache.
         """
         utilities = self._lifts(main)
         utilities *= self.forecast[:, None]
@@ -128,13 +139,3 @@ class FactoredDraws(NamedTuple):
         lifts = what[:, :, None] + self.timing_product
         lifts += when[:, :, :, None]
         return lifts
-
-
-@cache
-def _kernels() -> Any:
-    """The Numba kernels, or None where Numba is not installed or may not keep what it compiles."""
-    try:
-        from nba.posteriors import kernels
-    except (ImportError, RuntimeError):
-        return None
-    return kernels

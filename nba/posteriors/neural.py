@@ -15,7 +15,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import Float32Array, FloatArray, check_shape
+from nba.arbitration import Money
+from nba.arrays import BoolArray, Float32Array, FloatArray, check_shape
 from nba.catalogue import Catalogue
 from nba.errors import require
 from nba.features import FeatureSchema, Numeric
@@ -169,6 +170,18 @@ class NeuralLinear(RowPosterior, frozen=True, kw_only=True, eq=False, tag="neura
     def scores(self, draws: FactoredDraws, features: FloatArray) -> Float32Array:
         """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
         return self.head.scores(draws, self.hidden(features))
+
+    def win_shares(
+        self, draws: FactoredDraws, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """(B, A) shares of draws under which each action has the largest utility."""
+        return self.head.win_shares(draws, self.hidden(features), money, eligible)
+
+    def expected_values(
+        self, mean_draw: FactoredDraws, features: FloatArray, money: Money, eligible: BoolArray
+    ) -> FloatArray:
+        """(B, A) mean utilities, -inf where not eligible."""
+        return self.head.expected_values(mean_draw, self.hidden(features), money, eligible)
 
     def _targets(self, rows: FloatArray) -> Targets:
         """Rows as the network is trained on them."""

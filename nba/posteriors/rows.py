@@ -11,12 +11,13 @@ from math import isfinite
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import structs
 from scipy.special import gammaln
 
 from nba.arrays import FloatArray, IntArray
 from nba.errors import require
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.posteriors.base import Scoring
 from nba.randomness import Purpose, keyed_uniforms
 
 # The columns behind a row's K features, from the last one backwards.
@@ -49,7 +50,7 @@ class RowEvidence(NamedTuple):
         return RowEvidence(rows, self.watched + other.watched)
 
 
-class RowPosterior(Struct, frozen=True, kw_only=True, eq=False, dict=True):
+class RowPosterior(Scoring, frozen=True, kw_only=True, eq=False, dict=True):
     """A posterior that is a set of rows; what is fitted to them is computed when it is asked for.
 
     Without a window rows lie in the order of their content, so that the order of learning leaves no

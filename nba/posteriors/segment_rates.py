@@ -15,6 +15,7 @@ from nba.arrays import Float32Array, FloatArray, IntArray, check_shape, rowwise,
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched
+from nba.posteriors.base import Scoring
 from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import around
 
@@ -38,7 +39,7 @@ class RateEvidence(NamedTuple):
         return RateEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-class SegmentRates(Struct, frozen=True, kw_only=True, eq=False, tag="segment_rates"):
+class SegmentRates(Scoring, frozen=True, kw_only=True, eq=False, tag="segment_rates"):
     """Gamma posterior of each segment's conversion rate per contact, whatever channel and timing."""
 
     n_columns: int  # K

@@ -1,0 +1,16 @@
+"""Hot loops for Numba. Each has its definition in NumPy, where it is used, and gives the same bits."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+
+@cache
+def compiled(name: str) -> Any:
+    """The module "draws" or "propensity"; None where Numba is missing or may not keep what it compiles."""
+    try:
+        return import_module(f"nba.kernels.{name}")
+    except (ImportError, RuntimeError):
+        return None
