@@ -89,7 +89,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         A list ends where no-contact is drawn.
         """
         eligibility = self.strategy.eligible(contexts, requested)
-        keys, belief = decision_keys(list(decision_ids)), self._believe(contexts, eligibility.mask)
+        keys, belief = decision_keys(decision_ids), self._believe(contexts, eligibility.mask)
         actions, propensities = self._draw(belief, keys, 0)
         ranked, shares = actions[:, None], propensities[:, None]
         if limit > 1:

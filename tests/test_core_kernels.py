@@ -13,7 +13,7 @@ from small import ids_of, open_strategy, small_contexts, small_rounds
 from nba import propensity
 from nba.arbitration import Money
 from nba.policies import Greedy, ThompsonSampling
-from nba.posteriors import DisjointModel, FactoredModel, factored_draws
+from nba.posteriors import DisjointModel, FactoredModel, NeuralLinearModel, factored_draws
 from nba.posteriors.base import Scoring
 from nba.propensity import Floor, choose_numpy, win_shares
 from nba.snapshot import Snapshot
@@ -107,6 +107,22 @@ def test_mean_scores_are_the_same_bit_for_bit() -> None:
     features = snapshot.strategy.encode(small_contexts(snapshot.strategy, 50, seed=8)).features
     main = draws._main(features)
     np.testing.assert_array_equal(draws.scores_numpy(main)[0], kernels.scores(draws, main))
+
+
+def test_a_network_counts_wins_as_its_scores_say() -> None:
+    strategy = open_strategy(
+        policy=ThompsonSampling(n_draws=16), model=NeuralLinearModel(hidden=(4,), steps=20)
+    )
+    snapshot = Snapshot.start(strategy).learn(small_rounds(strategy, 100), 100)
+    (_, features, money, eligible), posterior = drawn(seed=1, n=30), snapshot.posterior
+    eligible[:, 0] = True
+    draws = snapshot.frozen.ready.draws
+    got = strategy.policy.distribution(posterior, snapshot.frozen.ready, features, money, eligible)
+    by_scores = win_shares(money.utilities(posterior.scores(draws, features)), eligible)
+    np.testing.assert_array_equal(got, by_scores)
+    mean = snapshot.frozen.mean_draw
+    expected = Scoring.expected_values(posterior, mean, features, money, eligible)
+    np.testing.assert_array_equal(posterior.expected_values(mean, features, money, eligible), expected)
 
 
 def test_expected_values_are_the_same_bit_for_bit_and_masked() -> None:

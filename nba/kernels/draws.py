@@ -28,7 +28,7 @@ def scores(draws: Any, main: Float32Array) -> Float32Array:
 
 def expected_values(draws: Any, main: Float32Array, money: Money, eligible: BoolArray) -> FloatArray:
     """(B, A) as FactoredDraws.expected_values_numpy, the same bits."""
-    found = np.full(eligible.shape, -np.inf)
+    found = np.empty(eligible.shape)
     _expected_values(*draws[1:], main, *money, eligible, found)
     return found
 
@@ -48,20 +48,9 @@ def _win_shares(
         own, due = values[b % values.shape[0]], charges[b % charges.shape[0]]  # one row may stand for all
         best[:], place[:] = np.float32(0.0) * own[0] - due[0] if eligible[b, 0] else -np.inf, -1
         _climb(
-            when,
-            what,
-            pairs,
-            forecast,
-            main[b],
-            own,
-            due,
-            eligible[b],
-            lift_when,
-            lift_what,
-            most,
-            best,
+            when, what, pairs, forecast, main[b], own, due, eligible[b], lift_when, lift_what, most, best,
             place,
-        )
+        )  # fmt: skip
         for m in range(n_draws):
             winner = _first(
                 place[m], best[m], m, lift_when, what, pairs, forecast, main[b], own, due, eligible[b]
@@ -137,8 +126,8 @@ def _expected_values(
     for b in range(found.shape[0]):
         own, due = values[b % values.shape[0]], charges[b % charges.shape[0]]
         for action in range(found.shape[1]):
-            if eligible[b, action]:
-                found[b, action] = rewards[b, action] * own[action] - due[action]
+            utility = rewards[b, action] * own[action] - due[action]
+            found[b, action] = utility if eligible[b, action] else -np.inf
 
 
 @_jit  # type: ignore[untyped-decorator]
