@@ -169,7 +169,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     def _believe(self, contexts: ContextBatch, eligible: BoolArray) -> Belief:
         """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""
-        (open_rows,) = eligible[:, 1:].any(axis=1).nonzero()
+        is_open: BoolArray = np.logical_or.reduce(eligible[:, 1:], axis=1)
+        (open_rows,) = is_open.nonzero()
         if open_rows.size == eligible.shape[0] <= _CHUNK:
             return self._chunk(contexts.features, contexts.fatigue, eligible)
         distribution, expected = np.zeros(eligible.shape), np.full(eligible.shape, -np.inf)

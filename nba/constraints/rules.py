@@ -63,7 +63,8 @@ class Requires(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
         """(B, C | 1, T | 1, P | 1) contacts the rule leaves."""
         is_other = np.arange(len(catalogue.channels)) != catalogue.level("channel", self.channel)
         has_flag: BoolArray = contexts.attributes[self.flag] > 0
-        return (has_flag[:, None] | is_other)[:, :, None, None]
+        channels: BoolArray = has_flag[:, None] | is_other
+        return channels[:, :, None, None]
 
 
 class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="near"):
@@ -77,7 +78,8 @@ class Near(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="n
         """(B, C | 1, T | 1, P | 1) contacts the rule leaves."""
         is_other = np.arange(len(catalogue.timings)) != catalogue.level("timing", self.timing)
         is_near: BoolArray = np.abs(contexts.attributes[self.attribute]) <= self.within_days
-        return (is_near[:, None] | is_other)[:, None, :, None]
+        timings: BoolArray = is_near[:, None] | is_other
+        return timings[:, None, :, None]
 
 
 class HouseChannels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="house_channels"):
