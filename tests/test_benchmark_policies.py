@@ -12,7 +12,7 @@ import pytest
 
 from experiments.benchmarks import decision, policies
 from experiments.benchmarks.peers import methods as registry
-from experiments.benchmarks.peers import speed
+from experiments.benchmarks.peers import speed, trials
 from experiments.benchmarks.peers.methods import DISJOINT, N_SETTINGS, OURS, SHARED, methods
 from experiments.benchmarks.peers.ours import OurPlayer
 from experiments.benchmarks.peers.problems import (
@@ -24,7 +24,9 @@ from experiments.benchmarks.peers.problems import (
     load,
     simulation,
 )
-from experiments.benchmarks.peers.tournament import Budget, Interval, contest, play, runner
+from experiments.benchmarks.peers.results import runner
+from experiments.benchmarks.peers.tournament import Budget, Interval, contest
+from experiments.benchmarks.peers.trials import Trial, follows_from, play
 from experiments.benchmarks.peers.vowpal import action_lines, arguments, shared_line
 from nba.policies import LinUCB
 from nba.posteriors.online import OnlineModel
@@ -149,13 +151,48 @@ def textbook_linucb(problem: Problem, alpha: float) -> list[int]:
     return chosen
 
 
-def test_a_contest_scores_what_tuned_best_on_the_same_seeds() -> None:
+def test_a_contest_scores_what_tuned_best_on_the_same_seeds(tmp_path: Path) -> None:
     field, budget = methods([SHARED, DISJOINT]), Budget(2, tuning_seeds=1, tuning_rounds=50, rounds=80)
-    with runner(1) as run:
+    with runner(1, tmp_path) as run:
         played = contest(run, "rich", Path(), field, budget, always=[SHARED, DISJOINT])
     assert set(played.fresh) == {SHARED, DISJOINT} and played.rewards(SHARED).shape == (2,)
     assert played.best([SHARED, DISJOINT]) == max(played.tuning, key=lambda name: played.tuning[name])
     assert {method.family for method in field} == {OURS}
+
+
+def small_contest(folder: Path) -> Any:
+    with runner(1, folder) as run:
+        return contest(
+            run, "rich", Path(), methods([DISJOINT]), Budget(1, 1, tuning_rounds=30, rounds=40), always=()
+        )
+
+
+def test_a_killed_contest_goes_on_where_it_stood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = small_contest(tmp_path)
+    files = [file for file in sorted(tmp_path.iterdir()) if '"30"' in file.read_text()]  # of the tuning
+    assert len(files) == N_SETTINGS and len(list(tmp_path.iterdir())) == N_SETTINGS + 1
+    files[0].write_text("{")  # damaged, as by a full disk
+    files[1].unlink()
+    played = []
+    monkeypatch.setattr(trials, "load", lambda *one, load=trials.load: played.append(one) or load(*one))
+    again = small_contest(tmp_path)
+    assert len(played) == 2
+    assert f"tuning: {N_SETTINGS - 2} of {N_SETTINGS} runs are there" in capsys.readouterr().err
+    for one, other in zip(whole.fresh[DISJOINT], again.fresh[DISJOINT], strict=True):
+        assert one._replace(us_per_round=0.0) == other._replace(us_per_round=0.0)
+
+
+def test_a_result_is_that_of_its_setting_code_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial("rich", Path("here"), DISJOINT, 0, 7, 50)
+    assert follows_from(trial) == follows_from(trial._replace(data=Path("there")))
+    others = [trial._replace(**{part: 1}) for part in ("setting", "seed", "rounds")]
+    monkeypatch.setattr(trials, "code_digest", lambda *places: "another")
+    assert all(follows_from(other) != follows_from(trial) for other in others)
+    told = follows_from(trial)
+    monkeypatch.undo()
+    assert told != follows_from(trial)
 
 
 def test_the_interval_of_one_seed_is_infinite() -> None:
@@ -166,7 +203,8 @@ def test_the_interval_of_one_seed_is_infinite() -> None:
 def test_vowpal_wabbit_gets_the_interactions_that_our_features_have() -> None:
     problem = simulation(SIGNALS["rich"]._replace(rounds=1), 0)
     asked = "--cb_explore_adf -q uc -q ut -q up -q ct -q cp -q tp"
-    assert arguments(problem.catalogue) == asked and arguments(digits(0).catalogue).endswith("adf -q up")
+    assert arguments(problem.catalogue) == asked
+    assert arguments(digits(0).catalogue).endswith("adf -q up --ignore_linear u")
     lines = action_lines(problem.catalogue)
     assert len(lines) == len(set(lines)) == 48 and lines[0] == "|c c0 |t t0 |p p0"
     assert shared_line(np.array([1.0, 0.5, 0.0, -2.0])) == "shared |u 1:0.5 3:-2"

@@ -3,6 +3,8 @@
 Every method has the same budget: six settings, each on two tuning seeds of a stated number of rounds. The
 best of each library then play seeds that nobody has seen, all with the same customers and the same luck.
 `make bench-peers` installs the peers; without them their ratios are left out.
+
+Every single run is kept (`--results`): a benchmark that was killed goes on where it stood when started again.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from time import perf_counter
 from experiments.benchmarks.peers.bank import bank
 from experiments.benchmarks.peers.methods import N_SETTINGS, missing_peers
 from experiments.benchmarks.peers.parts import classification, digits, simulation
+from experiments.benchmarks.peers.results import Runner, runner
 from experiments.benchmarks.peers.speed import speed
-from experiments.benchmarks.peers.tournament import Budget, Runner, runner
+from experiments.benchmarks.peers.tournament import Budget
 
 _NAME = "policies"
 _FRESH_SEEDS = 20
 _DATA = Path("data/classification-bandits")
+_RESULTS = Path("build/bench/policies")
 _REWARDS = {"digits": digits, "simulation": simulation, "classification": classification}
 PARTS = ("speed", *_REWARDS, "bank")  # speed first, while nothing else runs
 
@@ -42,7 +46,7 @@ def measure(options: Namespace) -> dict[str, float]:
         "tuning_seeds": budget.tuning_seeds,
         "tuning_rounds": budget.tuning_rounds,
     }
-    with runner(options.workers) as run:
+    with runner(options.workers, options.results) as run:
         for part in options.parts:
             begun = perf_counter()
             figures |= _part(part, options, run, budget)
@@ -79,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known.add_argument("--seeds", type=int, help=f"fresh seeds ({_FRESH_SEEDS}, or 2 with --quick)")
     known.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     known.add_argument("--data", type=Path, default=_DATA, help=f"classification tables ({_DATA})")
+    known.add_argument("--results", type=Path, default=_RESULTS, help=f"where runs are kept ({_RESULTS})")
     options = known.parse_args(arguments)
     report(_NAME, options, measure(options))
 

@@ -17,8 +17,9 @@ class LinUCB(PolicyBase, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """Play the largest mean + alpha x standard deviation.
 
     Over the disjoint and the hybrid model this is Li et al. 2010 (algorithms 1 and 2), over the factored
-    one Chu et al. 2011, over a logistic one UCB-GLM (Li, Lu, Zhou 2017). Deterministic, so its
-    propensities are 0 or 1 until a floor is mixed in.
+    one Chu et al. 2011. Over a logistic or hazard model the standard deviation is that of the linear
+    predictor, as in UCB-GLM (Li, Lu, Zhou 2017): the highest rate of the confidence ellipsoid. Deterministic,
+    so its propensities are 0 or 1 until a floor is mixed in.
     """
 
     alpha: float = 0.3
@@ -35,7 +36,7 @@ class LinUCB(PolicyBase, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """(1, B, A) optimistic expected rewards."""
         assert ready.spread is not None
         scores = posterior.scores(ready.draws, features)
-        scores[0] += self.alpha * ready.spread.stddev(features)
+        scores[0] = ready.spread.reach(features, scores[0], self.alpha)
         return scores
 
     def base_distribution(self, ready: Ready, utilities: Float32Array, eligible: BoolArray) -> FloatArray:

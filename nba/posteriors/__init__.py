@@ -76,10 +76,17 @@ SYMMETRIC_FIELDS: dict[type, tuple[str, ...]] = {
 
 
 class Spread(Protocol):
-    """Something that knows the standard deviation of every score."""
+    """Something that knows how far every score may be off."""
 
     def stddev(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A)."""
+        ...
+
+    def reach(self, features: FloatArray, mean: FloatArray, width: float) -> FloatArray:
+        """(B, K), means (B, A) to (B, A): where a confidence ellipsoid of `width` standard deviations ends.
+
+        For a linear model that is mean + width x stddev; `width` < 0 is the lower end.
+        """
         ...
 
     def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:

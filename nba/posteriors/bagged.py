@@ -253,6 +253,10 @@ class BaggedSpread(NamedTuple):
         sd: FloatArray = self.posterior.ensemble.predictions(features).std(axis=0)
         return sd
 
+    def reach(self, features: FloatArray, mean: FloatArray, width: float) -> FloatArray:
+        """(B, K), means (B, A) to (B, A): mean + width standard deviations (see Spread)."""
+        return mean + width * self.stddev(features)
+
     def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
         """(2, B, A) lowest and highest of the members that fit about as well as the best.
 

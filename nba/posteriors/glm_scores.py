@@ -1,4 +1,4 @@
-"""Scores of generalised linear posteriors: draws laid out for fast scoring, and the delta method."""
+"""Scores of generalised linear posteriors: draws laid out for fast scoring, their spread and their range."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from nba.arrays import AnyArray, Float32Array, FloatArray, IntArray, rowwise
 from nba.posteriors.glm_links import CAP, Link
 from nba.posteriors.layout import Layout
-from nba.posteriors.uncertainty import QuadraticSpread, around
+from nba.posteriors.uncertainty import QuadraticSpread
 
 
 class GlmDraws(NamedTuple):
@@ -71,11 +71,26 @@ class GlmDraws(NamedTuple):
         return scores.transpose(1, 0, 2)
 
 
+class Derivatives(NamedTuple):
+    """How scores vary with linear predictors, each (B, A - 1), or None without organic blocks."""
+
+    contact: FloatArray  # linear predictor with a contact, offset included
+    organic: FloatArray | None  # and without
+    with_contact: FloatArray  # cov(score, predictor with a contact)
+    without: FloatArray | None  # cov(score, predictor without)
+    variance: FloatArray  # var(score)
+
+
 class GlmSpread(NamedTuple):
-    """Standard deviation of every score by the delta method.
+    """How far every score may be off: its standard deviation, and its range over a confidence ellipsoid.
 
     With slopes g and h of the rates with and without a contact, and c and o the two parts of the predictor,
     var(score) = g^2 var(c) + 2 g (g - h) cov(c, o) + (g - h)^2 var(o). The three are quadratic in x.
+
+    `reach` is the score itself where the ellipsoid of `width` standard deviations reaches furthest along its
+    gradient. A width in the score, g sd(c), would vanish where a rate is small, and with it the exploration
+    of all that is thought to be poor; the predictor's does not (GLM-UCB: Filippi, Cappe, Garivier, Szepesvari
+    2010; Li, Lu, Zhou 2017). For gross rates it is rate(c + width sd(c)), the ellipsoid's exact maximum.
     """
 
     quadratic: FloatArray  # (K (K + 1) / 2, N), N = 2 (A - 1) + P, or A - 1 without organic blocks
@@ -103,25 +118,54 @@ class GlmSpread(NamedTuple):
         )
 
     def stddev(self, features: FloatArray) -> FloatArray:
-        """(B, K) to (B, A): standard deviation of the score, 0 for no-contact."""
-        rows, columns = np.triu_indices(features.shape[1])
-        values = rowwise(features[:, rows] * features[:, columns], self.quadratic)
-        values += rowwise(features, self.linear) + self.constant
-        n = self.product_of.size
-        contact, organic = (one[:, 0].astype(np.float64) for one in self.mean.predictors(features))
-        slope = self.link.slope(contact[:, 1:])
-        variance = slope**2 * values[:, :n]
-        if organic.size:
-            less = slope - self.link.slope(organic)[:, self.product_of]
-            variance += 2.0 * slope * less * values[:, n : 2 * n]
-            variance += less**2 * values[:, 2 * n :][:, self.product_of]
-        out = np.zeros((features.shape[0], 1 + n))
-        np.sqrt(np.maximum(variance, 0.0), out=out[:, 1:])
-        return out
+        """(B, K) to (B, A): standard deviation of the score (delta method), 0 for no-contact."""
+        variance = self._derivatives(features).variance
+        return _with_no_contact(np.sqrt(np.maximum(variance, 0.0)))
+
+    def reach(self, features: FloatArray, mean: FloatArray, width: float) -> FloatArray:
+        """(B, K), means (B, A) to (B, A): the score where the ellipsoid ends (see the class and Spread)."""
+        at = self._derivatives(features)
+        # Where nothing is uncertain there is no direction to go, and nowhere to go.
+        step = width / np.sqrt(np.where(at.variance > 0.0, at.variance, np.inf))
+        contact = at.contact + step * at.with_contact
+        scores = self.link.rate(_capped(contact, self.mean.offset[1:]))
+        if at.organic is not None and at.without is not None:
+            offset = self.mean.organic_offset[self.product_of]
+            scores -= self.link.rate(_capped(at.organic + step * at.without, offset))
+        further = np.maximum if width > 0.0 else np.minimum
+        return further(_with_no_contact(scores), mean)  # the mean is in the ellipsoid too
 
     def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
         """(2, B, A) lowest and highest expected reward within `slack` (see Spread)."""
-        return around(mean, self.stddev(features), slack)
+        width = float(np.sqrt(slack))
+        return np.stack([self.reach(features, mean, -width), self.reach(features, mean, width)])
+
+    def _derivatives(self, features: FloatArray) -> Derivatives:
+        """Linear predictors (B, K) to (B, A - 1), and how they vary together with the score."""
+        rows, columns = np.triu_indices(features.shape[1])
+        values = rowwise(features[:, rows] * features[:, columns], self.quadratic)
+        values += rowwise(features, self.linear) + self.constant
+        n, own = self.product_of.size, self.product_of
+        contact, organic = (one[:, 0].astype(np.float64) for one in self.mean.predictors(features))
+        contact, slope = contact[:, 1:], self.link.slope(contact[:, 1:])
+        if not organic.size:
+            return Derivatives(contact, None, slope * values[:, :n], None, slope**2 * values[:, :n])
+        less = slope - self.link.slope(organic)[:, own]
+        own_part = slope * values[:, :n] + less * values[:, n : 2 * n]
+        without = slope * values[:, n : 2 * n] + less * values[:, 2 * n :][:, own]
+        variance = slope * own_part + less * without
+        return Derivatives(contact, organic[:, own], own_part + without, without, variance)
+
+
+def _capped(predictor: FloatArray, offset: Float32Array) -> FloatArray:
+    """Predictors with offset, kept where draws are kept."""
+    kept: FloatArray = np.clip(predictor - offset, -CAP, CAP) + offset
+    return kept
+
+
+def _with_no_contact(scores: FloatArray) -> FloatArray:
+    """(B, A - 1) to (B, A): 0 for no-contact."""
+    return np.concatenate([np.zeros((scores.shape[0], 1)), scores], axis=1)
 
 
 def _organic_forms(layout: Layout, covariance: FloatArray) -> list[QuadraticSpread]:

@@ -49,6 +49,10 @@ class NeuralSpread(NamedTuple):
         """(B, K) to (B, A): standard deviation of the expected reward, 0 for no-contact."""
         return self.head.stddev(self.posterior.hidden(features))
 
+    def reach(self, features: FloatArray, mean: FloatArray, width: float) -> FloatArray:
+        """(B, K), means (B, A) to (B, A): mean + width standard deviations (see Spread)."""
+        return self.head.reach(self.posterior.hidden(features), mean, width)
+
     def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
         """(2, B, A) lowest and highest expected reward within `slack`, the network as it is (see Spread)."""
         return self.head.bounds(self.posterior.hidden(features), mean, slack)

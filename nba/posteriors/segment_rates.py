@@ -65,6 +65,10 @@ class SegmentRates(Scoring, frozen=True, kw_only=True, eq=False, tag="segment_ra
         """(B, K) to (B, A): posterior standard deviation of `mean`."""
         return self._spread(features, np.sqrt(self.conversions) / self.exposure)
 
+    def reach(self, features: FloatArray, mean: FloatArray, width: float) -> FloatArray:
+        """(B, K), means (B, A) to (B, A): mean + width standard deviations (see Spread)."""
+        return mean + width * self.stddev(features)
+
     def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
         """(2, B, A) lowest and highest expected reward within `slack` (see Spread)."""
         return around(mean, self.stddev(features), slack)

@@ -63,6 +63,10 @@ class QuadraticSpread(NamedTuple):
         np.multiply(np.sqrt(np.maximum(variance, 0.0)), self.scale, out=out[:, 1:])
         return out
 
+    def reach(self, features: FloatArray, mean: FloatArray, width: float) -> FloatArray:
+        """(B, K), means (B, A) to (B, A): mean + width standard deviations (see Spread)."""
+        return mean + width * self.stddev(features)
+
     def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
         """(2, B, A) lowest and highest expected reward within `slack` (see Spread)."""
         return around(mean, self.stddev(features), slack)

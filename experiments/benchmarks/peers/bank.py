@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import structs
 
-from experiments.benchmarks.peers.tournament import Interval, Runner
+from experiments.benchmarks.peers.results import Runner, Stage, code_digest
+from experiments.benchmarks.peers.tournament import Interval
 from experiments.compare import leaderboard_row
 from experiments.rollout import rollout
 from experiments.spec import MOST_CUSTOMERS, Phase, load_experiment
@@ -73,18 +74,29 @@ def run_task(task: Task) -> Share:
     return Share(share, float(taught.daily[:, DAILY.index("decisions")].sum()))
 
 
+def follows_from(task: Task) -> list[str]:
+    """All that the result of a task depends on: everything that simulates, decides and learns."""
+    modules = ("specs/demo.toml", "compare.py", "rollout.py", "spec.py", "tallies.py")
+    code = code_digest("nba", "simulator", *(f"experiments/{name}" for name in modules))
+    return ["bank", str(_POLICIES[task.setting]), str(task.seed), str(task.length), code, np.__version__]
+
+
+def _stage(name: str) -> Stage[Task, Share]:
+    return Stage(name, run_task, follows_from, Share)
+
+
 def bank(runner: Runner, fresh_seeds: int, quick: bool) -> dict[str, float]:
     """Tune six policies on two seeds and a fifth of the decisions, then score the best on fresh seeds."""
     settings, seeds = range(len(_POLICIES)), range(1 if quick else 2)
     tries = [Task(setting, seed, QUICK if quick else TUNING) for setting in settings for seed in seeds]
-    shares = np.array([done.oracle_share for done in runner.run("bank, tuning", run_task, tries)]).reshape(
+    shares = np.array([done.oracle_share for done in runner.run(_stage("bank, tuning"), tries)]).reshape(
         len(_POLICIES), -1
     )
     for policy, share in zip(_POLICIES, shares.mean(axis=1), strict=True):
         print(f"bank: {policy} earns {share:.3f} of the oracle's value", file=sys.stderr)
     best, fresh = int(shares.mean(axis=1).argmax()), range(_FIRST_FRESH, _FIRST_FRESH + fresh_seeds)
     finals = [Task(best, seed, QUICK if quick else FULL) for seed in fresh]
-    done = runner.run("bank, fresh seeds", run_task, finals)
+    done = runner.run(_stage("bank, fresh seeds"), finals)
     share = Interval.of(np.array([one.oracle_share for one in done]))
     decisions = float(np.mean([one.decisions for one in done]))
     return {

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.benchmarks.peers.methods import DISJOINT, REGCB, SHARED, VOWPAL_METHODS, Method, methods
-from experiments.benchmarks.peers.problems import SIGNALS, TABLES
-from experiments.benchmarks.peers.tournament import (
-    Budget,
-    Contest,
-    Interval,
-    Runner,
-    contest,
-    of_family,
-    told,
+from experiments.benchmarks.peers.methods import (
+    DISJOINT,
+    REGCB,
+    SHARED,
+    VOWPAL_BEST,
+    VOWPAL_METHODS,
+    Method,
+    methods,
 )
+from experiments.benchmarks.peers.problems import SIGNALS, TABLES
+from experiments.benchmarks.peers.results import Runner
+from experiments.benchmarks.peers.tournament import Budget, Contest, Interval, contest, of_family, told
 from nba.arrays import FloatArray
 
 # Where there is one channel and one timing, a shared model has nothing to share.
@@ -61,7 +62,7 @@ def simulation(runner: Runner, budget: Budget, data: Path) -> dict[str, float]:
     MABWiser is left out: it copies the regressions of all arms at every round, and its LinUCB is our
     disjoint one by definition.
     """
-    field, figures = methods((*_SHARED, DISJOINT, *VOWPAL_METHODS)), dict[str, float]()
+    field, figures = methods((*_SHARED, DISJOINT, *VOWPAL_BEST)), dict[str, float]()
     for signal in SIGNALS:
         played = contest(runner, signal, data, field, budget, always=(SHARED, DISJOINT, REGCB))
         best = played.best(_SHARED)

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from math import sqrt
-from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter, process_time
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from experiments.benchmarks.peers.methods import N_SETTINGS, OURS, Method, Player, methods
-from experiments.benchmarks.peers.problems import Problem, load
+from experiments.benchmarks.peers.methods import N_SETTINGS, OURS, Method
+from experiments.benchmarks.peers.results import Runner, Stage
+from experiments.benchmarks.peers.trials import Score, Trial, follows_from, run_trial
 from nba.arrays import FloatArray
-from nba.randomness import Purpose, keyed_uniforms
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 _Z95 = 1.959963984540054
 _FIRST_FRESH = 1_000  # tuning seeds lie below
-_LAST_SHARE = 0.1
 
 
 class Budget(NamedTuple):
@@ -32,30 +24,9 @@ class Budget(NamedTuple):
 
     fresh_seeds: int
     tuning_seeds: int = 2
-    tuning_rounds: int = 6_000
+    tuning_rounds: int = 15_000
     settings: int = N_SETTINGS
     rounds: int | None = None  # of a fresh run; all of the problem's without a number
-
-
-class Trial(NamedTuple):
-    """One run of one method."""
-
-    problem: str
-    data: Path
-    method: str
-    setting: int
-    seed: int
-    rounds: int | None
-
-
-class Score(NamedTuple):
-    """What a run came to."""
-
-    reward: float  # mean expected reward of the actions played
-    last: float  # over the last tenth
-    us_per_round: float  # CPU time of choosing and learning
-    oracle: float  # what the best actions would have come to
-    random: float  # what an even choice would have
 
 
 class Contest(NamedTuple):
@@ -88,43 +59,6 @@ class Interval(NamedTuple):
         return Interval(float(values.mean()), half)
 
 
-class Runner:
-    """Runs tasks on some processes, and says on stderr how far it is."""
-
-    def __init__(self, pool: ProcessPoolExecutor | None) -> None:
-        self._pool = pool
-
-    def run(self, what: str, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
-        """Results in the order of the tasks; `function` and tasks can be pickled."""
-        begun, results = perf_counter(), dict[int, Result]()
-        for place, result in self._finished(function, tasks):
-            results[place] = result
-            if len(results) % max(len(tasks) // 10, 1) == 0 or len(results) == len(tasks):
-                seconds = perf_counter() - begun
-                print(f"{what}: {len(results)} of {len(tasks)} runs, {seconds:.0f} s", file=sys.stderr)
-        return [results[place] for place in range(len(tasks))]
-
-    def _finished(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Iterator[tuple[int, Result]]:
-        if self._pool is None:
-            yield from ((place, function(task)) for place, task in enumerate(tasks))
-            return
-        places = {self._pool.submit(function, task): place for place, task in enumerate(tasks)}
-        for future in as_completed(places):
-            yield places[future], future.result()
-
-
-@contextmanager
-def runner(workers: int) -> Iterator[Runner]:
-    """Processes that start afresh, with the BLAS threads that this one was told to use."""
-    if workers == 1:
-        yield Runner(None)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield Runner(pool)
-
-
 def contest(
     runner: Runner, problem: str, data: Path, field: Sequence[Method], budget: Budget, always: Iterable[str]
 ) -> Contest:
@@ -135,7 +69,7 @@ def contest(
     finals = [
         Trial(problem, data, name, tuned[name], seed, budget.rounds) for name in names for seed in seeds
     ]
-    played = runner.run(f"{problem}, fresh seeds", run_trial, finals)
+    played = runner.run(_stage(f"{problem}, fresh seeds"), finals)
     fresh = {name: played[n * len(seeds) : (n + 1) * len(seeds)] for n, name in enumerate(names)}
     for name, scores in fresh.items():
         rewards = " ".join(f"{score.reward:.4f}" for score in scores)
@@ -153,7 +87,7 @@ def _tune(
         for setting in range(budget.settings)
         for seed in range(budget.tuning_seeds)
     ]
-    scores = np.array([score.reward for score in runner.run(f"{problem}, tuning", run_trial, trials)])
+    scores = np.array([score.reward for score in runner.run(_stage(f"{problem}, tuning"), trials)])
     means = scores.reshape(len(field), budget.settings, budget.tuning_seeds).mean(axis=2)
     for method, row in zip(field, means, strict=True):
         best = method.settings[int(row.argmax())]
@@ -173,35 +107,8 @@ def _finalists(field: Sequence[Method], tuning: dict[str, float], always: Iterab
     return [method.name for method in field if method.name in best | set(always)]
 
 
-def run_trial(trial: Trial) -> Score:
-    """Play one method on one problem; a pure function of the trial but for the clock."""
-    (method,) = methods([trial.method])
-    problem = load(trial.problem, trial.data, trial.seed, trial.rounds)
-    player = method.player(problem, trial.setting, trial.seed)
-    begun = process_time()
-    chosen = play(problem, player, trial.seed)
-    spent = process_time() - begun
-    reward = problem.expected[np.arange(problem.n_rounds), chosen].astype(np.float64)
-    last = reward[-max(int(_LAST_SHARE * reward.size), 1) :]
-    return Score(
-        reward=float(reward.mean()),
-        last=float(last.mean()),
-        us_per_round=1e6 * spent / problem.n_rounds,
-        oracle=float(problem.expected.max(axis=1).mean()),
-        random=float(problem.expected.mean()),
-    )
-
-
-def play(problem: Problem, player: Player, seed: int) -> list[int]:
-    """The actions played, each learnt from before the next is chosen."""
-    chosen = []
-    for row, uniform in enumerate(
-        keyed_uniforms(seed, Purpose.DECISION, np.arange(problem.n_rounds)).tolist()
-    ):
-        action = player.choose(row, uniform)
-        player.learn(row, action, float(problem.rewards[row, action]))
-        chosen.append(action)
-    return chosen
+def _stage(name: str) -> Stage[Trial, Score]:
+    return Stage(name, run_trial, follows_from, Score)
 
 
 def told(contest: Contest) -> dict[str, float]:

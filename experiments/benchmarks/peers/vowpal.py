@@ -46,10 +46,16 @@ class VowpalPlayer:
 
 
 def arguments(catalogue: Catalogue) -> str:
-    """Options of the problem: every pair of factors and of customer and factor, as our features have them."""
-    spaces = ["u", *_varying(catalogue)]
-    pairs = " ".join(f"-q {one}{other}" for one, other in combinations(spaces, 2))
-    return f"--cb_explore_adf {pairs}"
+    """Options of the problem: every pair of factors and of customer and factor, as our features have them.
+
+    Where actions are mere labels the customer alone says nothing: without its linear terms, which our
+    regressions do not have either, every algorithm learns far better (digits: SquareCB 0.760 and 0.856 at
+    the same setting). Where they share factors it made no difference on the tuning seeds.
+    """
+    factors = _varying(catalogue)
+    pairs = " ".join(f"-q {one}{other}" for one, other in combinations(("u", *factors), 2))
+    linear = "" if len(factors) > 1 else " --ignore_linear u"
+    return f"--cb_explore_adf {pairs}{linear}"
 
 
 def shared_line(features: FloatArray) -> str:
