@@ -21,11 +21,12 @@ from glm_fixtures import (
 )
 from msgspec import structs
 from scipy.optimize import minimize
+from scipy.special import logit
 from small import cut
 
 from nba.arrays import FloatArray
 from nba.errors import InvalidConfig, NBAError, ShapeMismatch
-from nba.policies import LinUCB, ThompsonSampling
+from nba.policies import LinUCB, RegCB, ThompsonSampling
 from nba.posteriors.glm_laplace import Curvature, NotConverged
 from nba.posteriors.glm_models import LogisticModel
 
@@ -125,6 +126,48 @@ def test_the_standard_deviation_is_the_delta_method(model: Any) -> None:
 
 
 @ALL
+@pytest.mark.parametrize("width", [0.8, -0.8])
+def test_the_reach_is_the_score_where_the_ellipsoid_ends_along_the_gradient(model: Any, width: float) -> None:
+    prior, features = start(model)
+    refit = prior.refit(late_rounds(model))
+    at, covariance = refit.parameters(), refit.parameter_covariance()
+    reach = refit.covariance().reach(features, refit.mean(features), width)
+    for row, x in enumerate(features[:3]):
+        steps = 1e-5 * np.eye(at.size)
+        up, down = ([scores_of(refit, at + sign * s, x) for s in steps] for sign in (1, -1))
+        slopes = (np.array(up) - np.array(down)) / 2e-5  # (Q, A - 1)
+        ends = covariance @ slopes / np.sqrt(np.einsum("qa,qr,ra->a", slopes, covariance, slopes))
+        wanted = [scores_of(refit, at + width * end, x)[action] for action, end in enumerate(ends.T)]
+        np.testing.assert_allclose(reach[row, 1:], wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_no_point_of_the_ellipsoid_is_higher_than_the_reach_of_a_gross_rate() -> None:
+    model = LogisticModel(organic=False)
+    prior, features = start(model)
+    refit, rng = prior.refit(late_rounds(model)), np.random.default_rng(0)
+    reach = refit.covariance().reach(features, refit.mean(features), 1.5)
+    directions = rng.standard_normal((300, refit.shift.size))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    factor = np.linalg.cholesky(refit.parameter_covariance())
+    points = refit.parameters() + 1.5 * directions @ factor.T
+    for row, x in enumerate(features[:3]):
+        highest = np.max([scores_of(refit, point, x) for point in points], axis=0)
+        assert (highest <= reach[row, 1:] + 1e-6).all()
+
+
+def test_optimism_is_the_same_in_log_odds_however_small_a_rate_is_thought_to_be() -> None:
+    gained, widths = [], []
+    for rate in (0.9, 0.02):
+        prior, features = start(LogisticModel(organic=False, contact_rate=rate))
+        mean, spread = prior.mean(features), prior.covariance()
+        reach = spread.reach(features, mean, 2.0)
+        gained.append(logit(reach[:, 1:]) - logit(mean[:, 1:]))
+        widths.append(spread.stddev(features)[:, 1:])
+    np.testing.assert_allclose(gained[0], gained[1], rtol=1e-4)
+    assert (widths[1] < 0.05 * widths[0]).all()  # in the score the width vanishes with the rate
+
+
+@ALL
 def test_a_batch_of_one_has_the_bits_of_a_row(model: Any) -> None:
     prior, features = start(model)
     for posterior in (prior, prior.refit(late_rounds(model))):
@@ -141,8 +184,10 @@ def test_linucb_and_thompson_sampling_score_with_it(model: Any) -> None:
     refit, rng = prior.refit(late_rounds(model)), np.random.default_rng(0)
     optimist, sampler = LinUCB(alpha=0.7), ThompsonSampling(n_draws=9)
     optimistic = optimist.scores(refit, optimist.freeze(refit, rng), features)
-    wanted = refit.mean(features) + 0.7 * refit.stddev(features)
+    wanted = refit.covariance().reach(features, refit.mean(features), 0.7)
     np.testing.assert_allclose(optimistic[0], wanted, rtol=1e-5, atol=1e-6)
+    mean, low, high = RegCB(slack=0.3).scores(refit, RegCB().freeze(refit, rng), features)
+    assert (low[:, 1:] < mean[:, 1:]).all() and (mean[:, 1:] < high[:, 1:]).all()
     drawn = sampler.scores(refit, sampler.freeze(refit, np.random.default_rng(1)), features)
     assert drawn.shape == (9, 12, 13) and drawn.dtype == np.float32
     assert (drawn[:, :, 1:].std(axis=0) > 0).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from time import process_time
@@ -15,15 +17,17 @@ from experiments.benchmarks.peers.results import code_digest
 from nba.randomness import Purpose, keyed_uniforms
 
 _LAST_SHARE = 0.1
-# What a run of anybody follows from, beside the code of who plays.
-_PROBLEMS = (
-    "experiments.benchmarks.peers/problems.py",
-    "experiments.benchmarks.peers/trials.py",
-    *(f"experiments.tables/{name}.py" for name in ("bandit", "columns", "read")),
-    *(f"nba/{name}.py" for name in ("features", "propensity", "randomness")),
-)
+# What plays, and the loop in which everybody does: another one makes other results. Of ours only the modules
+# that the field uses; how a uniform picks from a distribution is fixed by tests of its own.
+_LOOP = "experiments.benchmarks.peers/trials.py"
 _PLAYERS = {
-    OURS: ("experiments.benchmarks.peers/ours.py", "nba.policies", "nba.posteriors"),
+    OURS: (
+        "experiments.benchmarks.peers/ours.py",
+        "nba/propensity.py",
+        *(f"nba.policies/{name}.py" for name in ("base", "linucb", "thompson")),
+        *(f"nba.posteriors/online{name}.py" for name in ("", "_design", "_linear", "_spread")),
+        *(f"nba.posteriors/{name}.py" for name in ("base", "layout", "settings", "uncertainty")),
+    ),
     VOWPAL: ("experiments.benchmarks.peers/vowpal.py",),
     MABWISER: ("experiments.benchmarks.peers/linear_mab.py",),
 }
@@ -51,16 +55,26 @@ class Score(NamedTuple):
 
 
 def follows_from(trial: Trial) -> list[str]:
-    """All that the result of a trial depends on; where the folder of its table lies is not among it."""
+    """All that the result of a trial depends on."""
     (method,) = methods([trial.method])
-    told = (*trial._replace(data=Path(), setting=0), method.settings[trial.setting])
-    return [*map(str, told), *_players(method.family)]
+    package = "numpy" if method.family == OURS else method.family
+    problem = _problem_digest(trial.problem, trial.data, trial.seed, trial.rounds)
+    return [
+        f"{trial.problem} {trial.seed} {problem}",
+        f"{trial.method} {method.settings[trial.setting]}",
+        code_digest(_LOOP, *_PLAYERS[method.family]),
+        f"{package} {version(package)}",
+    ]
 
 
-def _players(family: str) -> tuple[str, str, str]:
-    """Checksums of the problems and of the code of a family, and the version of what plays."""
-    package = "numpy" if family == OURS else family
-    return code_digest(*_PROBLEMS), code_digest(*_PLAYERS[family]), f"{package} {version(package)}"
+@cache
+def _problem_digest(name: str, data: Path, seed: int, rounds: int | None) -> str:
+    """Checksum of all that a problem shows and holds."""
+    problem, running = load(name, data, seed, rounds), sha256()
+    for part in (problem.features, problem.rewards, problem.expected):
+        running.update(np.ascontiguousarray(part).data)
+    running.update(str((problem.catalogue.shape, problem.features.shape)).encode())
+    return running.hexdigest()[:16]
 
 
 def run_trial(trial: Trial) -> Score:
