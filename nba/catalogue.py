@@ -41,6 +41,9 @@ class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `value` is the margin of one conversion in account currency, `forecast_rate` the business
     forecast of extra conversions per contact (with 1 a linear model is plain ridge regression),
     `risk_class` runs from 1 (safe) to 5, the attribution window and the mean decision delay are in days.
+    `completion` says how contact-caused conversions fill the window, as points (day, share of them that have
+    come by then) with straight lines between; `nba delays` estimates it. Without it delays are taken for a
+    gamma distribution of shape 2 with the mean decision delay.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attribution_window_days: int
     decision_delay_days: float
     repeatable: bool = False
+    completion: tuple[tuple[float, float], ...] = ()
 
 
 class Combination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -233,3 +237,19 @@ def _check_product(product: Product, pointer: str) -> None:
         raise InvalidConfig("catalogue", f"{pointer}.attribution_window_days", rule)
     if not 0 < product.decision_delay_days < np.inf:
         raise InvalidConfig("catalogue", f"{pointer}.decision_delay_days", "must be finite and > 0")
+    if product.completion:
+        _check_completion(product, f"{pointer}.completion")
+
+
+def _check_completion(product: Product, pointer: str) -> None:
+    days, shares = np.array(product.completion).T
+    end = (product.attribution_window_days, 1)
+    rules = {
+        "days must rise and be above 0": bool((np.diff([0.0, *days]) > 0).all()),
+        "shares must not fall, nor be below 0": bool((np.diff([0.0, *shares]) >= 0).all()),
+        f"must end with the window, at {list(end)}": tuple(product.completion[-1]) == end,
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            points = [list(point) for point in product.completion]
+            raise InvalidConfig("catalogue", pointer, f"{rule}, got {points}")

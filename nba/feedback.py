@@ -57,14 +57,15 @@ class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
 
     cuts_days: IntArray  # (P, N_INTERVALS) ends of the intervals, rising; the last is the window
     delays_days: FloatArray  # (P,) mean delay of a contact-caused conversion
+    curves: dict[int, FloatArray] = {}  # (2, n) days and shares, of products that state their completion
 
     @staticmethod
     def of(catalogue: Catalogue) -> ExposureSchedule:
         """The schedule of a catalogue's products: intervals end near the quarters of the completion curve."""
-        cuts = np.array([_cuts(product) for product in catalogue.products], dtype=np.int64)
-        return ExposureSchedule(
-            cuts, np.array([product.decision_delay_days for product in catalogue.products])
-        )
+        products = catalogue.products
+        cuts = np.array([_cuts(product) for product in products], dtype=np.int64)
+        stated = {number: _curve(product) for number, product in enumerate(products) if product.completion}
+        return ExposureSchedule(cuts, np.array([product.decision_delay_days for product in products]), stated)
 
     def begins(self, products: IntArray, intervals: IntArray) -> FloatArray:
         """(n,) age in days at which an interval begins."""
@@ -92,13 +93,21 @@ class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
         no-contact row (contacted 0) has organic exposure only. The later a conversion comes, the
         larger is the organic share that explains it.
         """
-        windows, delays = self._edges[products, N_INTERVALS], self.delays_days[products]
-        full = completion(windows, delays)
-        uplift = (completion(ends, delays) - completion(begins, delays)) / full
+        windows = self._edges[products, N_INTERVALS]
+        full = self._done(products, windows)
+        uplift = (self._done(products, ends) - self._done(products, begins)) / full
         organic = (ends - begins) / windows
         is_contact = np.asarray(contacted, dtype=np.bool_)
         exposure = np.where(is_contact, (uplift + organic) / 2.0, organic)
         return exposure, np.where(is_contact, uplift / exposure, 0.0), organic / exposure
+
+    def _done(self, products: IntArray, ages_days: FloatArray) -> FloatArray:
+        """(n,) share of contact-caused conversions that have come by an age, along each product's curve."""
+        done = completion(ages_days, self.delays_days[products])
+        for product, curve in self.curves.items():
+            rows = products == product
+            done[rows] = np.interp(ages_days[rows], *curve)
+        return done
 
     @cached_property
     def _edges(self) -> FloatArray:
@@ -112,9 +121,16 @@ def completion(ages_days: FloatArray, means_days: FloatArray | float) -> FloatAr
     return 1.0 - np.exp(-scaled) * (1.0 + scaled)
 
 
+def _curve(product: Product) -> FloatArray:
+    """(2, n) days and shares of a stated completion, from day 0."""
+    return np.array([(0.0, 0.0), *product.completion]).T
+
+
 def _cuts(product: Product) -> list[int]:
     window = product.attribution_window_days
-    done = completion(np.arange(window + 1, dtype=np.float64), product.decision_delay_days)
+    days = np.arange(window + 1, dtype=np.float64)
+    stated = product.completion
+    done = np.interp(days, *_curve(product)) if stated else completion(days, product.decision_delay_days)
     cuts = [0]
     for number, share in enumerate((0.25, 0.5, 0.75)):
         latest = window - (N_INTERVALS - 1 - number)  # leave a day for each interval still to come

@@ -135,5 +135,5 @@ def test_a_completion_that_cannot_be_estimated_says_why() -> None:
     intervals, one = np.array([0, 2]), np.ones(2)
     with pytest.raises(InvalidConfig, match=r"each of 0 to 2 must have been watched.*\[1.0, 0.0, 1.0\]"):
         pooled_completion(intervals, one, one, 3)
-    with pytest.raises(InvalidConfig, match="wait for the first conversions"):
+    with pytest.raises(InvalidConfig, match="wait for the first that contacts cause"):
         pooled_completion(np.array([0, 1]), np.zeros(2), one, 2)
