@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from experiments.dataset import Settings, read_json
 from experiments.tables.read import Table, coded, is_numeric, numbers, read_table, told_rows
-from nba.arrays import FloatArray, IntArray
+from nba.arrays import AnyArray, FloatArray, IntArray
 from nba.errors import InvalidConfig, require
 from nba.posteriors.glm_delay import PooledDelays
 from simulator.world import load_world
@@ -92,8 +92,8 @@ def read_contacts(path: Path, columns: Columns, window_days: float) -> Contacts:
         codes[~silent],
         ages[~silent],
         delays[~silent],
-        np.bincount(codes[silent], np.isfinite(delays[silent]), minlength=n),
-        np.bincount(codes[silent], ages[silent], minlength=n),
+        _by_product(codes[silent], np.isfinite(delays[silent]), n),
+        _by_product(codes[silent], ages[silent], n),
     )
 
 
@@ -136,16 +136,21 @@ def simulated_contacts(folder: Path) -> Contacts:
     product = made["product"].astype(str).map(levels).to_numpy(dtype=np.int64)
     organic = outcomes[outcomes["decision_id"].isna()]["product"].astype(str).map(levels)
     windows = np.array([product.attribution_window_days for product in catalogue.products], dtype=np.float64)
-    watched = np.bincount(product, np.minimum(ages, windows[product]), minlength=n)
+    watched = _by_product(product, np.minimum(ages, windows[product]), n)
     return Contacts(
         tuple(levels),
         windows,
         product,
         ages,
         delays,
-        np.bincount(organic.to_numpy(dtype=np.int64), minlength=n).astype(np.float64),
+        _by_product(organic.to_numpy(dtype=np.int64), np.ones(organic.size), n),
         settings.phase.customers * settings.phase.days - watched,
     )
+
+
+def _by_product(product: IntArray, values: AnyArray, n_products: int) -> FloatArray:
+    """(P,) sums of values (n,)."""
+    return np.bincount(product, values, minlength=n_products).astype(np.float64)
 
 
 def _parts(folder: Path) -> Any:

@@ -53,8 +53,8 @@ class Linearised(NamedTuple):
 class FactoredGlm(PosteriorBase, frozen=True, kw_only=True, eq=False):
     """Posterior of a generalised linear model in information form; subclasses bring the link.
 
-    `mean` is the score at the posterior mean of the parameters and `stddev` its delta method (UCB-GLM:
-    Li, Lu, Zhou 2017). `draw` draws parameters and `scores` transforms each exactly, so that over many draws
+    `mean` is the score at the posterior mean of the parameters, `stddev` its delta method, and the `reach`
+    of its spread what UCB-GLM takes (glm_scores). `draw` draws parameters and `scores` transforms each exactly, so that over many draws
     the scores' mean and spread are those of `mean` and `stddev` only where the posterior is narrow.
 
     `fold` is online Newton (methods A3). A row is linearised at the anchor, which is solved anew from the

@@ -38,7 +38,8 @@ class PooledDelays(NamedTuple):
         caused = self._caused(self.conversions, np.array(self.organic_conversions))
         rule = "must not all be 0, nor all be organic: wait for the first that contacts cause"
         require(float(caused.sum()) > 0.0, "completion", "conversions", rule)
-        return caused / caused.sum()
+        shares: FloatArray = caused / caused.sum()
+        return shares
 
     def interval(self, rng: np.random.Generator, level: float = 0.95) -> FloatArray:
         """(2, N) lower and upper ends of the share that has come by the end of each interval.
@@ -74,5 +75,10 @@ def pooled_completion(
     check_shape(watched, intervals.shape, "watched")
     rule = f"must lie in 0 to {n_intervals - 1}, got {int(intervals.max(initial=0))}"
     require(int(intervals.max(initial=0)) < n_intervals, "completion", "intervals", rule)
-    came, exposed = (np.bincount(intervals, of, minlength=n_intervals) for of in (conversions, watched))
+    came, exposed = (_summed(of, intervals, n_intervals) for of in (conversions, watched))
     return PooledDelays(came, exposed, np.ones(n_intervals)).shares()
+
+
+def _summed(values: FloatArray, intervals: IntArray, n_intervals: int) -> FloatArray:
+    """(N,) sums of values (n,) by interval."""
+    return np.bincount(intervals, values, minlength=n_intervals).astype(np.float64)
