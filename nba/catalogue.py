@@ -42,8 +42,8 @@ class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     forecast of extra conversions per contact (with 1 a linear model is plain ridge regression),
     `risk_class` runs from 1 (safe) to 5, the attribution window and the mean decision delay are in days.
     `completion` says how contact-caused conversions fill the window, as points (day, share of them that have
-    come by then) with straight lines between; `nba delays` estimates it. Without it delays are taken for a
-    gamma distribution of shape 2 with the mean decision delay.
+    come by then) with straight lines between; `nba delays` estimates it. Without it learning takes delays for
+    gamma-distributed with shape 2 and the mean decision delay, which simulated worlds draw from in any case.
     """
 
     name: str

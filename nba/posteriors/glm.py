@@ -53,9 +53,9 @@ class Linearised(NamedTuple):
 class FactoredGlm(PosteriorBase, frozen=True, kw_only=True, eq=False):
     """Posterior of a generalised linear model in information form; subclasses bring the link.
 
-    `mean` is the score at the posterior mean of the parameters, `stddev` its delta method, and the `reach`
-    of its spread what UCB-GLM takes (glm_scores). `draw` draws parameters and `scores` transforms each exactly, so that over many draws
-    the scores' mean and spread are those of `mean` and `stddev` only where the posterior is narrow.
+    `mean` is the score at the posterior mean of the parameters, `stddev` its delta method, and the `reach` of
+    its spread what UCB-GLM takes (glm_scores). `draw` draws parameters and `scores` transforms each exactly,
+    so that over many draws their mean and spread are those of `mean` and `stddev` only where it is narrow.
 
     `fold` is online Newton (methods A3). A row is linearised at the anchor, which is solved anew from the
     information form when a sixteenth as many rows as rounds watched, and Q / 64 rows, have passed, at the
