@@ -1,4 +1,4 @@
-"""The members of a bagged posterior fitted as independent tasks, on Ray or one after the other."""
+"""Posteriors that have to be fitted, fitted before they are shipped: members as tasks, on Ray or in turn."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ from functools import partial
 from typing import TypeAlias
 
 from experiments.executor import Executor, RayExecutor, Report
+from nba.posteriors import Posterior
 from nba.posteriors.bagged import BaggedRegressors
 from nba.posteriors.members import Member
+from nba.posteriors.neural import NeuralLinear
 
 _Held: TypeAlias = Callable[[], BaggedRegressors]
+
+
+def fitted(posterior: Posterior, run: Executor) -> Posterior:
+    """The posterior, holding what has to be fitted to its rows; others are as they are."""
+    if isinstance(posterior, BaggedRegressors):
+        return fit_members(posterior, run)
+    if isinstance(posterior, NeuralLinear):
+        posterior.network  # noqa: B018 - computed here, it travels with the posterior
+    return posterior
 
 
 def fit_members(posterior: BaggedRegressors, run: Executor) -> BaggedRegressors:

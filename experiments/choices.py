@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import structs
 
+from nba.apprentice import Decider
 from nba.arrays import BoolArray, FloatArray, IntArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.context import ContextBatch
 from nba.decision import DecisionBatch
-from nba.snapshot import Snapshot
 from simulator.oracle import expected_values
 from simulator.state import WorldState
 from simulator.world import World
@@ -36,7 +36,7 @@ class Chooser(NamedTuple):
     """A strategy at work in a world."""
 
     world: World
-    snapshot: Snapshot
+    snapshot: Decider
     with_oracle: bool
 
     def choose(self, state: WorldState, rows: IntArray, contexts: ContextBatch, ids: StrArray) -> Choices:

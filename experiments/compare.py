@@ -11,11 +11,20 @@ import numpy as np
 from experiments.audit import violations
 from experiments.executor import Executor, Report
 from experiments.logs import DecisionLog
-from experiments.results import ExperimentResult, Interval, LeaderboardRow, Margin, StrategyResult
+from experiments.publication import Apprenticeship
+from experiments.results import (
+    Apprenticed,
+    ExperimentResult,
+    Interval,
+    LeaderboardRow,
+    Margin,
+    StrategyResult,
+)
 from experiments.rollout import Rollout, rollout
 from experiments.spec import BUSINESS_AS_USUAL, CONTROL, MOST_CUSTOMERS, Experiment, StrategySpec
 from experiments.tallies import Totals
 from experiments.verdict import verdict
+from nba.apprentice import Tutored
 from nba.arrays import FloatArray
 from nba.catalogue import NO_ACTION_ID, Catalogue
 from nba.snapshot import Snapshot
@@ -30,6 +39,7 @@ class Job(NamedTuple):
     world: World
     experiment: Experiment
     spec: StrategySpec
+    fitting: Executor  # of what a strategy fits in parts before it publishes
 
 
 class JobResult(NamedTuple):
@@ -40,6 +50,7 @@ class JobResult(NamedTuple):
     evaluation: Rollout
     train_seconds: float
     evaluate_seconds: float
+    apprenticeship: Apprenticeship | None = None
 
 
 def run_experiment(
@@ -51,7 +62,7 @@ def run_experiment(
     specs = sorted(
         experiment.strategies, key=lambda spec: spec.model.__struct_config__.tag == "segment_rates"
     )
-    jobs = [Job(world, experiment, spec) for spec in specs]
+    jobs = [Job(world, experiment, spec, executor) for spec in specs]
     finished = executor.map(run_job, jobs, on_customer_days)
     control = next(
         done.evaluation.totals for spec, done in zip(specs, finished, strict=True) if spec.name == CONTROL
@@ -83,22 +94,30 @@ def learns(spec: StrategySpec) -> bool:
 
 
 def run_job(job: Job, report: Report) -> JobResult:
-    """Train one strategy and evaluate it with a frozen posterior; a pure function but for the clock."""
-    snapshot = Snapshot.start(job.spec.strategy(job.world, job.experiment.train.seed))
-    begun, training = perf_counter(), None
+    """Train one strategy and evaluate it with a frozen posterior; a pure function but for the clock.
+
+    What is judged is what will be served: of an apprentice, whoever is in charge when training ends.
+    """
+    experiment, begun, training, apprenticeship = job.experiment, perf_counter(), None, None
+    decider = experiment.contender(job.spec, job.world, experiment.train.seed).start()
     if learns(job.spec):
-        trained = rollout(job.world, snapshot, job.experiment.train, on_customer_days=report)
-        # What is judged is what will be served: the service begins a log of its own at position 0.
-        snapshot, training = trained.snapshot.at(trained.snapshot.posterior, 0), trained.daily
+        trained = rollout(job.world, decider, experiment.train, on_customer_days=report, fitting=job.fitting)
+        decider, training, apprenticeship = trained.snapshot, trained.daily, trained.apprenticeship
+    if apprenticeship is not None:
+        decider = apprenticeship.tutored
+    speaking = decider.speaking if isinstance(decider, Tutored) else decider
+    snapshot = speaking.at(speaking.posterior, 0)  # the service begins a log of its own at position 0
     between = perf_counter()
     evaluation = rollout(
         job.world,
         snapshot,
-        job.experiment.evaluate,
+        experiment.evaluate,
         first_customer=MOST_CUSTOMERS,
         on_customer_days=report,
+        fitting=job.fitting,
     )
-    return JobResult(snapshot, training, evaluation, between - begun, perf_counter() - between)
+    seconds = between - begun, perf_counter() - between
+    return JobResult(snapshot, training, evaluation, *seconds, apprenticeship)
 
 
 def mean_interval(values: FloatArray) -> Interval:
@@ -129,7 +148,7 @@ def leaderboard_row(name: str, totals: Totals, control: Totals) -> LeaderboardRo
 
 
 def _result(job: Job, done: JobResult, control: Totals) -> StrategyResult:
-    world, experiment, spec = job
+    world, experiment, spec, _ = job
     catalogue, log = world.config.catalogue, done.evaluation.decisions
     return StrategyResult(
         spec=spec,
@@ -149,6 +168,7 @@ def _result(job: Job, done: JobResult, control: Totals) -> StrategyResult:
         timing_mix=_mix(log, catalogue, "timing", with_silence=False),
         min_propensity=float(log.propensity.min(initial=1.0)),
         constraint_violations=violations(log, catalogue, world.config.contact.policy),
+        apprenticed=Apprenticed.of(done.apprenticeship),
     )
 
 

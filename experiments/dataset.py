@@ -28,11 +28,11 @@ from msgspec import Struct
 
 from experiments.logs import Logs, digest
 from experiments.parquet import LogTables, UnwritableFolderError, write_table, write_whole
-from experiments.spec import Phase
+from experiments.results import Apprenticed
+from experiments.spec import Contender, Phase
 from experiments.tallies import DAILY, OF_ORACLE
 from nba.arrays import FloatArray
 from nba.errors import InvalidConfig, require
-from nba.strategy import Strategy
 from simulator.world import World
 
 TABLES = ("decisions", "outcomes")
@@ -53,15 +53,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     numpy: str  # version
 
     @classmethod
-    def of(cls, world: World, strategy: Strategy, phase: Phase, oracle: bool) -> Self:
+    def of(cls, world: World, contender: Contender, phase: Phase, oracle: bool) -> Self:
         """The settings of a run; configurations and code by their checksums."""
+        given = [part for part in contender if part is not None]
         return cls(
             world=world.config.name,
-            strategy=strategy.name,
+            strategy=contender.strategy.name,
             phase=phase,
             oracle=oracle,
             world_sha256=_sha256(msgspec.json.encode(world.config, order="deterministic")),
-            strategy_sha256=_sha256(msgspec.json.encode(strategy, order="deterministic")),
+            strategy_sha256=_sha256(*(msgspec.json.encode(part, order="deterministic") for part in given)),
             code_sha256=_sha256(*_modules()),
             numpy=np.__version__,
         )
@@ -83,6 +84,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sums: dict[str, float]
     digest: str
     parts: tuple[Part, ...]
+    apprenticed: Apprenticed | None = None
 
 
 class RunFolder(NamedTuple):
@@ -138,13 +140,14 @@ class RunFolder(NamedTuple):
         write_json(self._record(part.name), part)
         return part
 
-    def finish(self, parts: Sequence[Part]) -> Manifest:
+    def finish(self, parts: Sequence[Part], apprenticed: Apprenticed | None = None) -> Manifest:
         """Write the manifest; its digest is one over the digests of the parts, in their order."""
         manifest = Manifest(
             settings=self.settings,
             sums={name: sum(part.sums[name] for part in parts) for name in parts[0].sums},
             digest=_sha256(*(part.digest.encode() for part in parts)),
             parts=tuple(parts),
+            apprenticed=apprenticed,
         )
         write_json(self.path / "manifest.json", manifest)
         return manifest

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from experiments.publication import Apprenticeship
 from experiments.spec import Experiment, StrategySpec
 from experiments.tallies import Totals
 from nba.arrays import FloatArray
@@ -43,6 +44,47 @@ class LeaderboardRow(Struct, frozen=True, kw_only=True):
     value_without_modelled_losses: float
 
 
+class Apprenticed(Struct, frozen=True, kw_only=True):
+    """How far an apprentice came in training; match and gain are of its last full window."""
+
+    imitates: str
+    required_match: float
+    switched_after_days: int | None  # of training; None if the rules were in charge to the end
+    decisions: int  # compared
+    match: float | None  # the learner's mean probability of what the rules chose
+    match_low: float | None  # its one-sided lower 95 % bound
+    gain_per_decision: float | None  # account currency that the learner believed its own choice to add
+
+    @staticmethod
+    def of(found: Apprenticeship | None) -> Apprenticed | None:
+        """The summary of an apprenticeship; None of none."""
+        if found is None:
+            return None
+        state = found.tutored.apprentice
+        return Apprenticed(
+            imitates=found.tutored.rules.strategy.name,
+            required_match=state.required_match,
+            switched_after_days=found.switched_after,
+            decisions=state.seen_before + state.seen,
+            match=state.last_match,
+            match_low=state.last_bound,
+            gain_per_decision=state.last_gain,
+        )
+
+    def sentence(self, name: str) -> str:
+        """For people: when it took over, or why not."""
+        need = f"{self.required_match:.0%} needed"
+        shown = (
+            f"match {self.match:.1%}, at least {self.match_low:.1%}, {need}"
+            if self.match is not None and self.match_low is not None
+            else f"no window of decisions was full, {need}"
+        )
+        told = f"{name} imitated {self.imitates} and was"
+        if self.switched_after_days is None:
+            return f"{told} not put in charge ({shown}): {self.imitates} decides."
+        return f"{told} put in charge after {self.switched_after_days} days ({shown})."
+
+
 class StrategyResult(NamedTuple):
     """One strategy, trained and evaluated."""
 
@@ -61,6 +103,7 @@ class StrategyResult(NamedTuple):
     timing_mix: dict[str, float]  # shares of contacts
     min_propensity: float
     constraint_violations: int
+    apprenticed: Apprenticed | None = None
 
 
 class Margin(Struct, frozen=True, kw_only=True):

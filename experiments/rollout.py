@@ -18,9 +18,11 @@ import numpy as np
 from experiments.choices import Choices, Chooser
 from experiments.executor import Executor, Report, SerialExecutor
 from experiments.logs import DecisionLog, Logs, LogSink, MemorySink, OutcomeLog, join
+from experiments.publication import Apprenticeship, Learning, Lesson
 from experiments.spec import DAY_BITS, Phase
 from experiments.tallies import DayTally, Totals, day_row
-from nba.arrays import FloatArray, IntArray, KeyArray, join_rows, take_rows
+from nba.apprentice import Comparison, Decider, Tutored
+from nba.arrays import FloatArray, IntArray, KeyArray, StrArray, join_rows, take_rows
 from nba.context import ContextBatch
 from nba.exposure import OpenRounds, Taught, probe_products
 from nba.feedback import ExposureSchedule, RoundBatch
@@ -44,7 +46,7 @@ class Stretch(NamedTuple):
     """Work for one task: customers, and some days under one snapshot."""
 
     world: World
-    snapshot: Snapshot
+    snapshot: Decider
     seed: int
     customers: IntArray  # (N,) ids
     block: Block | None  # where the customers stand; None on the first day
@@ -78,14 +80,16 @@ class StretchResult(NamedTuple):
     round_keys: IntArray  # (n, 3) day, customer, product
     daily: FloatArray  # (days, len(DAILY)) sums over the block
     logs: Logs
+    compared: Comparison | None = None  # by an apprentice; its `decisions` are their numbers
 
 
 class Finished(NamedTuple):
     """The end of a run whose logs went into a sink."""
 
-    snapshot: Snapshot
+    snapshot: Snapshot  # with all that was learnt, by an apprentice if there is one
     totals: Totals
     daily: FloatArray  # (days, len(DAILY)) sums over all customers
+    apprenticeship: Apprenticeship | None = None
 
 
 class Rollout(NamedTuple):
@@ -96,19 +100,22 @@ class Rollout(NamedTuple):
     daily: FloatArray  # (days, len(DAILY)) sums over all customers
     decisions: DecisionLog
     outcomes: OutcomeLog
+    apprenticeship: Apprenticeship | None = None
 
 
 def rollout(
     world: World,
-    snapshot: Snapshot,
+    snapshot: Decider,
     phase: Phase,
     executor: Executor | None = None,
     first_customer: int = 0,
     on_customer_days: Report | None = None,
     with_oracle: bool = True,
+    fitting: Executor | None = None,
 ) -> Rollout:
     """Run a phase; `on_customer_days` hears how many customer-days have just been simulated.
 
+    What has to be fitted before it is published is fitted by `fitting`, without it by `executor`.
     The oracle's view of every decision costs about as much as the decision; without it regret is unknown.
     """
     sink = MemorySink()
@@ -121,13 +128,14 @@ def rollout(
         first_customer=first_customer,
         on_customer_days=on_customer_days,
         with_oracle=with_oracle,
+        fitting=fitting,
     )
-    return Rollout(*end, *sink.logs())
+    return Rollout(end.snapshot, end.totals, end.daily, *sink.logs(), end.apprenticeship)
 
 
 def stream(
     world: World,
-    snapshot: Snapshot,
+    snapshot: Decider,
     phase: Phase,
     sink: LogSink,
     *,
@@ -135,26 +143,29 @@ def stream(
     first_customer: int = 0,
     on_customer_days: Report | None = None,
     with_oracle: bool = True,
+    fitting: Executor | None = None,
 ) -> Finished:
     """Run a phase as `rollout` does, and give the logs of every stretch to a sink when it is over."""
     executor = executor or SerialExecutor()
     cohorts = _cohorts(block_customers(world), first_customer, phase.customers)
     blocks: list[Block | None] = [None] * len(cohorts)
-    totals, daily, stretches, learns = [], [], _stretches(phase), phase.publish_every_days > 0
+    totals, daily, stretches, learns = [], [], phase.stretches, phase.publish_every_days > 0
+    fitting = fitting or executor
+    learning = Learning.start(snapshot, fitting)
     for number, (days, deciding) in enumerate(stretches, start=1):
         is_last = number == len(stretches)
         nobody = np.zeros(0, dtype=np.int64)
         common = Stretch(
-            world, snapshot, phase.seed, nobody, None, days, deciding, is_last, learns, with_oracle
+            world, learning.decides, phase.seed, nobody, None, days, deciding, is_last, learns, with_oracle
         )
         work = list(zip(cohorts, blocks, strict=True))
         results = executor.map(partial(run_block, common), work, on_customer_days)
         blocks, totals = [result.block for result in results], [result.totals for result in results]
         daily.append(np.sum([result.daily for result in results], axis=0))
         if learns:
-            snapshot = _learn(snapshot, results, days)
+            learning = learning.after(_lesson(results, days), fitting)
         sink.add(join([result.logs for result in results]), daily[-1])
-    return Finished(snapshot, join_rows(totals), np.concatenate(daily))
+    return Finished(learning.snapshot, join_rows(totals), np.concatenate(daily), learning.apprenticeship)
 
 
 def block_customers(world: World) -> int:
@@ -169,23 +180,11 @@ def _cohorts(block: int, first: int, customers: int) -> list[IntArray]:
     return np.split(ids, np.arange(block - first % block, customers, block))
 
 
-def _stretches(phase: Phase) -> list[tuple[int, int]]:
-    """Lengths of the stretches between two publications, and on how many days decisions are made."""
-    if not phase.publish_every_days:
-        return [(phase.days + phase.settle_days, phase.days)]
-    step = phase.publish_every_days
-    lengths = [min(step, phase.days - start) for start in range(0, phase.days, step)]
-    stretches = [(length, length) for length in lengths]
-    return stretches + ([(phase.settle_days, 0)] if phase.settle_days else [])
-
-
-def _learn(snapshot: Snapshot, results: list[StretchResult], days: int) -> Snapshot:
-    """Forget for the days that have passed, then add what they taught."""
+def _lesson(results: list[StretchResult], days: int) -> Lesson:
+    """What all blocks have taught."""
     keys = np.concatenate([result.round_keys for result in results])
     rounds = join_rows([result.rounds for result in results if result.rounds is not None])
-    order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
-    older = snapshot.at(snapshot.posterior.decayed(days), snapshot.posterior_seq)
-    return older.learn(take_rows(rounds, order), snapshot.posterior_seq + rounds.n_rows)
+    return Lesson.of(days, keys, rounds, [result.compared for result in results])
 
 
 def run_block(common: Stretch, block: tuple[IntArray, Block | None], report: Report) -> StretchResult:
@@ -196,10 +195,11 @@ def run_block(common: Stretch, block: tuple[IntArray, Block | None], report: Rep
 def run_stretch(work: Stretch, report: Report) -> StretchResult:
     """Run one block for some days: decide, respond, credit, watch; a pure function of its argument."""
     schedule = ExposureSchedule.of(work.world.config.catalogue)
-    block, taught, keys, daily, logs = work.begun(), [], [], [], []
+    block, taught, keys, daily, logs, compared = work.begun(), [], [], [], [], []
     for number in range(work.days):
         world, state = work.world, block.state
         day = _decided(work, state, is_deciding=number < work.deciding_days)
+        compared += _compared(work, day)
         responses = world.respond(state, day.rows, day.choices.actions)
         opened = _opened(work, block, day, responses)
         ledger, closed = block.ledger.opening(opened, state.day, schedule)
@@ -223,6 +223,7 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         np.concatenate(keys) if work.learns else np.zeros((0, 3), dtype=np.int64),
         np.array(daily),
         join(logs),
+        join_rows(compared) if compared else None,
     )
 
 
@@ -232,6 +233,7 @@ class Decided(NamedTuple):
     rows: IntArray  # (B,)
     numbers: IntArray  # (B,) of the decisions, unique within a run
     keys: KeyArray  # (B,)
+    ids: StrArray  # (B,)
     contexts: ContextBatch
     choices: Choices
 
@@ -253,7 +255,15 @@ def _decided(work: Stretch, state: WorldState, is_deciding: bool) -> Decided:
     ids = np.array([decision_id(state.seed, number) for number in numbers.tolist()], dtype=object)
     # Only rounds that teach are probed by their keys.
     keys = decision_keys(ids) if work.learns else np.zeros(0, dtype=np.uint64)
-    return Decided(rows, numbers, keys, contexts, work.chooser.choose(state, rows, contexts, ids))
+    return Decided(rows, numbers, keys, ids, contexts, work.chooser.choose(state, rows, contexts, ids))
+
+
+def _compared(work: Stretch, day: Decided) -> list[Comparison]:
+    """The day's decisions beside what an apprentice would have done; nothing once it is in charge."""
+    if not isinstance(work.snapshot, Tutored) or not work.learns or work.snapshot.apprentice.in_charge:
+        return []
+    found = work.snapshot.compare(day.contexts, day.ids, day.choices.tables)
+    return [found._replace(decisions=day.numbers[found.decisions])]
 
 
 def _opened(work: Stretch, block: Block, day: Decided, seen: Responses) -> OpenRounds:

@@ -22,12 +22,11 @@ from experiments.compare import learns
 from experiments.dataset import TABLES, Manifest, Part, RunFolder, Settings, opened
 from experiments.executor import Executor, Report, executor
 from experiments.logs import Logs
+from experiments.results import Apprenticed
 from experiments.rollout import block_customers, rollout, stream
-from experiments.spec import Phase, check_strategies, load_experiment
+from experiments.spec import Contender, Phase, check_strategies, load_experiment
 from experiments.terminal import progress, say
 from nba.arrays import FloatArray
-from nba.snapshot import Snapshot
-from nba.strategy import Strategy
 from simulator.world import World, load_world
 
 ROWS_PER_PART = 500_000  # decisions at most, unless a single block has more
@@ -39,7 +38,7 @@ class Run(NamedTuple):
 
     folder: RunFolder
     world: World
-    strategy: Strategy  # not its snapshot, which is a thousand times larger and follows from it
+    contender: Contender  # not its snapshot, which is a thousand times larger and follows from it
     phase: Phase
     with_oracle: bool
 
@@ -90,7 +89,7 @@ def run_simulation(
     check_strategies(plan, world, experiment)
     if not learns(spec):
         phase = structs.replace(phase, publish_every_days=0)
-    ours, begun = spec.strategy(world, phase.seed), perf_counter()
+    ours, begun = plan.contender(spec, world, phase.seed), perf_counter()
     with opened(out, Settings.of(world, ours, phase, with_oracle)) as folder:
         run = Run(folder, world, ours, phase, with_oracle)
         manifest, peaks = folder.manifest(), {os.getpid(): peak_mb()}
@@ -104,11 +103,14 @@ def run_simulation(
         "parts": len(manifest.parts),
         "megabytes": round(sum(sum(part.bytes.values()) for part in manifest.parts) / 1e6, 1),
         "peak_mb": round(sum(peaks.values()), 1),
+        **({"apprentice": manifest.apprenticed} if manifest.apprenticed else {}),
     }
     if as_json:
         typer.echo(msgspec.json.encode(summary).decode())
         return
-    typer.echo("\n".join(f"{name}: {value}" for name, value in summary.items()))
+    typer.echo("\n".join(f"{name}: {value}" for name, value in summary.items() if name != "apprentice"))
+    if manifest.apprenticed:
+        typer.echo(manifest.apprenticed.sentence(strategy))
     typer.echo(f"wrote {' and '.join(str(out / table) for table in TABLES)}")
 
 
@@ -121,33 +123,33 @@ def _simulated(run: Run, workers: int) -> tuple[Manifest, dict[int, float]]:
     if kept:
         say(f"{run.folder.path} holds {len(kept)} of {len(works)} parts: going on with the others")
     left = run.phase.customers - sum(work.customers for work in works if work.number in kept)
-    label = f"{run.strategy.name} in {run.world.config.name}"
+    label = f"{run.contender.strategy.name} in {run.world.config.name}"
     with (
         executor(workers if learning or len(missing) > 1 else 1) as where,
         progress(label, left * (run.phase.days + run.phase.settle_days)) as report,
     ):
         if learning:
-            parts, done = _learning(run, where, report), []
+            (parts, apprenticed), done = _learning(run, where, report), []
         else:
             done = where.map(run_part, missing, report)
             written = {work.number: one.part for work, one in zip(missing, done, strict=True)}
-            parts = [part for _, part in sorted((kept | written).items())]
+            parts, apprenticed = [part for _, part in sorted((kept | written).items())], None
     peaks = {one.process: one.peak_mb for one in sorted(done, key=lambda one: one.peak_mb)}
-    return run.folder.finish(parts), peaks | {os.getpid(): peak_mb()}
+    return run.folder.finish(parts, apprenticed), peaks | {os.getpid(): peak_mb()}
 
 
-def _learning(run: Run, where: Executor, report: Report) -> list[Part]:
+def _learning(run: Run, where: Executor, report: Report) -> tuple[list[Part], Apprenticed | None]:
     sink = PartSink(run)
-    stream(
+    end = stream(
         run.world,
-        Snapshot.start(run.strategy),
+        run.contender.start(),
         run.phase,
         sink,
         executor=where,
         on_customer_days=report,
         with_oracle=run.with_oracle,
     )
-    return sink.parts
+    return sink.parts, Apprenticed.of(end.apprenticeship)
 
 
 def part_works(run: Run) -> list[PartWork]:
@@ -168,7 +170,7 @@ def run_part(work: PartWork, report: Report) -> PartDone:
     run = work.run
     found = rollout(
         run.world,
-        Snapshot.start(run.strategy),
+        run.contender.start(),
         structs.replace(run.phase, customers=work.customers),
         first_customer=work.first_customer,
         on_customer_days=report,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from msgspec import Struct
 
+from nba.apprentice import Apprentice, Decider, Tutored
 from nba.arbitration import Arbitration
 from nba.constraints import Rule
-from nba.errors import InvalidConfig
+from nba.errors import InvalidConfig, require
 from nba.policies import Policy
 from nba.posteriors import Model
 from nba.propensity import Floor
+from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 from simulator.files import load_toml
 from simulator.world import World
@@ -64,6 +67,55 @@ class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Days simulated times customers."""
         return self.customers * (self.days + self.settle_days)
 
+    @property
+    def stretches(self) -> list[tuple[int, int]]:
+        """Lengths of the stretches between two publications, and on how many days decisions are made."""
+        if not self.publish_every_days:
+            return [(self.days + self.settle_days, self.days)]
+        step = self.publish_every_days
+        lengths = [min(step, self.days - start) for start in range(0, self.days, step)]
+        stretches = [(length, length) for length in lengths]
+        return stretches + ([(self.settle_days, 0)] if self.settle_days else [])
+
+
+class Imitation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Apprentice mode: another strategy decides, as it stands before any round, until it is mostly matched.
+
+    The other fields are those of nba.apprentice.Apprentice.
+    """
+
+    imitates: str
+    required_match: float = 0.7
+    window_rounds: int = 2_000
+    least_rounds: int = 2_000
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        self.begun()
+
+    def begun(self) -> Apprentice:
+        """The apprentice on its first day."""
+        return Apprentice(
+            required_match=self.required_match,
+            window_rounds=self.window_rounds,
+            least_rounds=self.least_rounds,
+        )
+
+
+class Contender(NamedTuple):
+    """All that a run begins with, as configuration: small enough to travel, what it grows to is not."""
+
+    strategy: Strategy
+    rules: Strategy | None = None  # that an apprentice imitates
+    apprentice: Apprentice | None = None
+
+    def start(self) -> Decider:
+        """Who decides before any round."""
+        learner = Snapshot.start(self.strategy)
+        if self.rules is None or self.apprentice is None:
+            return learner
+        return Tutored(learner=learner, rules=Snapshot.start(self.rules), apprentice=self.apprentice)
+
 
 class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is a strategy's own; catalogue, schema and the bank's rules come from the world."""
@@ -74,6 +126,7 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rules: tuple[Rule, ...] = ()
     arbitration: Arbitration = Arbitration()
     floor: Floor = Floor()
+    apprentice: Imitation | None = None
     description: str = ""
 
     def strategy(self, world: World, seed: int) -> Strategy:
@@ -110,6 +163,22 @@ class Experiment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if CONTROL not in names:
             rule = f"one must be named {CONTROL!r}: incremental value is measured against it"
             raise InvalidConfig("experiment", "strategies", rule)
+        for index, one in enumerate(self.strategies):
+            if one.apprentice is not None:
+                self._check_apprentice(f"strategies[{index}].apprentice.imitates", one, one.apprentice)
+
+    def _check_apprentice(self, where: str, spec: StrategySpec, given: Imitation) -> None:
+        known = [one.name for one in self.strategies if one.apprentice is None and one.name != spec.name]
+        rule = f"must be another strategy that is no apprentice: {', '.join(known)}; got {given.imitates!r}"
+        require(given.imitates in known, "experiment", where, rule)
+
+    def contender(self, spec: StrategySpec, world: World, seed: int) -> Contender:
+        """A strategy of the experiment in a world, with the one that it imitates if it is an apprentice."""
+        ours = spec.strategy(world, seed)
+        if spec.apprentice is None:
+            return Contender(ours)
+        imitated = self.spec(spec.apprentice.imitates).strategy(world, seed)
+        return Contender(ours, imitated, spec.apprentice.begun())
 
     def spec(self, name: str, source: str | None = None) -> StrategySpec:
         """The strategy of a name; `source` is the file that an error names."""

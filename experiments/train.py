@@ -74,6 +74,7 @@ def summary(training: Training, seconds: float) -> dict[str, object]:
     return {
         "leaderboard": [one.row for one in result.results],
         "champion": result.champion,
+        "apprentices": {one.spec.name: one.apprenticed for one in result.results if one.apprenticed},
         "experiment_id": recorded.experiment_id,
         "registered_version": recorded.registered_version,
         "seconds": round(seconds, 1),

@@ -42,6 +42,7 @@ def verdict(results: Sequence[StrategyResult], champion: str, margins: Sequence[
             f"- {_order(margins)}",
             *(f"- {_sentence(margin)}" for margin in margins),
             f"- {_limits(results)}",
+            *(f"- {one.apprenticed.sentence(one.spec.name)}" for one in results if one.apprenticed),
             "",
             "| " + " | ".join(headings) + " |",
             "| --- |" + " ---: |" * (len(headings) - 1),

@@ -9,12 +9,12 @@ distribution, so propensities need no second formula.
 from __future__ import annotations
 
 from math import sqrt
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arrays import BoolArray, FloatArray, StrArray, check_shape
+from nba.arrays import BoolArray, FloatArray, IntArray, StrArray, check_shape
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch
 from nba.errors import require
@@ -112,6 +112,7 @@ class Comparison(NamedTuple):
 
     agreements: FloatArray  # (n,) the learner's probability of the action chosen
     gains: FloatArray  # (n,) account currency it believes its own distribution to bring above that action
+    decisions: IntArray  # (n,) which decisions these are: rows of the batch that was compared
 
 
 class Tutored(Struct, frozen=True, kw_only=True, eq=False):
@@ -181,11 +182,16 @@ class Tutored(Struct, frozen=True, kw_only=True, eq=False):
         hoped = np.where(own.distribution > 0.0, values, 0.0)
         gains = np.where(np.isfinite(done), (own.distribution * hoped).sum(axis=1) - done, 0.0)
         has_choice = own.eligible.sum(axis=1) > 1
-        return Comparison(probability_of(own.distribution, batch.actions)[has_choice], gains[has_choice])
+        agreements = probability_of(own.distribution, batch.actions)
+        return Comparison(agreements[has_choice], gains[has_choice], np.flatnonzero(has_choice))
 
     def observe(self, comparison: Comparison) -> Tutored:
         """After some decisions, which may have put the learner in charge of the next ones."""
-        return structs.replace(self, apprentice=self.apprentice.after(comparison))
+        return self.being(self.apprentice.after(comparison))
+
+    def being(self, apprentice: Apprentice) -> Tutored:
+        """The same with an apprentice that has come so far."""
+        return structs.replace(self, apprentice=apprentice)
 
     def learn(self, rounds: RoundBatch, seq: int) -> Tutored:
         """The learner after some rounds, whoever caused them; the rules stay as they are."""
@@ -194,3 +200,6 @@ class Tutored(Struct, frozen=True, kw_only=True, eq=False):
     def at(self, posterior: Posterior, seq: int) -> Tutored:
         """The same with another posterior of the learner."""
         return structs.replace(self, learner=self.learner.at(posterior, seq))
+
+
+Decider: TypeAlias = Snapshot | Tutored

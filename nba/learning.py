@@ -7,6 +7,7 @@ exchanged under the evidence, and settings are judged by what they say of rows b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from nba.posteriors import (
     PosteriorLike,
     SegmentRates,
 )
+from nba.posteriors.glm import FactoredGlm
 from nba.posteriors.hierarchy import learnt_hierarchy
 from nba.posteriors.layout import Layout
 
@@ -45,6 +47,17 @@ def warm_start(posterior: Learner, evidence: Any, strength: float) -> Learner:
     rule = f"must lie in (0, 1], got {strength}; without the log, start from the prior as it is"
     require(0.0 < strength <= 1.0, "warm start", "strength", rule)
     return posterior.absorb(evidence._make(strength * part for part in evidence))
+
+
+def learnt_batch(posterior: Learner, rounds: RoundBatch) -> Learner:
+    """The posterior after a batch of rounds, as a nightly job learns it.
+
+    Generalised linear models go to the mode that belief and batch lead to (Laplace): the one Newton step of
+    their `absorb` overshoots where a batch, such as the first, moves the mean far. Raises NotConverged.
+    """
+    if isinstance(posterior, FactoredGlm):
+        return posterior.laplace(partial(posterior.gradient_and_curvature, rounds))
+    return posterior.absorb(posterior.evidence(rounds))
 
 
 # --- Another prior, another catalogue --------------------------------------------------------------

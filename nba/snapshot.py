@@ -16,6 +16,7 @@ from nba.catalogue import NO_ACTION
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
 from nba.feedback import RoundBatch
+from nba.learning import learnt_batch
 from nba.policies import Ready
 from nba.posteriors import Posterior
 from nba.propensity import choose, probability_of
@@ -132,8 +133,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         )
 
     def learn(self, rounds: RoundBatch, seq: int) -> Snapshot:
-        """The next snapshot: the posterior after some rounds, at position `seq` of the log."""
-        return self.at(self.posterior.absorb(self.posterior.evidence(rounds)), seq)  # type: ignore[arg-type]
+        """The next snapshot: the posterior after a batch of rounds, at position `seq` of the log."""
+        return self.at(learnt_batch(self.posterior, rounds), seq)
 
     def at(self, posterior: Posterior, seq: int) -> Snapshot:
         """The same snapshot with another posterior, learnt up to position `seq` of the log."""

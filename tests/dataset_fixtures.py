@@ -10,7 +10,7 @@ from small import small_world
 from experiments import dataset, simulate
 from experiments.dataset import Manifest, RunFolder, Settings, opened
 from experiments.simulate import Run
-from experiments.spec import Phase, StrategySpec
+from experiments.spec import Contender, Phase, StrategySpec
 from nba.policies import RandomEligible
 from nba.posteriors import SegmentRatesModel
 from nba.snapshot import Snapshot
@@ -22,12 +22,12 @@ PHASE = Phase(customers=90, days=16, seed=2, settle_days=5)
 
 
 def settings(phase: Phase = PHASE, oracle: bool = False) -> Settings:
-    return Settings.of(WORLD, SNAPSHOT.strategy, phase, oracle)
+    return Settings.of(WORLD, Contender(SNAPSHOT.strategy), phase, oracle)
 
 
 def run_in(folder: RunFolder) -> Run:
     phase, oracle = folder.settings.phase, folder.settings.oracle
-    return Run(folder, WORLD, SNAPSHOT.strategy, phase, oracle)
+    return Run(folder, WORLD, Contender(SNAPSHOT.strategy), phase, oracle)
 
 
 def simulated(path: Path, phase: Phase = PHASE, oracle: bool = False) -> Manifest:

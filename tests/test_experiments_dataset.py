@@ -21,7 +21,7 @@ from experiments.executor import Report, Task, silent
 from experiments.logs import digest
 from experiments.rollout import decision_id, rollout
 from experiments.simulate import Run, part_works, run_part
-from experiments.spec import Phase
+from experiments.spec import Contender, Phase
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ def test_the_size_of_blocks_inside_a_part_changes_no_byte(
 def test_the_parts_of_a_large_run_are_large_but_bounded() -> None:
     def sizes(customers: int, days: int) -> list[int]:
         phase = Phase(customers=customers, days=days, seed=1)
-        run = Run(RunFolder(Path(), settings(phase)), WORLD, SNAPSHOT.strategy, phase, False)
+        run = Run(RunFolder(Path(), settings(phase)), WORLD, Contender(SNAPSHOT.strategy), phase, False)
         return [work.customers for work in part_works(run)]
 
     for customers, days in ((1_000_000, 90), (100_000, 3000), (3_000, 10), (1, 1)):

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from small import ids_of, open_strategy, small_contexts, small_strategy
 
 from nba.apprentice import Apprentice, Comparison, Tutored, match_bound
+from nba.arrays import take_rows
 from nba.decision import DecisionBatch
 from nba.errors import InvalidConfig
 from nba.feedback import RoundBatch
@@ -34,7 +35,7 @@ def rules(**changes: Any) -> Snapshot:
 
 
 def compared(*agreements: float) -> Comparison:
-    return Comparison(np.array(agreements), np.ones(len(agreements)))
+    return Comparison(np.array(agreements), np.ones(len(agreements)), np.arange(len(agreements)))
 
 
 # --- Counting ---
@@ -78,12 +79,13 @@ def test_counting_does_not_depend_on_cuts() -> None:
     rng = np.random.default_rng(0)
     agreements, gains = rng.random(173), rng.normal(size=173)
     whole = parts = Apprentice(required_match=0.3, window_rounds=40, least_rounds=120)
-    whole = whole.after(Comparison(agreements, gains))
+    everything = Comparison(agreements, gains, np.arange(173))
+    whole = whole.after(everything)
     for edges in ((0, 1), (1, 39), (39, 100), (100, 173)):
-        parts = parts.after(Comparison(agreements[slice(*edges)], gains[slice(*edges)]))
+        parts = parts.after(take_rows(everything, slice(*edges)))
     assert parts == whole and whole.in_charge and whole.seen_before == 120
     assert json.decode(json.encode(whole), type=Apprentice) == whole
-    assert whole.after(Comparison(agreements, gains)) == whole, "who is in charge is no longer counted"
+    assert whole.after(everything) == whole, "who is in charge is no longer counted"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,9 @@ def test_where_there_is_no_choice_nothing_is_compared() -> None:
     )
     contexts, ids, batch = decided(pair)
     n_open = int((bound.eligible(contexts).mask.sum(axis=1) > 1).sum())
-    assert 0 < n_open < CONTEXTS and pair.compare(contexts, ids, batch).agreements.size == n_open
+    found = pair.compare(contexts, ids, batch)
+    assert 0 < n_open < CONTEXTS and found.agreements.size == n_open
+    assert (bound.eligible(contexts).mask[found.decisions].sum(axis=1) > 1).all()
 
 
 def test_what_the_learner_may_not_do_agrees_with_nothing() -> None:

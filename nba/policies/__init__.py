@@ -62,7 +62,7 @@ class PolicyLike(Protocol):
         ...
 
     def publishes(self, then: float, now: float) -> bool:
-        """Whether a posterior of `now` rounds may replace a snapshot made after `then` rounds."""
+        """Whether what is known after `now` rounds may replace a snapshot made after `then` rounds."""
         ...
 
 

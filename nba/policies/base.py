@@ -43,7 +43,10 @@ class PolicyBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         raise NotImplementedError
 
     def publishes(self, then: float, now: float) -> bool:
-        """Whether a posterior of `now` rounds may replace a snapshot made after `then` rounds."""
+        """Whether what is known after `now` rounds may replace a snapshot made after `then` rounds.
+
+        Both count all rounds ever watched, forgotten ones too: what a posterior remembers stops growing.
+        """
         return True
 
 

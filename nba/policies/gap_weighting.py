@@ -101,7 +101,11 @@ class Falcon(_GapWeighting, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return gamma
 
     def publishes(self, then: float, now: float) -> bool:
-        """At the ends of epochs: after 1, 3, 7, 15, ... rounds; under forgetting rounds stop growing."""
+        """At the ends of epochs: where 1, 3, 7, ... 2^m - 1 rounds lie behind `now` and not behind `then`.
+
+        Rounds are all that were ever watched, so that epochs go on under forgetting; gamma follows those
+        that the published fit remembers.
+        """
         return int(np.log2(now + 1.0)) > int(np.log2(then + 1.0))
 
 

@@ -1,0 +1,103 @@
+"""Between two stretches of a run: learn what was taught, and publish it where the policy says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.bagging import fitted
+from experiments.executor import Executor
+from experiments.spec import DAY_BITS
+from nba.apprentice import Comparison, Decider, Tutored
+from nba.arrays import IntArray, join_rows, take_rows
+from nba.feedback import RoundBatch, watched
+from nba.snapshot import Snapshot
+
+
+class Lesson(NamedTuple):
+    """What a stretch of days has taught, in an order that does not depend on who simulated what."""
+
+    days: int
+    rounds: RoundBatch
+    compared: Comparison | None = None  # what an apprentice would have done; `decisions` are numbers
+
+    @staticmethod
+    def of(days: int, keys: IntArray, rounds: RoundBatch, parts: Sequence[Comparison | None]) -> Lesson:
+        """Rounds in the order of their keys (n, 3) day, customer, product; comparisons by day, customer."""
+        taught = take_rows(rounds, np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0])))
+        made = [part for part in parts if part is not None]
+        if not made:
+            return Lesson(days, taught)
+        compared = join_rows(made)
+        customers, on_days = np.divmod(compared.decisions, 1 << DAY_BITS)
+        return Lesson(days, taught, take_rows(compared, np.lexsort((customers, on_days))))
+
+
+class Apprenticeship(NamedTuple):
+    """How far an apprentice has come in a run."""
+
+    tutored: Tutored
+    switched_after: int | None  # days of the run after which it was put in charge
+
+
+class Learning(NamedTuple):
+    """A run in the middle of learning: who decides, and what is known beyond."""
+
+    decides: Decider  # published
+    knows: Decider  # with all that was taught so far
+    rounds: float  # watched in all, forgotten ones too
+    published_at: float  # rounds when `decides` was published
+    days: int = 0  # that have passed
+    switched_after: int | None = None
+
+    @staticmethod
+    def start(decider: Decider, run: Executor) -> Learning:
+        """At the beginning of a run: what decides is all that is known."""
+        ready = _ready(decider, run)
+        return Learning(ready, ready, decider.posterior.rounds, decider.posterior.rounds)
+
+    def after(self, lesson: Lesson, run: Executor) -> Learning:
+        """Forget for the days that have passed, add what they taught, and publish if it is time.
+
+        An apprentice that has shown its match is put in charge at once, with what it had published.
+        """
+        before, seq = self.knows, self.knows.posterior_seq
+        older = before.at(before.posterior.decayed(lesson.days), seq)
+        knows: Decider = older.learn(lesson.rounds, seq + lesson.rounds.n_rows)
+        days, switched = self.days + lesson.days, self.switched_after
+        if isinstance(knows, Tutored) and lesson.compared is not None:
+            was_in_charge, knows = knows.apprentice.in_charge, knows.observe(lesson.compared)
+            switched = days if knows.apprentice.in_charge and not was_in_charge else switched
+        rounds = self.rounds + float(watched(lesson.rounds)[0])
+        if _learner(knows).strategy.policy.publishes(self.published_at, rounds):
+            knows = _ready(knows, run)
+            return Learning(knows, knows, rounds, rounds, days, switched)
+        return Learning(_held(self.decides, knows), knows, rounds, self.published_at, days, switched)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """All that is known, as the snapshot that follows the run."""
+        return _learner(self.knows)
+
+    @property
+    def apprenticeship(self) -> Apprenticeship | None:
+        """How far the apprentice has come, if there is one."""
+        return Apprenticeship(self.knows, self.switched_after) if isinstance(self.knows, Tutored) else None
+
+
+def _learner(decider: Decider) -> Snapshot:
+    return decider.learner if isinstance(decider, Tutored) else decider
+
+
+def _ready(decider: Decider, run: Executor) -> Decider:
+    """The same with everything fitted that workers would otherwise fit each for themselves."""
+    return decider.at(fitted(decider.posterior, run), decider.posterior_seq)
+
+
+def _held(decides: Decider, knows: Decider) -> Decider:
+    """What was published before; whether an apprentice is in charge is not a matter of publication."""
+    if isinstance(decides, Tutored) and isinstance(knows, Tutored):
+        return decides.being(knows.apprentice)
+    return decides
