@@ -1,4 +1,4 @@
-"""The commands `nba demo`, `simulate`, `train` and `compare`; what they need is imported when they run."""
+"""The commands `nba demo`, `simulate`, `train` and their like; what they need is imported when they run."""
 
 from __future__ import annotations
 
@@ -71,6 +71,30 @@ def train(
     from experiments.train import run_training
 
     run_training(experiment, workers, store, scale, as_json)
+
+
+def half_lives(
+    strategy: Annotated[str, typer.Option(help="A strategy of the experiment.")] = "thompson",
+    experiment: ExperimentName = "demo",
+    customers: Annotated[int, typer.Option(min=1)] = 2_000,
+    days: Annotated[int, typer.Option(help="Days to decide on and to foresee.", min=2)] = 60,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    half_life: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Days, `never`, or `blocks` for a pace of its own per kind of parameter; repeatable, at "
+            "least two. Without it never, 365, 120 and 30 days, and blocks where the model has them."
+        ),
+    ] = None,
+    workers: Workers = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Find the half-life that foresees the next day best, and print the line for the experiment."""
+    from experiments.half_lives_command import Order, run_half_lives
+    from experiments.spec import Phase
+
+    order = Order(experiment, strategy, Phase(customers=customers, days=days, seed=seed), half_life or ())
+    run_half_lives(order, workers, as_json)
 
 
 def compare(

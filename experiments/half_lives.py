@@ -48,10 +48,12 @@ def choose_half_lives(
     loss: Loss = "poisson",
     step_days: float = 1.0,
     executor: Executor | None = None,
+    on_days: Report | None = None,
 ) -> Judged:
     """Score every setting on the same days, in parallel; `best` counts in the order of `settings`.
 
-    `step_days` is how much time each batch of `days` stands for. Raises InvalidConfig without two settings,
+    `step_days` is how much time each batch of `days` stands for; `on_days` hears of each that a setting has
+    scored. Raises InvalidConfig without two settings,
     without a day, or for half-lives of blocks in a model that has none.
     """
     if len(settings) < 2 or not days:
@@ -60,19 +62,21 @@ def choose_half_lives(
     trials = [
         Trial(_forgetting(model, setting), catalogue, schema, days, loss, step_days) for setting in settings
     ]
-    return judged((executor or SerialExecutor()).map(run_trial, trials))
+    return judged((executor or SerialExecutor()).map(run_trial, trials, on_days))
 
 
 def run_trial(trial: Trial, report: Report) -> Foresight:
     """Learn and score all days under one setting; a pure function of its argument."""
     prior = trial.model.prior(trial.catalogue, trial.schema)
-    found = prequential(prior, trial.days, trial.loss, step_days=trial.step_days)
-    report(len(trial.days))
-    return found
+    return prequential(prior, trial.days, trial.loss, step_days=trial.step_days, on_days=report)
 
 
 def rounds_by_day(
-    world: World, snapshot: Snapshot, phase: Phase, executor: Executor | None = None
+    world: World,
+    snapshot: Snapshot,
+    phase: Phase,
+    executor: Executor | None = None,
+    on_customer_days: Report | None = None,
 ) -> list[RoundBatch]:
     """What a strategy that does not learn would have been taught, day by day from the first that taught."""
     block, ids = block_customers(world), np.arange(phase.customers)
@@ -81,7 +85,7 @@ def rounds_by_day(
         Stretch(world, snapshot, phase.seed, customers, None, days, phase.days, True, True, False)
         for customers in np.split(ids, np.arange(block, phase.customers, block))
     ]
-    results = (executor or SerialExecutor()).map(run_stretch, work)
+    results = (executor or SerialExecutor()).map(run_stretch, work, on_customer_days)
     keys = np.concatenate([result.round_keys for result in results])
     rounds = join_rows([result.rounds for result in results if result.rounds is not None])
     order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))

@@ -6,7 +6,7 @@ exchanged under the evidence, and settings are judged by what they say of rows b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -203,20 +203,23 @@ def prequential(
     *,
     step_days: float = 1.0,
     least_rate: float = 1e-4,
+    on_days: Callable[[int], None] | None = None,
 ) -> Foresight:
     """Score every batch with what was known before it, then forget for `step_days` and learn it.
 
     `poisson` is exposure x rate - reward x log rate, which adds over any cut of an attribution window;
     `bernoulli`, the log-loss of a chance, is for tables, whose rows are watched once and wholly. A linear
     rate below `least_rate` counts as that. Rows of no-contact count where the posterior learns from them.
+    `on_days` hears of every batch that is done.
     """
     losses, exposure = np.zeros(len(days)), np.zeros(len(days))
     for number, rounds in enumerate(days):
         known = _known(posterior, rounds)
         losses[number] = row_losses(expected_rates(posterior, known), known, loss, least_rate).sum()
         exposure[number] = known.exposure.sum()
-        posterior = posterior.decayed(step_days)
-        posterior = posterior.absorb(posterior.evidence(rounds))
+        posterior = learnt_batch(posterior.decayed(step_days), rounds)
+        if on_days is not None:
+            on_days(1)
     return Foresight(losses, exposure)
 
 

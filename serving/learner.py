@@ -1,8 +1,10 @@
 """The online learner: the single writer of posteriors, in the process that serves.
 
 It reads accepted events in log order, folds them one row at a time, publishes a new snapshot when
-there is new evidence, and saves the posterior together with its position in the log. What it holds
-at position n is therefore a pure function of bundle and log, however often it was killed on the way.
+there is new evidence and the policy agrees, and saves the posterior together with its position in the
+log. What it holds at position n is therefore a pure function of bundle and log, however often it was
+killed on the way. A policy with epochs has what it publishes saved at once and nothing in between, so
+that a restart goes on with the snapshot in use; what was folded since is folded again.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class OnlineLearner:
         self._ledger, self._reader, self._settings = ledger, ledger.reader(), settings
         self._windows = Windows(base.strategy)
         self._folder = Folder(base.strategy, base.posterior)
-        self._saved_seq, self._unsaved = 0, 0
+        self._saved_seq, self._unsaved, self._is_news = 0, 0, False
         self._saved_at: datetime | None = None
 
     @property
@@ -66,14 +68,21 @@ class OnlineLearner:
             if posterior is not None:
                 self._folder, self._saved_seq = posterior, saved.last_seq
                 break
-        self._fold_log()
         self._saved_at = now
+        if self._has_epochs:
+            snapshot = self._publish(now)
+            self._fold_log()
+            snapshot = self._published_if_due(now) or snapshot
+            self._save(now)
+            return snapshot
+        self._fold_log()
         return self._publish(now)
 
     def step(self, now: datetime) -> Snapshot | None:
         """Log exposures that have passed, fold what is new, publish evidence, save if it is time."""
         self._log_exposures(now)
-        snapshot = self._publish(now) if self._fold_log() else None
+        self._fold_log()
+        snapshot = self._published_if_due(now)
         self._save(now)
         return snapshot
 
@@ -109,33 +118,53 @@ class OnlineLearner:
             self.is_healthy = False
             log.error("a learner step failed: %s", type(error).__name__)
 
-    def _fold_log(self) -> bool:
-        is_news = False
+    def _fold_log(self) -> None:
         while events := self._reader.events_after(self._folder.seq, BATCH):
             failpoint("learner.before_fold")
-            is_news |= self._folder.fold(events)
+            self._is_news |= self._folder.fold(events)
             self._unsaved += len(events)
-        return is_news
+
+    @property
+    def _has_epochs(self) -> bool:
+        """Whether the policy waits: one that does not publishes at any number of rounds, even the same."""
+        return not self.base.strategy.policy.publishes(0.0, 0.0)
+
+    def _published_if_due(self, now: datetime) -> Snapshot | None:
+        """Publish what is new if the policy agrees; the service forgets nothing, so all rounds count."""
+        assert self.published is not None
+        policy, then = self.base.strategy.policy, self.published.snapshot.posterior.rounds
+        if not self._is_news or not policy.publishes(then, self._folder.posterior.rounds):
+            return None
+        return self._publish(now)
 
     def _publish(self, now: datetime) -> Snapshot:
         snapshot = self.base.at(self._folder.posterior, self._folder.seq)
         snapshot.warm()  # here, not in the first request that needs it
-        self.published = Published(snapshot, now)
+        self.published, self._is_news = Published(snapshot, now), False
         return snapshot
 
     def _save(self, now: datetime, *, is_last: bool = False) -> None:
-        if self._folder.seq == self._saved_seq:
+        found = self._to_save(now, is_last)
+        if found is None:
             return
-        assert self._saved_at is not None
-        is_old = now - self._saved_at >= timedelta(seconds=self._settings.save_seconds)
-        if not (is_last or is_old or self._unsaved >= self._settings.save_events):
-            return
-        blob = posterior_bytes(self._folder.posterior)
-        saved = SavedPosterior(last_seq=self._folder.seq, posterior=blob, sha256=sha256(blob).hexdigest())
+        blob = posterior_bytes(found.posterior)
+        saved = SavedPosterior(last_seq=found.posterior_seq, posterior=blob, sha256=sha256(blob).hexdigest())
         failpoint("learner.before_commit")
         self._ledger.save_posterior(saved, to_micros(now)).result()
         failpoint("learner.after_commit")
         self._saved_seq, self._saved_at, self._unsaved = saved.last_seq, now, 0
+
+    def _to_save(self, now: datetime, is_last: bool) -> Snapshot | None:
+        """What the store lacks: under epochs what is in use, else what is folded, from time to time."""
+        assert self._saved_at is not None and self.published is not None
+        is_old = now - self._saved_at >= timedelta(seconds=self._settings.save_seconds)
+        if self._has_epochs:
+            found = self.published.snapshot
+        elif is_last or is_old or self._unsaved >= self._settings.save_events:
+            found = self.base.at(self._folder.posterior, self._folder.seq)
+        else:
+            return None
+        return found if found.posterior_seq > self._saved_seq else None
 
     def _restored(self, saved: SavedPosterior) -> Folder | None:
         """A folder at a saved position; None if the posterior is damaged, so that an older one is tried."""
