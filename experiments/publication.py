@@ -93,7 +93,8 @@ def _learner(decider: Decider) -> Snapshot:
 
 def _ready(decider: Decider, run: Executor) -> Decider:
     """The same with everything fitted that workers would otherwise fit each for themselves."""
-    return decider.at(fitted(decider.posterior, run), decider.posterior_seq)
+    posterior = fitted(decider.posterior, run)
+    return decider if posterior is decider.posterior else decider.at(posterior, decider.posterior_seq)
 
 
 def _held(decides: Decider, knows: Decider) -> Decider:

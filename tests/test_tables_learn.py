@@ -62,7 +62,7 @@ def test_labels_become_a_bundle_that_decides(log: Path, tmp_path: Path, capsys: 
 
 def test_the_posterior_is_the_regression_of_the_encoded_rows(log: Path, tmp_path: Path) -> None:
     plan = plan_of(log, tmp_path)
-    posterior, _ = learn(plan.snapshot.posterior, plan.lessons, lambda rows: None)
+    posterior, _, _ = learn(plan.snapshot.posterior, plan.lessons, lambda rows: None)
     features, lessons = plan.lessons.encoded.matrix(), plan.lessons
     model = plan.snapshot.strategy.model
     precision = np.full(features.shape[1], model.slope_sd**-2)
@@ -72,6 +72,31 @@ def test_the_posterior_is_the_regression_of_the_encoded_rows(log: Path, tmp_path
         gram = features[rows].T @ features[rows] + np.diag(precision)
         ridge = np.linalg.solve(gram, features[rows].T @ lessons.rewards[rows])
         np.testing.assert_allclose(posterior.mean(features)[:, action], features @ ridge, atol=1e-6)
+
+
+def test_a_logistic_model_goes_to_the_mode_of_all_rows(tmp_path: Path, capsys: Capsys) -> None:
+    """The slope of log-likelihood and prior vanishes there, so the order of the rows leaves no trace."""
+    frame = log_frame(600, 4)
+    given = (*LABELS, "--policy", "logistic-thompson")
+    told = learnt(capsys, written(tmp_path, frame), tmp_path / "b", *given)
+    assert told["fit"]["method"] == "laplace" and 2 <= told["fit"]["passes"] <= 40
+    assert told["prequential"]["measure"] == "log-loss"
+    posterior: Any = load_bundle(tmp_path / "b").posterior
+    other = tmp_path / "shuffled"
+    other.mkdir()
+    log = written(other, frame.sample(frac=1.0, random_state=1))
+    plan = plan_of(log, other, names=Names("bought", "action"), preset=load_preset("logistic-thompson"))
+    prior: Any = plan.snapshot.posterior
+    at, likelihood = posterior.parameters(), np.zeros(prior.shift.size)
+    for rounds in plan.lessons.contacts():
+        likelihood += prior.gradient_and_curvature(rounds, at).gradient
+    assert np.abs(likelihood).max() > 0.1
+    np.testing.assert_allclose(likelihood, prior.prior_precision * at - prior.prior_shift, atol=1e-6)
+    again, _, _ = learn(prior, plan.lessons, lambda rows: None)
+    np.testing.assert_allclose(again.parameters(), at, atol=1e-7)
+    np.testing.assert_allclose(again.precision, posterior.precision, rtol=1e-7, atol=1e-9)
+    code, text, _ = run(capsys, "learn", "--log", log, "--out", tmp_path / "c", *given)
+    assert code == 0 and "fitted    to the mode of all rows together (Laplace), in " in text
 
 
 def test_what_the_log_shows_is_learnt(tmp_path: Path, capsys: Capsys) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from experiments.dataset import write_json
 from experiments.executor import Report
 from experiments.tables.columns import Encoded, Reading, Wish, read_schema, unknown_texts
-from experiments.tables.lessons import Lessons, Score, baseline_of, learn
+from experiments.tables.lessons import Fit, Lessons, Score, baseline_of, learn
 from experiments.tables.outcomes import (
     Names,
     check_complete,
@@ -89,6 +89,7 @@ class Learnt(NamedTuple):
     plan: Plan
     snapshot: Snapshot
     score: Score
+    fit: Fit
     seconds: float
 
 
@@ -105,11 +106,11 @@ class Start(NamedTuple):
 def carry_out(plan: Plan, report: Report) -> Learnt:
     """Learn from what `prepare` has read, and write the bundle."""
     started = perf_counter()
-    posterior, score = learn(plan.snapshot.posterior, plan.lessons, report)
+    posterior, score, fit = learn(plan.snapshot.posterior, plan.lessons, report)
     snapshot = plan.snapshot.at(posterior, plan.snapshot.posterior_seq)
     save_bundle(snapshot, plan.order.out)
     write_json(plan.order.out / NOTES, plan.notes)
-    return Learnt(plan, snapshot, score, perf_counter() - started)
+    return Learnt(plan, snapshot, score, fit, perf_counter() - started)
 
 
 def prepare(order: Order) -> Plan:

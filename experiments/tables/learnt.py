@@ -36,6 +36,7 @@ def learnt_json(learnt: Learnt) -> dict[str, Any]:
         "strength": plan.order.strength,
         "rounds": learnt.snapshot.posterior.rounds,
         "prequential": learnt.score._asdict() | {"gain": learnt.score.gain},
+        "fit": learnt.fit._asdict(),
         "policy": {"name": strategy.name, **parts, "silence": strategy.silence},
         "example_attributes": plan.lessons.encoded.records([0])[0],
         "seconds": learnt.seconds,
@@ -61,9 +62,16 @@ def learnt_lines(learnt: Learnt) -> Iterator[str]:
         f"foretold  each row before learning it: {score.measure} {score.model:.5g}, by action means so far "
         f"{score.constant:.5g} ({100 * score.gain:.1f} % less)"
     )
+    yield f"fitted    {_fit_words(learnt)}"
     yield from some(_strongest(learnt))
     out = plan.order.out
     yield f"wrote     {out} in {learnt.seconds:.1f} s; serve it: nba serve --bundle {out}"
+
+
+def _fit_words(learnt: Learnt) -> str:
+    if learnt.fit.method == "laplace":
+        return f"to the mode of all rows together (Laplace), in {learnt.fit.passes} passes over them"
+    return "row by row, in the order of the log"
 
 
 def _feature_lines(plan: Plan) -> Iterator[str]:

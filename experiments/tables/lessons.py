@@ -6,6 +6,8 @@ Shape letters: N rows, n of a part, K columns of the feature matrix, A actions w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,9 @@ from experiments.tables.columns import Encoded
 from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.feedback import RoundBatch
+from nba.learning import learnt_batch
+from nba.posteriors.glm import FactoredGlm
+from nba.posteriors.glm_laplace import Curvature
 
 _MOST_ROWS = 16_384  # of a part: bounds the memory of the feature matrix
 _PROBES = 4_096  # rows whose mean is the middle from which effects are told
@@ -41,6 +46,11 @@ class Lessons(NamedTuple):
             stop = min(start + min(max(start // 4, 1), _MOST_ROWS), n_rows)
             yield slice(start, stop)
             start = stop
+
+    def contacts(self) -> Iterator[RoundBatch]:
+        """All contacts as rounds, a part at a time."""
+        for rows in self.parts():
+            yield self.rounds(rows, self.encoded.matrix(rows))[0]
 
     def rounds(self, rows: slice, features: FloatArray) -> tuple[RoundBatch, BoolArray]:
         """The contacts of some rows as rounds, and which rows (n,) they are.
@@ -76,8 +86,20 @@ class Score(NamedTuple):
         return 1.0 - self.model / self.constant if self.constant > 0 else 0.0
 
 
-def learn(posterior: Any, lessons: Lessons, report: Report) -> tuple[Any, Score]:
-    """The posterior after all rows, folded one by one, and how well it predicted them before."""
+class Fit(NamedTuple):
+    """How the posterior came about."""
+
+    method: str  # "laplace": at the mode of all rows together; "fold": row by row, exact for linear models
+    passes: int  # over the rows
+
+
+def learn(prior: Any, lessons: Lessons, report: Report) -> tuple[Any, Score, Fit]:
+    """The posterior after all rows, how well it predicted each part before, and how it was fitted.
+
+    Generalised linear models go to the mode of every part for the score, and from the prior to that of all
+    rows for the posterior, which so depends neither on parts nor on their order. Raises NotConverged.
+    """
+    posterior, is_glm = prior, isinstance(prior, FactoredGlm)
     loss = _log_loss if lessons.is_probability else _squared_error
     tally = _Means(np.zeros(lessons.catalogue.n_actions), np.zeros(lessons.catalogue.n_actions))
     sums, n_rows = np.zeros(2), 0
@@ -91,11 +113,26 @@ def learn(posterior: Any, lessons: Lessons, report: Report) -> tuple[Any, Score]
             sums += loss(rewards, expected).sum(), loss(rewards, tally.expected(rounds.actions)).sum()
             n_rows += rounds.n_rows
             tally.add(rounds.actions, rewards)
-            posterior = posterior.fold(rounds)
+            posterior = learnt_batch(posterior, rounds) if is_glm else posterior.fold(rounds)
         report(rows.stop - rows.start)
     model, constant = (sums / max(n_rows, 1)).tolist()
-    measure = "log-loss" if lessons.is_probability else "squared error"
-    return posterior, Score(measure, model, constant, n_rows)
+    score = Score("log-loss" if lessons.is_probability else "squared error", model, constant, n_rows)
+    if not is_glm:
+        return posterior, score, Fit("fold", 1)
+    posterior, fit = _to_the_mode(prior, lessons)
+    return posterior, score, fit
+
+
+def _to_the_mode(prior: FactoredGlm, lessons: Lessons) -> tuple[FactoredGlm, Fit]:
+    """The posterior at the mode of all rows, which are read again in every pass and never held together."""
+    passes = [0]
+
+    def total(at: FloatArray) -> Curvature:
+        passes[0] += 1
+        parts = (prior.gradient_and_curvature(rounds, at) for rounds in lessons.contacts())
+        return reduce(add, parts)
+
+    return prior.laplace(total), Fit("laplace", passes[0])
 
 
 def baseline_of(encoded: Encoded, rewards: FloatArray, silent: BoolArray) -> FloatArray:
