@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from experiments.executor import Executor, RayExecutor, Report
+from experiments.executor import Executor, RayExecutor, Report, SerialExecutor
 from nba.posteriors import Posterior
 from nba.posteriors.bagged import BaggedRegressors
 from nba.posteriors.members import Member
@@ -28,6 +28,8 @@ def fit_members(posterior: BaggedRegressors, run: Executor) -> BaggedRegressors:
     """The posterior with its ensemble fitted by tasks: the members, bit for bit, that it would fit itself."""
     if "ensemble" in posterior.__dict__:
         return posterior
+    if posterior.rows.shape[0] == 0:
+        run = SerialExecutor()  # there is nothing to fit
     held = _held(posterior, run)
     members = run.map(_fitted, [(held, number) for number in range(posterior.model.n_members)])
     return posterior.primed(ensemble=posterior.ensemble_of(tuple(members)))

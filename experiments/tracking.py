@@ -201,7 +201,8 @@ def _strategy_tags(result: ExperimentResult, one: StrategyResult) -> dict[str, s
     name = one.spec.name
     role = "champion" if name == result.champion else "control" if name == CONTROL else "challenger"
     data = sha256(one.training_daily.tobytes() + one.evaluation_daily.tobytes()).hexdigest()
-    return {_STRATEGY: name, _ROLE: role, "nba.data_digest": data}
+    tags = {_STRATEGY: name, _ROLE: role, "nba.data_digest": data}
+    return tags | ({"nba.apprentice": one.apprenticed.sentence(name)} if one.apprenticed else {})
 
 
 def _gate_tags(winner: StrategyResult) -> dict[str, str]:

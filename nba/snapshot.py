@@ -172,7 +172,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""
         is_open: BoolArray = np.logical_or.reduce(eligible[:, 1:], axis=1)
         (open_rows,) = is_open.nonzero()
-        if open_rows.size == eligible.shape[0] <= _CHUNK:
+        if 0 < open_rows.size == eligible.shape[0] <= _CHUNK:
             return self._chunk(contexts.features, contexts.fatigue, eligible)
         distribution, expected = np.zeros(eligible.shape), np.full(eligible.shape, -np.inf)
         distribution[:, NO_ACTION], expected[:, NO_ACTION] = 1.0, 0.0  # where no contact is possible

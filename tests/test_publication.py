@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from checks.posteriors import rounds_of
 from msgspec import structs, toml
-from small import open_strategy, small_world
+from small import open_strategy, small_contexts, small_world
 
 from experiments import rollout as rollouts
 from experiments.compare import Job, run_job
@@ -139,6 +139,14 @@ def test_what_is_published_is_fitted_before_it_is_shipped(model: Model) -> None:
     name = "ensemble" if model is TREES else "network"
     shipped: Any = pickle.loads(pickle.dumps(learning.decides.posterior))
     assert name in shipped.__dict__
+
+
+@pytest.mark.parametrize("model", [FactoredModel(), TREES, NeuralLinearModel(steps=20), LogisticModel()])
+def test_a_day_on_which_nobody_is_due_is_no_error(model: Model) -> None:
+    one = snapshot(model, ThompsonSampling())
+    nobody = one.strategy.encode(small_contexts(one.strategy, 2, 0)).take(np.zeros(0, dtype=np.int64))
+    batch = one.decide(nobody, np.zeros(0, dtype=object))
+    assert batch.actions.size == 0 and batch.distribution.shape == (0, one.strategy.catalogue.n_actions)
 
 
 # --- Apprentices ---

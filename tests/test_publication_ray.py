@@ -42,7 +42,7 @@ SPECS = (
         apprentice=Imitation(imitates="rules", required_match=0.3, window_rounds=60, least_rounds=60),
     ),
 )
-PHASE = Phase(customers=60, days=12, seed=2, publish_every_days=4)
+PHASE = Phase(customers=60, days=12, seed=2, publish_every_days=6)
 EXPERIMENT = Experiment(
     name="school",
     world="small",
