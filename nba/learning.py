@@ -18,14 +18,7 @@ from nba.catalogue import Catalogue
 from nba.errors import InvalidConfig, require
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
-from nba.posteriors import (
-    DisjointLinear,
-    FactoredLinear,
-    FactoredModel,
-    OnlineLinear,
-    PosteriorLike,
-    SegmentRates,
-)
+from nba.posteriors import FactoredLinear, FactoredModel, PosteriorLike
 from nba.posteriors.glm import FactoredGlm
 from nba.posteriors.hierarchy import learnt_hierarchy
 from nba.posteriors.layout import Layout
@@ -33,8 +26,6 @@ from nba.posteriors.layout import Layout
 Learner = TypeVar("Learner", bound=PosteriorLike)
 Loss: TypeAlias = Literal["poisson", "bernoulli"]
 
-# These learn the gross response, from contacts alone.
-_GROSS = (DisjointLinear, OnlineLinear, SegmentRates)
 _CHUNK = 1024  # rows scored at a time: (rows, A) is never held for a whole log
 
 
@@ -238,26 +229,18 @@ def best_strength(
 def expected_rates(posterior: PosteriorLike, rounds: RoundBatch) -> FloatArray:
     """(n,) expected reward per unit of exposure, of what was done (see RoundBatch).
 
-    Raises InvalidConfig for rows with an organic part, if the posterior keeps one and does not tell it.
+    Where scores are uplifts it is uplift_share x score + organic_share x organic rate, else the score.
     """
-    tells = isinstance(posterior, (FactoredLinear, *_GROSS)) or not rounds.organic_share.any()
-    rule = "only uplift is told by it; score rows without an organic part, as those of a table"
-    require(tells, "prequential", type(posterior).__name__, rule)
     draw, rates = posterior.mean_draw(), np.zeros(rounds.n_rows)
     for start in range(0, rounds.n_rows, _CHUNK):
         part = slice(start, start + _CHUNK)
         scores = posterior.scores(draw, rounds.features[part])[0]
         rates[part] = np.take_along_axis(scores, rounds.actions[part, None], axis=1)[:, 0]
-    if isinstance(posterior, _GROSS):
+    organic = posterior.organic(rounds.features)
+    if organic is None:
         return rates
-    rates *= rounds.uplift_share
-    if not isinstance(posterior, FactoredLinear):
-        return rates
-    layout = posterior.layout
-    organic = posterior.parameters()[layout.organic_start :].reshape(layout.n_products, layout.n_columns)
-    lifts = np.einsum("nk,nk->n", rounds.features, organic[rounds.products])
-    usual: FloatArray = posterior.forecast[rounds.products] * lifts * rounds.organic_share
-    return rates + usual
+    usual: FloatArray = np.take_along_axis(organic, rounds.products[:, None], axis=1)[:, 0]
+    return rounds.uplift_share * rates + rounds.organic_share * usual
 
 
 def row_losses(rates: FloatArray, rounds: RoundBatch, loss: Loss, least_rate: float) -> FloatArray:
@@ -274,5 +257,6 @@ def row_losses(rates: FloatArray, rounds: RoundBatch, loss: Loss, least_rate: fl
 
 
 def _known(posterior: PosteriorLike, rounds: RoundBatch) -> RoundBatch:
-    """The rows that a posterior has an opinion on."""
-    return take_rows(rounds, rounds.actions > 0) if isinstance(posterior, _GROSS) else rounds
+    """The rows that a posterior has an opinion on: without contact none, if scores are gross."""
+    is_gross = posterior.organic(rounds.features[:1]) is None
+    return take_rows(rounds, rounds.actions > 0) if is_gross else rounds

@@ -20,11 +20,12 @@ from nba.learning import (
     best_strength,
     expected_rates,
     judged,
+    learnt_batch,
     prequential,
     row_losses,
     warm_start,
 )
-from nba.posteriors import DisjointModel, FactoredModel, LogisticModel, Model, SegmentRatesModel
+from nba.posteriors import DisjointModel, FactoredModel, Model, SegmentRatesModel
 
 EVERY_MODEL = pytest.mark.parametrize("model", instances(), ids=lambda model: type(model).__name__)
 
@@ -127,8 +128,6 @@ def test_a_conversion_may_be_told_at_once_or_with_its_interval() -> None:
 @EVERY_MODEL
 def test_a_day_is_scored_before_it_is_learnt(model: Model) -> None:
     rounds, prior = rounds_of(model), prior_of(model)
-    if not isinstance(model, FactoredModel | DisjointModel | SegmentRatesModel):
-        rounds = rounds._replace(organic_share=np.zeros(rounds.n_rows))  # as in a table
     days = cut(rounds, 80, 80, 160)
     found = prequential(prior, days)
     assert found.losses.shape == found.exposure.shape == (4,)
@@ -137,7 +136,7 @@ def test_a_day_is_scored_before_it_is_learnt(model: Model) -> None:
     for number, day in enumerate(days):
         again = prequential(known, [day])
         assert again.losses[0] == pytest.approx(found.losses[number], rel=1e-9)
-        known = known.absorb(known.evidence(day))
+        known = learnt_batch(known, day)
 
 
 def test_expected_rates_are_rows_of_the_design_times_the_mean() -> None:
@@ -149,12 +148,6 @@ def test_expected_rates_are_rows_of_the_design_times_the_mean() -> None:
         design = posterior.layout.design(rounds.features[row : row + 1], *shares, action > 0)[0]
         want = posterior.forecast[product] * design @ mean[posterior.layout.parameters_of(action, product)]
         assert rate == pytest.approx(want, rel=1e-5, abs=1e-6)
-
-
-def test_who_does_not_tell_organic_rates_is_scored_without_them() -> None:
-    prior: Any = prior_of(LogisticModel())
-    with pytest.raises(InvalidConfig, match="FactoredLogistic: only uplift is told by it"):
-        prequential(prior, [rounds_of(LogisticModel())])
 
 
 @pytest.mark.parametrize("loss", ["poisson", "bernoulli"])

@@ -106,6 +106,10 @@ class PosteriorLike(Protocol):
         """(B, K) to (B, A) expected reward."""
         ...
 
+    def organic(self, features: FloatArray) -> FloatArray | None:
+        """(B, K) to (B, P) expected reward without contact; None where scores are of the gross reward."""
+        ...
+
     def stddev(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A) standard deviation of the expected reward."""
         ...

@@ -145,6 +145,13 @@ class BaggedRegressors(RowPosterior, frozen=True, kw_only=True, eq=False, tag="b
         """(B, K) to (B, A): standard deviation of the members' predictions."""
         return self.covariance().stddev(features)
 
+    def organic(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, P): mean over the members of what they expect without contact."""
+        self._check(features)
+        lifts = [member.organic_table(features) for member in self.ensemble.members]
+        organic: FloatArray = np.mean(lifts, axis=0) * self.forecast
+        return organic
+
     def covariance(self) -> BaggedSpread:
         """The members' disagreement."""
         return BaggedSpread(self)

@@ -39,6 +39,10 @@ class PosteriorBase(Scoring, frozen=True, kw_only=True, eq=False):
         mean: FloatArray = self.scores(self.mean_draw(), features)[0].astype(np.float64)
         return mean
 
+    def organic(self, features: FloatArray) -> FloatArray | None:
+        """(B, K) to (B, P) expected reward without contact; None where scores are of the gross reward."""
+        return None
+
     def stddev(self: PosteriorLike, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): posterior standard deviation of `mean`."""
         return self.covariance().stddev(features)

@@ -63,6 +63,11 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="fa
         mean: FloatArray = cho_solve((self._cholesky(), True), self.shift, check_finite=False)
         return mean
 
+    def organic(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, P): conversions expected of nobody who was contacted."""
+        check_shape(features, (None, self.layout.n_columns), "features")
+        return self.layout.organic_lifts(features, self.parameters()) * self.forecast
+
     def covariance(self) -> QuadraticSpread:
         """The posterior covariance of the contact parameters, laid out for `stddev`."""
         from scipy.linalg import cho_solve

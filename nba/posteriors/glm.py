@@ -89,6 +89,14 @@ class FactoredGlm(PosteriorBase, frozen=True, kw_only=True, eq=False):
         """(Q, Q) posterior covariance of the parameters."""
         return self._anchor_of(self.precision, self.shift, with_covariance=True).covariance
 
+    def organic(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, P): rate of nobody who was contacted; zeros where scores are gross rates."""
+        check_shape(features, (None, self.layout.n_columns), "features")
+        if not self._has_organic:
+            return np.zeros((features.shape[0], self.layout.n_products))
+        predictor = np.clip(self.layout.organic_lifts(features, self.parameters()), -CAP, CAP)
+        return self.link.rate(self.offset + predictor)
+
     def covariance(self) -> GlmSpread:
         """The posterior covariance, laid out for `stddev`."""
         at = self._anchor_of(self.precision, self.shift, with_covariance=True)

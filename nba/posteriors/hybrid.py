@@ -73,6 +73,11 @@ class HybridLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="hybr
     own_moment: FloatArray  # (A - 1, K) b_a
     half_life_days: float | None = None
 
+    def organic(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, P): conversions expected of nobody who was contacted."""
+        check_shape(features, (None, self.layout.n_columns), "features")
+        return self.layout.organic_lifts(features, self._eliminated().shared_mean()) * self.forecast
+
     def covariance(self) -> QuadraticSpread:
         """The posterior covariance of every action's parameters, laid out for `stddev`."""
         quadratic, linear, constant = self._eliminated().variances()

@@ -49,13 +49,19 @@ class Eliminated(NamedTuple):
         factor = cholesky(precision, lower=True, overwrite_a=True, check_finite=False)
         return Eliminated(layout, factor, shift, own_factor, back[:, :, -1], back[:, :, :-1])
 
+    def shared_mean(self) -> FloatArray:
+        """(Q,) posterior mean of the shared parameters."""
+        from scipy.linalg import cho_solve
+
+        mean: FloatArray = cho_solve((self.factor, True), self.shift, check_finite=False)
+        return mean
+
     def lifts(self, shared: FloatArray, own: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Normal noise (Q, M) and (A - 1, K, M) to draws of blocks (A - 1, K, M) and pairs (A - 1, M)."""
-        from scipy.linalg import cho_solve, solve_triangular
+        from scipy.linalg import solve_triangular
 
         k, layout = self.layout.n_columns, self.layout
-        mean = cho_solve((self.factor, True), self.shift, check_finite=False)
-        beta = mean[:, None] + solve_triangular(
+        beta = self.shared_mean()[:, None] + solve_triangular(
             self.factor, shared, lower=True, trans="T", check_finite=False
         )
         main = beta[: layout.pair_start].reshape(layout.n_factors, k, -1)[layout.blocks_of].sum(axis=1)

@@ -88,6 +88,12 @@ class Layout(Struct, frozen=True, dict=True):
         """(K,) parameters of a product's organic block."""
         return self.organic_start + self.block(product)
 
+    def organic_lifts(self, features: FloatArray, parameters: FloatArray) -> FloatArray:
+        """(B, K) features and (Q,) parameters to (B, P): what the organic blocks say of each product."""
+        blocks = parameters[self.organic_start :].reshape(self.n_products, self.n_columns)
+        lifts: FloatArray = features @ blocks.T
+        return lifts
+
     def parameters_of(self, action: int, product: int) -> IntArray:
         """(nnz,) parameters of a round: contact blocks and pairs if there was a contact, then organic."""
         if action == 0:

@@ -27,6 +27,12 @@ class Member(NamedTuple):
             return believed
         return predict(self.uplift, joint(features, codes))
 
+    def organic_table(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, P) organic lifts of all products."""
+        n_rows, n_products = features.shape[0], self.organic_lifts.size
+        products = np.tile(np.arange(n_products), n_rows)
+        return self.organics(np.repeat(features, n_products, axis=0), products).reshape(n_rows, n_products)
+
     def organics(self, features: FloatArray, products: IntArray) -> FloatArray:
         """(n,) organic lift of products (n,)."""
         if self.organic is None:

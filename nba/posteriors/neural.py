@@ -159,6 +159,10 @@ class NeuralLinear(RowPosterior, frozen=True, kw_only=True, eq=False, tag="neura
         """(B, K) to (B, A): posterior standard deviation of `mean`, given the network."""
         return self.covariance().stddev(features)
 
+    def organic(self, features: FloatArray) -> FloatArray:
+        """(B, K) to (B, P): conversions expected of nobody who was contacted."""
+        return self.head.organic(self.hidden(features))
+
     def covariance(self) -> NeuralSpread:
         """The posterior covariance of the head."""
         return NeuralSpread(self, self.head.covariance())

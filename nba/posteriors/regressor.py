@@ -9,6 +9,8 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
+import numpy as np
+
 from nba.arrays import FloatArray
 from nba.errors import InvalidConfig, require
 
@@ -68,7 +70,9 @@ def fit(regressor: Any, inputs: FloatArray, targets: FloatArray, weights: FloatA
 
 
 def predict(regressor: Any, inputs: FloatArray) -> FloatArray:
-    """(n,) predictions for rows (n, D)."""
+    """(n,) predictions for rows (n, D); of no rows, which not every class bears, none."""
+    if inputs.shape[0] == 0:
+        return np.zeros(0)
     with _one_thread():
         predicted: FloatArray = regressor.predict(inputs)
     return predicted

@@ -61,6 +61,10 @@ class SegmentRates(Scoring, frozen=True, kw_only=True, eq=False, tag="segment_ra
         """(B, K) to (B, A): expected conversions per contact, 0 for no-contact and unknown segments."""
         return self._spread(features, self.conversions / self.exposure)
 
+    def organic(self, features: FloatArray) -> FloatArray | None:
+        """None: the table is of gross rates, from contacts alone."""
+        return None
+
     def stddev(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, A): posterior standard deviation of `mean`."""
         return self._spread(features, np.sqrt(self.conversions) / self.exposure)
