@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import structs
 
 from nba.apprentice import Decider
-from nba.arrays import BoolArray, FloatArray, IntArray, StrArray
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.context import ContextBatch
 from nba.decision import DecisionBatch
@@ -64,3 +64,14 @@ class Chooser(NamedTuple):
         if strategy.rules == rules:
             return batch.eligible
         return structs.replace(strategy, rules=rules).eligible(contexts).mask
+
+
+class Decided(NamedTuple):
+    """The decisions of one day."""
+
+    rows: IntArray  # (B,)
+    numbers: IntArray  # (B,) of the decisions, unique within a run
+    keys: KeyArray  # (B,)
+    ids: StrArray  # (B,)
+    contexts: ContextBatch
+    choices: Choices

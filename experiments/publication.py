@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.aftermath import Observed
 from experiments.bagging import fitted
 from experiments.executor import Executor
 from experiments.spec import DAY_BITS
 from nba.apprentice import Comparison, Decider, Tutored
 from nba.arrays import IntArray, join_rows, take_rows
 from nba.feedback import RoundBatch, watched
+from nba.outcomes import Aftermath
 from nba.snapshot import Snapshot
 
 
@@ -22,17 +24,25 @@ class Lesson(NamedTuple):
     days: int
     rounds: RoundBatch
     compared: Comparison | None = None  # what an apprentice would have done; `decisions` are numbers
+    aftermath: Aftermath | None = None  # stages and amounts, if anybody learns from them
 
     @staticmethod
-    def of(days: int, keys: IntArray, rounds: RoundBatch, parts: Sequence[Comparison | None]) -> Lesson:
+    def of(
+        days: int,
+        keys: IntArray,
+        rounds: RoundBatch,
+        parts: Sequence[Comparison | None],
+        observed: Sequence[Observed] = (),
+    ) -> Lesson:
         """Rounds in the order of their keys (n, 3) day, customer, product; comparisons by day, customer."""
         taught = take_rows(rounds, np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0])))
+        aftermath = Observed.joined(observed).ordered() if observed else None
         made = [part for part in parts if part is not None]
         if not made:
-            return Lesson(days, taught)
+            return Lesson(days, taught, None, aftermath)
         compared = join_rows(made)
         customers, on_days = np.divmod(compared.decisions, 1 << DAY_BITS)
-        return Lesson(days, taught, take_rows(compared, np.lexsort((customers, on_days))))
+        return Lesson(days, taught, take_rows(compared, np.lexsort((customers, on_days))), aftermath)
 
 
 class Apprenticeship(NamedTuple):
@@ -63,9 +73,8 @@ class Learning(NamedTuple):
 
         An apprentice that has shown its match is put in charge at once, with what it had published.
         """
-        before, seq = self.knows, self.knows.posterior_seq
-        older = before.at(before.posterior.decayed(lesson.days), seq)
-        knows: Decider = older.learn(lesson.rounds, seq + lesson.rounds.n_rows)
+        seq = self.knows.posterior_seq + lesson.rounds.n_rows
+        knows: Decider = self.knows.decayed(lesson.days).learn(lesson.rounds, seq, lesson.aftermath)
         days, switched = self.days + lesson.days, self.switched_after
         if isinstance(knows, Tutored) and lesson.compared is not None:
             was_in_charge, knows = knows.apprentice.in_charge, knows.observe(lesson.compared)

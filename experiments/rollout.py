@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.choices import Choices, Chooser
+from experiments.aftermath import Observed, PlannedContacts
+from experiments.choices import Chooser, Decided
 from experiments.executor import Executor, Report, SerialExecutor
 from experiments.logs import DecisionLog, Logs, LogSink, MemorySink, OutcomeLog, join
 from experiments.publication import Apprenticeship, Learning, Lesson
 from experiments.spec import DAY_BITS, Phase
 from experiments.tallies import DayTally, Totals, day_row
 from nba.apprentice import Comparison, Decider, Tutored
-from nba.arrays import FloatArray, IntArray, KeyArray, StrArray, join_rows, take_rows
-from nba.context import ContextBatch
+from nba.arrays import FloatArray, IntArray, join_rows, take_rows
 from nba.exposure import OpenRounds, Taught, probe_products
 from nba.feedback import ExposureSchedule, RoundBatch
 from nba.randomness import decision_keys
@@ -39,6 +39,7 @@ class Block(NamedTuple):
 
     state: WorldState
     ledger: OpenRounds
+    planned: PlannedContacts
     totals: Totals
 
 
@@ -68,7 +69,13 @@ class Stretch(NamedTuple):
         # Without learning nobody asks what a round was like, only whom a conversion is credited to.
         n_columns = self.world.config.schema.n_columns if self.learns else 0
         state = self.world.reset(self.seed, self.customers)
-        return Block(state, OpenRounds.none(n_columns), Totals.zero(self.customers.size))
+        ledger, planned = OpenRounds.none(n_columns), PlannedContacts.none(n_columns)
+        return Block(state, ledger, planned, Totals.zero(self.customers.size))
+
+    @property
+    def observes(self) -> bool:
+        """Whether anybody learns from stages of contacts and amounts of conversions."""
+        return self.learns and bool(self.snapshot.outcomes)
 
 
 class StretchResult(NamedTuple):
@@ -78,6 +85,7 @@ class StretchResult(NamedTuple):
     totals: Totals
     rounds: RoundBatch | None
     round_keys: IntArray  # (n, 3) day, customer, product
+    observed: Observed | None  # of stages and amounts, if anybody learns from them
     daily: FloatArray  # (days, len(DAILY)) sums over the block
     logs: Logs
     compared: Comparison | None = None  # by an apprentice; its `decisions` are their numbers
@@ -184,7 +192,8 @@ def _lesson(results: list[StretchResult], days: int) -> Lesson:
     """What all blocks have taught."""
     keys = np.concatenate([result.round_keys for result in results])
     rounds = join_rows([result.rounds for result in results if result.rounds is not None])
-    return Lesson.of(days, keys, rounds, [result.compared for result in results])
+    observed = [result.observed for result in results if result.observed is not None]
+    return Lesson.of(days, keys, rounds, [result.compared for result in results], observed)
 
 
 def run_block(common: Stretch, block: tuple[IntArray, Block | None], report: Report) -> StretchResult:
@@ -195,7 +204,7 @@ def run_block(common: Stretch, block: tuple[IntArray, Block | None], report: Rep
 def run_stretch(work: Stretch, report: Report) -> StretchResult:
     """Run one block for some days: decide, respond, credit, watch; a pure function of its argument."""
     schedule = ExposureSchedule.of(work.world.config.catalogue)
-    block, taught, keys, daily, logs, compared = work.begun(), [], [], [], [], []
+    block, taught, keys, observed, daily, logs, compared = work.begun(), [], [], [], [], [], []
     for number in range(work.days):
         world, state = work.world, block.state
         day = _decided(work, state, is_deciding=number < work.deciding_days)
@@ -204,6 +213,10 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         opened = _opened(work, block, day, responses)
         ledger, closed = block.ledger.opening(opened, state.day, schedule)
         after, conversions = world.advance(state, day.rows, day.choices.actions, responses)
+        planned = block.planned
+        if work.observes:
+            planned, told = planned.after(state, day, responses, ledger, conversions, world.config.catalogue)
+            observed.append(told)
         ledger, credited = ledger.credit(conversions.customers, conversions.products, state.day)
         ledger, watched = ledger.passing(state.day, schedule)
         if work.learns:
@@ -214,28 +227,18 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         daily.append(day_row(tally))
         outcomes = OutcomeLog.of(world, state, conversions, credited)
         logs.append(Logs(DecisionLog.of(state, day.numbers, tally), outcomes))
-        block = Block(after, ledger, block.totals.after(tally))
+        block = Block(after, ledger, planned, block.totals.after(tally))
         report(block.totals.value.size)
     return StretchResult(
         None if work.is_last else block,
         block.totals,
         join_rows(taught) if work.learns else None,
         np.concatenate(keys) if work.learns else np.zeros((0, 3), dtype=np.int64),
+        Observed.joined(observed) if observed else None,
         np.array(daily),
         join(logs),
         join_rows(compared) if compared else None,
     )
-
-
-class Decided(NamedTuple):
-    """The decisions of one day."""
-
-    rows: IntArray  # (B,)
-    numbers: IntArray  # (B,) of the decisions, unique within a run
-    keys: KeyArray  # (B,)
-    ids: StrArray  # (B,)
-    contexts: ContextBatch
-    choices: Choices
 
 
 def decision_number(customers: IntArray, day: int) -> IntArray:

@@ -11,6 +11,7 @@ from nba.apprentice import Apprentice, Decider, Tutored
 from nba.arbitration import Arbitration
 from nba.constraints import Rule
 from nba.errors import InvalidConfig, require
+from nba.outcomes import RevenueModel, StageModel
 from nba.policies import Policy
 from nba.posteriors import Model
 from nba.propensity import Floor
@@ -126,6 +127,8 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rules: tuple[Rule, ...] = ()
     arbitration: Arbitration = Arbitration()
     floor: Floor = Floor()
+    stages: tuple[StageModel, ...] = ()
+    revenue: RevenueModel | None = None
     apprentice: Imitation | None = None
     description: str = ""
 
@@ -142,6 +145,8 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             arbitration=self.arbitration,
             floor=self.floor,
             fatigue=world.kernel,
+            stages=self.stages,
+            revenue=self.revenue,
             seed=seed,
         )
 

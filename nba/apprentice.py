@@ -19,6 +19,7 @@ from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch
 from nba.errors import require
 from nba.feedback import RoundBatch
+from nba.outcomes import Aftermath, OutcomeBeliefs
 from nba.posteriors import Posterior
 from nba.propensity import probability_of
 from nba.snapshot import Snapshot
@@ -144,6 +145,11 @@ class Tutored(Struct, frozen=True, kw_only=True, eq=False):
         return self.learner.posterior
 
     @property
+    def outcomes(self) -> OutcomeBeliefs:
+        """What the learner believes of stages and amounts."""
+        return self.learner.outcomes
+
+    @property
     def posterior_seq(self) -> int:
         """Position in the log up to which the learner has learnt."""
         return self.learner.posterior_seq
@@ -193,9 +199,13 @@ class Tutored(Struct, frozen=True, kw_only=True, eq=False):
         """The same with an apprentice that has come so far."""
         return structs.replace(self, apprentice=apprentice)
 
-    def learn(self, rounds: RoundBatch, seq: int) -> Tutored:
+    def learn(self, rounds: RoundBatch, seq: int, aftermath: Aftermath | None = None) -> Tutored:
         """The learner after some rounds, whoever caused them; the rules stay as they are."""
-        return structs.replace(self, learner=self.learner.learn(rounds, seq))
+        return structs.replace(self, learner=self.learner.learn(rounds, seq, aftermath))
+
+    def decayed(self, elapsed_days: float) -> Tutored:
+        """The same with a learner that has forgotten for some days."""
+        return structs.replace(self, learner=self.learner.decayed(elapsed_days))
 
     def at(self, posterior: Posterior, seq: int) -> Tutored:
         """The same with another posterior of the learner."""

@@ -75,6 +75,7 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             fixed,
             fixed.astype(np.float32),
             catalogue.channel_of,
+            catalogue.product_of,
             self.fatigue_price.slope,
         )
 
@@ -86,15 +87,32 @@ class Tariff(NamedTuple):
     fixed: FloatArray  # (A,) account currency: contact, shadow prices, fatigue price's level
     charges: Float32Array  # (A,) `fixed` as it is served
     channel_of: IntArray  # (A,) -1 for no-contact
+    product_of: IntArray  # (A,) -1 for no-contact
     slope: float  # account currency per unit of the channel's long fatigue counter
 
-    def money(self, fatigue: FloatArray) -> Money:
-        """For customers with fatigue counters (B, C, 2)."""
-        if not self.slope:  # then all customers cost the same
-            return Money(self.values[None], self.charges[None])
-        charges = self.charges[None].repeat(fatigue.shape[0], axis=0)
-        charges[:, 1:] = self.fixed[1:] + self.slope * fatigue[:, self.channel_of[1:], 1]
-        return Money(self.values[None], charges)
+    def money(
+        self, fatigue: FloatArray, worth: FloatArray | None = None, ratios: FloatArray | None = None
+    ) -> Money:
+        """For customers with fatigue counters (B, C, 2).
+
+        `worth` (B, C) is account currency that a contact on a channel brings beside conversions (methods B6),
+        `ratios` (B, P) what a conversion is expected to bring in multiples of its product's value.
+        """
+        charges = self.charges[None]  # where all customers cost the same
+        if self.slope or worth is not None:
+            charges = self.charges[None].repeat(fatigue.shape[0], axis=0)
+            charges[:, 1:] = self._due(fatigue, worth)
+        if ratios is None:
+            return Money(self.values[None], charges)
+        own = ratios.astype(np.float32).take(self.product_of, axis=1, mode="wrap")
+        return Money(self.values * own, charges)
+
+    def _due(self, fatigue: FloatArray, worth: FloatArray | None) -> FloatArray:
+        """(B, A - 1) what each contact costs each customer, in 64 bits."""
+        due, channels = self.fixed[None, 1:], self.channel_of[1:]
+        if self.slope:
+            due = due + self.slope * fatigue[:, channels, 1]
+        return due if worth is None else due - worth.take(channels, axis=1)
 
 
 class Money(NamedTuple):

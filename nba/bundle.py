@@ -13,11 +13,13 @@ from msgspec import Struct, structs
 
 from nba.arrays import AnyArray
 from nba.errors import BundleError
+from nba.outcomes import OutcomeBeliefs
 from nba.posteriors import GROWING_FIELDS, SYMMETRIC_FIELDS, Posterior, state_of
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 
-FORMAT = 2
+FORMAT = 3
+_NO_OUTCOMES = OutcomeBeliefs()
 MANIFEST, ARRAYS = "manifest.json", "posterior.npz"
 
 
@@ -36,10 +38,10 @@ class _Format(Struct, frozen=True):
     format: int
 
 
-def posterior_bytes(posterior: Posterior) -> bytes:
-    """The learnt state of a posterior; equal posteriors give equal bytes."""
+def posterior_bytes(posterior: Posterior, outcomes: OutcomeBeliefs = _NO_OUTCOMES) -> bytes:
+    """The learnt state of a posterior, and of beliefs about outcomes; equal ones give equal bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **_packed(posterior))
+    np.savez(buffer, allow_pickle=False, **_packed(posterior), **outcomes.state())
     return buffer.getvalue()
 
 
@@ -53,6 +55,16 @@ def posterior_from_bytes(data: bytes, strategy: Strategy) -> Posterior:
         raise BundleError(f"The posterior does not fit the model {type(prior).__name__}: {error}.") from None
 
 
+def outcomes_from_bytes(data: bytes, strategy: Strategy) -> OutcomeBeliefs:
+    """The beliefs about outcomes that `posterior_bytes` wrote, on the priors of their strategy."""
+    prior = strategy.outcomes()
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return prior.restored({name: archive[name] for name in prior.state()})
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+        raise BundleError(f"The posterior does not fit the stages and revenue: {error}.") from None
+
+
 def bundle_digest(path: Path) -> str:
     """The identity of a bundle: the checksum of its manifest, which holds those of its arrays."""
     return sha256(_read(path, MANIFEST)).hexdigest()
@@ -60,7 +72,7 @@ def bundle_digest(path: Path) -> str:
 
 def save_bundle(snapshot: Snapshot, path: Path) -> Path:
     """Write a snapshot to a directory, which is made if need be."""
-    arrays = posterior_bytes(snapshot.posterior)
+    arrays = posterior_bytes(snapshot.posterior, snapshot.outcomes)
     manifest = Manifest(
         format=FORMAT,
         version=snapshot.version,
@@ -84,6 +96,7 @@ def load_bundle(path: Path) -> Snapshot:
     return Snapshot(
         strategy=manifest.strategy,
         posterior=posterior_from_bytes(arrays, manifest.strategy),
+        outcomes=outcomes_from_bytes(arrays, manifest.strategy),
         prices=np.array(manifest.prices),
         version=manifest.version,
         posterior_seq=manifest.posterior_seq,

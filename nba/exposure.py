@@ -68,6 +68,16 @@ class OpenRounds(NamedTuple):
 
         Only contacts are credited; a conversion on a no-contact probe is organic but still held.
         """
+        place = self.find(customers, products, day)
+        found, hits = place >= 0, place[place >= 0]
+        credited = np.full(place.size, -1, dtype=np.int64)
+        credited[found] = np.where(self.actions[hits] > 0, self.rounds[hits], -1)
+        held = self.conversions.copy()
+        np.add.at(held, hits, 1.0)
+        return self._replace(conversions=held), credited
+
+    def find(self, customers: IntArray, products: IntArray, day: int) -> IntArray:
+        """(n,) row of the round that is open on a day for each customer and product, -1 where none is."""
         order = np.argsort(_cell(self.customers, self.products), kind="stable")
         cells = _cell(self.customers, self.products)[order]
         wanted = _cell(customers, products)
@@ -77,12 +87,9 @@ class OpenRounds(NamedTuple):
         found[inside] = cells[slot[inside]] == wanted[inside]
         # A contact planned for a later day cannot have caused this conversion.
         found[found] = self.opened[order[slot[found]]] <= day
-        hits = order[slot[found]]
-        credited = np.full(wanted.size, -1, dtype=np.int64)
-        credited[found] = np.where(self.actions[hits] > 0, self.rounds[hits], -1)
-        held = self.conversions.copy()
-        np.add.at(held, hits, 1.0)
-        return self._replace(conversions=held), credited
+        rows = np.full(wanted.size, -1, dtype=np.int64)
+        rows[found] = order[slot[found]]
+        return rows
 
     def passing(self, day: int, schedule: ExposureSchedule) -> tuple[OpenRounds, Taught]:
         """Close every interval that ends with `day`: the remaining ledger and what the intervals teach."""

@@ -17,6 +17,7 @@ from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
 from nba.feedback import RoundBatch
 from nba.learning import learnt_batch
+from nba.outcomes import Aftermath, FrozenOutcomes, OutcomeBeliefs
 from nba.policies import Ready
 from nba.posteriors import Posterior
 from nba.propensity import choose, probability_of
@@ -27,10 +28,11 @@ _CHUNK = 64  # contexts at a time: keeps what is made of them inside the cache
 
 
 class Frozen(NamedTuple):
-    """What a snapshot fixes at publication: what the policy needs, and the mean for expected values."""
+    """What a snapshot fixes at publication: what the policy needs, and means for values and money."""
 
     ready: Ready
     mean_draw: Any
+    outcomes: FrozenOutcomes
 
 
 class Belief(NamedTuple):
@@ -52,19 +54,21 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     prices: FloatArray  # (J,) shadow prices
     version: int = 0
     posterior_seq: int = 0
+    outcomes: OutcomeBeliefs = OutcomeBeliefs()  # stages of contacts, amounts of conversions
 
     @staticmethod
     def start(strategy: Strategy) -> Snapshot:
         """A strategy before any round, with no resource scarce."""
         posterior = strategy.model.prior(strategy.catalogue, strategy.schema)
         prices = np.zeros(strategy.catalogue.resource_use.shape[1])
-        return Snapshot(strategy=strategy, posterior=posterior, prices=prices)
+        return Snapshot(strategy=strategy, posterior=posterior, prices=prices, outcomes=strategy.outcomes())
 
     @cached_property
     def frozen(self) -> Frozen:
         """The draws: a pure function of (posterior, strategy seed, posterior_seq)."""
         rng = draw_generator(self.strategy.seed, self.posterior_seq)
-        return Frozen(self.strategy.policy.freeze(self.posterior, rng), self.posterior.mean_draw())
+        ready = self.strategy.policy.freeze(self.posterior, rng)
+        return Frozen(ready, self.posterior.mean_draw(), self.outcomes.frozen())
 
     def warm(self) -> None:
         """Draw, and decide for nobody: what is made or compiled once is not left to the first decision."""
@@ -132,13 +136,20 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             removed={n: int(c) for n, c in zip(self.strategy.rule_names, counts, strict=True) if c},
         )
 
-    def learn(self, rounds: RoundBatch, seq: int) -> Snapshot:
-        """The next snapshot: the posterior after a batch of rounds, at position `seq` of the log."""
-        return self.at(learnt_batch(self.posterior, rounds), seq)
+    def learn(self, rounds: RoundBatch, seq: int, aftermath: Aftermath | None = None) -> Snapshot:
+        """The next snapshot: after a batch of rounds and what came of contacts, at log position `seq`."""
+        outcomes = self.outcomes if aftermath is None else self.outcomes.learn(aftermath)
+        return self.at(learnt_batch(self.posterior, rounds), seq, outcomes)
 
-    def at(self, posterior: Posterior, seq: int) -> Snapshot:
+    def decayed(self, elapsed_days: float) -> Snapshot:
+        """The same snapshot with beliefs that have forgotten for some days."""
+        posterior, outcomes = self.posterior.decayed(elapsed_days), self.outcomes.decayed(elapsed_days)
+        return self.at(posterior, self.posterior_seq, outcomes)
+
+    def at(self, posterior: Posterior, seq: int, outcomes: OutcomeBeliefs | None = None) -> Snapshot:
         """The same snapshot with another posterior, learnt up to position `seq` of the log."""
-        return structs.replace(self, posterior=posterior, posterior_seq=seq)
+        kept = self.outcomes if outcomes is None else outcomes
+        return structs.replace(self, posterior=posterior, posterior_seq=seq, outcomes=kept)
 
     def _ranks(
         self,
@@ -184,7 +195,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     def _chunk(self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray) -> Belief:
         """Belief about a few contexts: scores to utilities to distribution."""
-        strategy, ready, money = self.strategy, self.frozen.ready, self._tariff.money(fatigue)
+        strategy, ready, outcomes = self.strategy, self.frozen.ready, self.frozen.outcomes
+        money = self._tariff.money(fatigue, outcomes.worth(features), outcomes.ratios(features))
         base = strategy.policy.distribution(self.posterior, ready, features, money, eligible)
         expected = self.posterior.expected_values(self.frozen.mean_draw, features, money, eligible)
         mixed = strategy.floor.mix(base, eligible, strategy.catalogue.costs)

@@ -18,6 +18,7 @@ from nba.context import Context, ContextBatch
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel
 from nba.features import FeatureSchema
+from nba.outcomes import OutcomeBeliefs, RevenueModel, StageModel
 from nba.policies import Policy
 from nba.posteriors import Model
 from nba.propensity import Floor
@@ -52,6 +53,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     floor: Floor = Floor()
     fatigue: FatigueKernel = FatigueKernel()
     silence: bool = True
+    stages: tuple[StageModel, ...] = ()
+    revenue: RevenueModel | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,6 +68,14 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("catalogue.timings", partial(self.waits, nobody))
         prices = np.zeros(self.catalogue.resource_use.shape[1])
         self._try("arbitration", partial(self.arbitration.tariff, self.catalogue, prices))
+        names = [model.stage for model in self.stages]
+        once = f"a stage has one model, got {', '.join(names)}"
+        require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
+        self._try("stages", self.outcomes)
+
+    def outcomes(self) -> OutcomeBeliefs:
+        """What is believed of stages and amounts before any contact; empty if none is configured."""
+        return OutcomeBeliefs.prior(self.stages, self.revenue, self.catalogue, self.schema)
 
     def _try(self, pointer: str, ask: Callable[[], object]) -> None:
         try:

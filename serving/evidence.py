@@ -3,6 +3,9 @@
 A conversion in interval k of the attribution window is a row of exposure 0 and reward 1; an interval
 that has passed, whole or until a newer contact cut it short, is a row of its exposure and reward 0,
 which the learner itself puts into the log.
+What became of a contact (seen, engaged, opted out, ...) teaches its stage when it is told; the trial comes
+with the first interval of the contact that has passed (methods B4). A conversion that teaches and names its
+value teaches amounts as well.
 After no-contact one product is watched, drawn by the decision's key (`nba.exposure`); a conversion
 teaches only when it is of the product watched. All else is kept, and counts for consent and ownership.
 """
@@ -18,8 +21,9 @@ from nba.context import Context
 from nba.decision import Decision
 from nba.exposure import probe_products
 from nba.feedback import N_INTERVALS, ExposureSchedule, RoundBatch
-from nba.posteriors import Posterior
+from nba.outcomes import STAGES, Aftermath, ContactRows, SaleRows
 from nba.randomness import decision_keys
+from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 from serving.body import decode_body
 from serving.ledger.records import LoggedEvent, to_micros
@@ -68,21 +72,50 @@ class Windows:
 
 
 class Folder:
-    """Folds events into a posterior, one row at a time in log order, however the log is cut."""
+    """Folds events into the beliefs of a snapshot, one row at a time in log order, however the log is cut."""
 
-    def __init__(self, strategy: Strategy, posterior: Posterior, seq: int = 0) -> None:
-        self.posterior, self.seq = posterior, seq
-        self._strategy = strategy
-        self._windows = Windows(strategy)
+    def __init__(self, base: Snapshot) -> None:
+        self._base, self._strategy, self._windows = base, base.strategy, Windows(base.strategy)
+        self.posterior, self.outcomes, self.seq = base.posterior, base.outcomes, base.posterior_seq
+
+    def snapshot(self) -> Snapshot:
+        """The snapshot with the beliefs of now."""
+        return self._base.at(self.posterior, self.seq, self.outcomes)
 
     def fold(self, events: list[LoggedEvent]) -> bool:
         """Fold accepted events; says whether a new snapshot is worth publishing."""
         rounds = [taught for one in events if (taught := self._round(one))]
         if rounds:
             self.posterior = self.posterior.fold(join_rows(rounds))
+        lessons = [told for one in events if (told := self._lesson(one))] if self.outcomes else []
+        if lessons:
+            self.outcomes = self.outcomes.fold(Aftermath.joined(lessons))
         if events:
             self.seq = events[-1].event.seq
-        return bool(rounds) or any(event.outcome == "converted" for event in (one.event for one in events))
+        return bool(rounds or lessons) or any(
+            event.outcome == "converted" for event in (one.event for one in events)
+        )
+
+    def _lesson(self, logged: LoggedEvent) -> Aftermath | None:
+        """What an event tells about the stages of its contact, or about the amount of a conversion."""
+        event, level = logged.event, self._strategy.catalogue.level
+        is_trial, is_sale = event.kind == "exposure" and event.step == 0, event.outcome == "converted"
+        if not event.teaches or not (is_trial or is_sale or event.outcome in STAGES):
+            return None
+        decision = decode_body(logged.body).decision
+        features, channel = np.array([decision.features]), decision.actions[0].channel
+        nothing = Aftermath.none(features.shape[1])
+        if is_sale:
+            if event.value <= 0.0 or self._round(logged) is None:
+                return None
+            product = np.array([level("product", str(event.product))])
+            return nothing._replace(sales=SaleRows(features, product, np.array([event.value])))
+        if channel is None:
+            return None  # after no-contact there is nothing to see, and nothing to opt out of
+        counts = np.array([[float(stage == event.outcome) for stage in STAGES]])
+        trial = np.array([float(is_trial)])
+        rows = ContactRows(features, np.array([level("channel", channel)]), counts, trial)
+        return nothing._replace(contacts=rows)
 
     def _round(self, logged: LoggedEvent) -> RoundBatch | None:
         event = logged.event

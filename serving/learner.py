@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from nba.bundle import posterior_bytes, posterior_from_bytes
+from nba.bundle import outcomes_from_bytes, posterior_bytes, posterior_from_bytes
 from nba.errors import BundleError
 from nba.snapshot import Snapshot
 from serving.evidence import Folder, Windows
@@ -52,7 +52,7 @@ class OnlineLearner:
         self.is_healthy = True
         self._ledger, self._reader, self._settings = ledger, ledger.reader(), settings
         self._windows = Windows(base.strategy)
-        self._folder = Folder(base.strategy, base.posterior)
+        self._folder = Folder(self.base)
         self._saved_seq, self._unsaved, self._is_news = 0, 0, False
         self._saved_at: datetime | None = None
 
@@ -107,7 +107,8 @@ class OnlineLearner:
         """(position, checksum) of the published posterior."""
         assert self.published is not None
         snapshot = self.published.snapshot
-        return snapshot.posterior_seq, sha256(posterior_bytes(snapshot.posterior)).hexdigest()
+        blob = posterior_bytes(snapshot.posterior, snapshot.outcomes)
+        return snapshot.posterior_seq, sha256(blob).hexdigest()
 
     def _try_step(self, now: datetime) -> None:
         """One step; a failure is told and tried again, for the log loses nothing by waiting."""
@@ -138,7 +139,7 @@ class OnlineLearner:
         return self._publish(now)
 
     def _publish(self, now: datetime) -> Snapshot:
-        snapshot = self.base.at(self._folder.posterior, self._folder.seq)
+        snapshot = self._folder.snapshot()
         snapshot.warm()  # here, not in the first request that needs it
         self.published, self._is_news = Published(snapshot, now), False
         return snapshot
@@ -147,7 +148,7 @@ class OnlineLearner:
         found = self._to_save(now, is_last)
         if found is None:
             return
-        blob = posterior_bytes(found.posterior)
+        blob = posterior_bytes(found.posterior, found.outcomes)
         saved = SavedPosterior(last_seq=found.posterior_seq, posterior=blob, sha256=sha256(blob).hexdigest())
         failpoint("learner.before_commit")
         self._ledger.save_posterior(saved, to_micros(now)).result()
@@ -161,7 +162,7 @@ class OnlineLearner:
         if self._has_epochs:
             found = self.published.snapshot
         elif is_last or is_old or self._unsaved >= self._settings.save_events:
-            found = self.base.at(self._folder.posterior, self._folder.seq)
+            found = self._folder.snapshot()
         else:
             return None
         return found if found.posterior_seq > self._saved_seq else None
@@ -170,8 +171,9 @@ class OnlineLearner:
         """A folder at a saved position; None if the posterior is damaged, so that an older one is tried."""
         if sha256(saved.posterior).hexdigest() == saved.sha256:
             try:
-                strategy = self.base.strategy
-                return Folder(strategy, posterior_from_bytes(saved.posterior, strategy), saved.last_seq)
+                blob, strategy = saved.posterior, self.base.strategy
+                outcomes = outcomes_from_bytes(blob, strategy)
+                return Folder(self.base.at(posterior_from_bytes(blob, strategy), saved.last_seq, outcomes))
             except BundleError:
                 pass
         log.warning(

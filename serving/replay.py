@@ -52,7 +52,7 @@ def replay(bundle: Path, store: str) -> ReplayReport:
 class _Replay:
     def __init__(self, base: Snapshot, reader: Reader) -> None:
         self._base, self._reader = base, reader
-        self._folder = Folder(base.strategy, base.posterior)
+        self._folder = Folder(base)
 
     def report(self, digest: str) -> ReplayReport:
         decisions = snapshots = 0
@@ -61,12 +61,13 @@ class _Replay:
         for row in self._rows():
             if snapshot is None or snapshot.posterior_seq != row.posterior_seq:
                 self._fold_to(row.posterior_seq)
-                snapshot = self._base.at(self._folder.posterior, row.posterior_seq)
+                snapshot = self._base.at(self._folder.posterior, row.posterior_seq, self._folder.outcomes)
                 snapshots += 1
             decisions += 1
             if not _is_same(row, snapshot):
                 mismatched.append(row.decision_id)
         self._fold_to(None)
+        learnt = posterior_bytes(self._folder.posterior, self._folder.outcomes)
         return ReplayReport(
             bundle_digest=digest,
             counts=self._reader.counts(),
@@ -75,7 +76,7 @@ class _Replay:
             mismatches=len(mismatched),
             mismatched=mismatched[:SHOWN],
             last_seq=self._folder.seq,
-            posterior_sha256=sha256(posterior_bytes(self._folder.posterior)).hexdigest(),
+            posterior_sha256=sha256(learnt).hexdigest(),
         )
 
     def _rows(self) -> Iterator[DecisionRow]:

@@ -49,7 +49,7 @@ LAYERS = (
     {"catalogue", "context", "decision", "feedback", "randomness"},
     {"features", "fatigue", "exposure", "timing", "arbitration", "kernels"},
     {"posteriors", "constraints", "learning", "ope"},
-    {"policies", "propensity", "allocation", "longrun"},
+    {"policies", "propensity", "allocation", "longrun", "outcomes"},
     {"strategy"},
     {"snapshot"},
     {"bundle", "apprentice"},

@@ -54,6 +54,15 @@ SELECT EXISTS (
 """
 
 
+# A stage of a contact is told once, however many events tell it.
+_IS_TOLD = """
+SELECT EXISTS (
+  SELECT 1 FROM event
+  WHERE decision_id = :decision_id AND outcome = :outcome AND status = 'accepted' AND teaches
+)
+"""
+
+
 def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
     """Insert a decision and watch its product; gives its position.
 
@@ -80,8 +89,9 @@ def append_event(db: apsw.Connection, row: EventRow) -> Appended:
     if known is not None:
         seq, fingerprint = known
         return Appended("duplicate" if fingerprint == row.fingerprint else "conflict", seq)
-    if row.outcome == "converted":
-        spent = db.execute(_IS_SPENT, structs.asdict(row)).fetchone()
+    if row.kind == "feedback":
+        is_spent = _IS_SPENT if row.outcome == "converted" else _IS_TOLD
+        spent = db.execute(is_spent, structs.asdict(row)).fetchone()
         row = structs.replace(row, teaches=not (spent and spent[0]))
     db.execute(_INSERT_EVENT, structs.asdict(row))
     return Appended(row.status, db.last_insert_rowid())

@@ -52,7 +52,7 @@ class EventRow(Struct, frozen=True, kw_only=True):
     """One entry of the learning log: feedback, or an exposure that has passed (`step` says which).
 
     `is_once` says that the product cannot be bought again; the ledger decides with it, when it appends a
-    conversion, whether it `teaches`.
+    conversion, whether it `teaches`. Of other feedback the first of an outcome teaches.
     """
 
     kind: Literal["feedback", "exposure"]
