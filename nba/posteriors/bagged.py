@@ -265,12 +265,11 @@ class BaggedSpread(NamedTuple):
         return mean + width * self.stddev(features)
 
     def bounds(self, features: FloatArray, mean: FloatArray, slack: float) -> FloatArray:
-        """(2, B, A) lowest and highest of the members that fit about as well as the best.
+        """(2, B, A) lowest and highest of the mean and of the members that fit about as well as the best.
 
         One does if its loss on all rows is within `slack` times the best one's mean squared error of the
-        best one's: RegCB's version space (Foster et al. 2018), of which an ensemble knows some points. Their
-        mean is one of them and always belongs to it. Members differ from the best in all their parameters
-        at once, so a slack that lets some in is of the order of the number of these.
+        best one's: RegCB's version space (Foster et al. 2018), of which an ensemble knows some points. As
+        members differ in all parameters at once, a slack that lets some in is of the order of their number.
         """
         losses, n_rows = self.posterior.losses, self.posterior.rows.shape[0]
         near = losses <= losses.min() * (1.0 + slack / max(n_rows, 1))
