@@ -24,7 +24,7 @@ from nba.catalogue import Catalogue
 from nba.errors import require
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch
-from nba.posteriors.members import Member, Members, joint
+from nba.posteriors.members import Member, Members, joint, varied
 from nba.posteriors.regressor import HISTOGRAM, fit, new_regressor
 from nba.posteriors.rows import (
     N_NOTES,
@@ -104,7 +104,7 @@ class BaggedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return BaggedRegressors(
             model=self,
             factors=np.concatenate(codes, axis=1),
-            varied=_varied(catalogue.shape),
+            varied=varied(catalogue.shape),
             product_of=catalogue.product_of[1:],
             forecast=catalogue.forecast_rates,
             rows=no_rows(schema.n_columns),
@@ -293,10 +293,3 @@ def _pseudo(
     which = np.arange(max(_PSEUDO_ROWS, lifts.size)) % lifts.size
     seen = features[rng.integers(features.shape[0], size=which.size)]
     return _Sample(joint(seen, codes[which]), lifts[which], np.full(which.size, worth / which.size))
-
-
-def _varied(shape: tuple[int, ...]) -> FloatArray:
-    """(F,) weights of independent level effects whose sums over the factors that vary have variance 1."""
-    varied = [n > 1 for n in shape] if max(shape) > 1 else [True] * len(shape)
-    weights: FloatArray = np.repeat(np.array(varied) / np.sqrt(sum(varied)), shape)
-    return weights

@@ -80,3 +80,10 @@ class Members:
 def joint(features: FloatArray, codes: FloatArray) -> FloatArray:
     """(n, K + F) rows of features (n, K) beside one-hot codes (n, F)."""
     return np.concatenate([features, codes], axis=1)
+
+
+def varied(shape: tuple[int, ...]) -> FloatArray:
+    """(F,) weights of independent level effects whose sums over the factors that vary have variance 1."""
+    varies = [n > 1 for n in shape] if max(shape) > 1 else [True] * len(shape)
+    weights: FloatArray = np.repeat(np.array(varies) / np.sqrt(sum(varies)), shape)
+    return weights
