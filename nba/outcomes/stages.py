@@ -44,7 +44,7 @@ class ContactRows(NamedTuple):
     def none(n_columns: int) -> ContactRows:
         """No rows."""
         nobody = np.zeros(0)
-        return ContactRows(np.zeros((0, n_columns)), nobody.astype(np.int64), np.zeros((0, 5)), nobody)
+        return ContactRows(np.zeros((0, n_columns)), nobody.astype(np.int64), np.zeros((0, len(STAGES))), nobody)
 
     @property
     def n_rows(self) -> int:

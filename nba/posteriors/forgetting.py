@@ -27,7 +27,7 @@ from nba.posteriors.layout import Layout
 
 
 class HalfLives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Half-lives in days of the factored model's parameters; one that is missing (None) never forgets.
+    """Half-lives in days of the factored model's parameters; one that is None, in TOML 1e9, never forgets.
 
     The defaults of the first three are those of methods A7. `contact` and `product` are levels, which
     multiply the intercept; `slope` is what multiplies features; `organic` is all that no-contact teaches.
@@ -42,7 +42,7 @@ class HalfLives(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Check the numbers."""
         for name, days in structs.asdict(self).items():
-            rule = f"must be finite and above 0, got {days}; leave it out to never forget"
+            rule = f"must be finite and above 0, got {days}; 1e9 forgets nothing"
             require(days is None or 0 < days < inf, "half-lives", name, rule)
 
     def of_parameters(self, layout: Layout) -> FloatArray:
