@@ -43,8 +43,8 @@ class ContactRows(NamedTuple):
     @staticmethod
     def none(n_columns: int) -> ContactRows:
         """No rows."""
-        nobody = np.zeros(0)
-        return ContactRows(np.zeros((0, n_columns)), nobody.astype(np.int64), np.zeros((0, len(STAGES))), nobody)
+        nobody, no_events = np.zeros(0), np.zeros((0, len(STAGES)))
+        return ContactRows(np.zeros((0, n_columns)), nobody.astype(np.int64), no_events, nobody)
 
     @property
     def n_rows(self) -> int:
