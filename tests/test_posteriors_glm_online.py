@@ -116,8 +116,8 @@ def test_the_expected_curvature_is_wider_while_rows_are_few() -> None:
 
 def test_the_quasi_likelihood_of_early_intervals_is_unbiased() -> None:
     """Rewards equal to their means bring back the truth, where a contact harms and means are negative too."""
-    prior, features = start(HazardModel())
-    rounds = late_rounds(HazardModel(), 3000)
+    wide = HazardModel(level_sd=0.5, slope_sd=0.2, pair_sd=0.3, organic_slope_sd=0.1)
+    (prior, features), rounds = start(wide), late_rounds(wide, 3000)
     rng, contacted = np.random.default_rng(2), rounds.actions > 0
     uplift = np.where(contacted, rng.uniform(0.2, 1.95, 3000), 0.0)
     rounds = rounds._replace(
