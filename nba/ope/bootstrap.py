@@ -1,0 +1,75 @@
+"""The cluster bootstrap: whole customers drawn again, without a second look at the log.
+
+Each customer gets a Poisson(1) weight per replicate, keyed by (seed, replicate, customer). The weight is
+the same in every partition, so that sums of replicates merge by addition, and the same for every target,
+so that replicates of two targets may be subtracted. Chamandy, Muralidharan, Najmi and Naidu (2012).
+"""
+
+from __future__ import annotations
+
+from math import exp, factorial, nan
+from typing import NamedTuple
+
+import numpy as np
+
+from nba.arrays import FloatArray, KeyArray
+from nba.errors import require
+from nba.ope.intervals import CONFIDENCE, Interval, check_confidence
+from nba.ope.terms import N_COLUMNS, Terms, values
+from nba.randomness import Purpose, keyed_words
+
+REPLICATES = 1_000  # methods E3
+_WORDS = 4  # 32-bit numbers a Philox block gives
+# Where a 32-bit number passes from one count to the next; beyond 12 there is less than 2^-32.
+_CUTS = np.array(
+    [
+        min(round(2**32 * sum(exp(-1.0) / factorial(k) for k in range(most + 1))), 2**32 - 1)
+        for most in range(13)
+    ],
+    dtype=np.uint32,
+)
+
+
+class Replicates(NamedTuple):
+    """Sums of 1, ratio, weight, base and correction over rounds, once per replicate."""
+
+    totals: FloatArray  # (R, 5)
+
+    @staticmethod
+    def of(terms: Terms, clusters: KeyArray, seed: int, n_replicates: int = REPLICATES) -> Replicates:
+        """The sums of one partition under every replicate's weights of its customers (n,)."""
+        require(n_replicates >= 2, "bootstrap", "n_replicates", f"must be at least 2, got {n_replicates}")
+        keys, sums = _by_cluster(terms, clusters)
+        totals = np.empty((-(-n_replicates // _WORDS) * _WORDS, N_COLUMNS))
+        for block in range(totals.shape[0] // _WORDS):
+            counts = poisson_counts(keyed_words(seed, Purpose.BOOTSTRAP, keys, block=block))
+            totals[_WORDS * block : _WORDS * (block + 1)] = counts.T @ sums
+        return Replicates(totals[:n_replicates])
+
+    def __add__(self, other: object) -> Replicates:
+        """The sums of both partitions."""
+        return Replicates(self.totals + other.totals) if isinstance(other, Replicates) else NotImplemented
+
+    def values(self, *, self_normalised: bool) -> FloatArray:
+        """(R,) the estimate of each replicate."""
+        return values(self.totals, self_normalised=self_normalised)
+
+
+def percentile(replicated: FloatArray, confidence: float = CONFIDENCE) -> Interval:
+    """The middle `confidence` of replicated estimates (R,), or of differences of two targets' estimates."""
+    tail = (1.0 - check_confidence(confidence)) / 2.0
+    told = replicated[np.isfinite(replicated)]
+    low, high = np.quantile(told, [tail, 1.0 - tail]) if told.size else (nan, nan)
+    return Interval(float(low), float(high), "cluster-bootstrap")
+
+
+def poisson_counts(words: np.typing.NDArray[np.uint32]) -> FloatArray:
+    """Poisson(1) counts of 32-bit random numbers, of their shape, by inversion."""
+    return np.searchsorted(_CUTS, words, side="right").astype(np.float64)
+
+
+def _by_cluster(terms: Terms, clusters: KeyArray) -> tuple[KeyArray, FloatArray]:
+    """The customers of a partition and their sums (customers, 5): one draw per customer, not per round."""
+    keys, which = np.unique(clusters, return_inverse=True)
+    sums = [np.bincount(which, column, minlength=keys.size) for column in terms.columns().T]
+    return keys, np.column_stack(sums)

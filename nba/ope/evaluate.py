@@ -1,0 +1,165 @@
+"""One pass over a log: the support report, and every estimator's value and interval.
+
+`Evaluation.of` sums a partition, `+` merges partitions in any order, `report` tells. Where the verdict is
+refused, the report has no estimates: a number that is printed is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import FloatArray
+from nba.errors import require
+from nba.ope.bootstrap import Replicates, percentile
+from nba.ope.estimators import USUAL, Estimator
+from nba.ope.intervals import CONFIDENCE, Interval, check_confidence, cressie_read
+from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
+from nba.ope.support import Floors, Support, Verdict
+from nba.ope.terms import Moments, Range
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is evaluated, and how.
+
+    With `n_replicates` the intervals are those of the cluster bootstrap, right where customers come
+    back; with 0 they are Cressie-Read intervals, right for independent rounds.
+    """
+
+    estimators: tuple[Estimator, ...] = USUAL
+    floors: Floors = Floors()
+    confidence: float = CONFIDENCE
+    n_replicates: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the confidence, and that names tell the estimators apart."""
+        check_confidence(self.confidence)
+        names = [one.name for one in self.estimators]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        require(not twice, "evaluation", "estimators", f"must have different names; {twice} come up twice")
+        holds = self.n_replicates == 0 or self.n_replicates >= 2
+        require(holds, "evaluation", "n_replicates", f"must be 0 or at least 2, got {self.n_replicates}")
+
+
+class Told(NamedTuple):
+    """What one estimator says."""
+
+    estimator: str
+    value: float
+    stderr: float
+    ci_low: float
+    ci_high: float
+    method: str
+
+
+class Report(NamedTuple):
+    """What a log says of a target; estimates are empty where it is refused."""
+
+    n: int
+    effective_n: float
+    max_weight: float
+    mean_weight: float
+    lost_target_mass: float
+    on_policy_mean: float
+    estimates: tuple[Told, ...]
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+class Evaluation(NamedTuple):
+    """Sums over rounds for the support report and all estimators; they merge."""
+
+    settings: Settings
+    support: Support
+    reward_sum: float
+    reward_range: Range
+    moments: tuple[Moments, ...]  # per estimator
+    replicates: tuple[Replicates, ...]  # per estimator, empty without bootstrap
+
+    @staticmethod
+    def of(
+        settings: Settings,
+        rounds: LoggedRounds,
+        target: FloatArray,
+        predicted: Mapping[str, FloatArray] | None = None,
+        first_row: int = 0,
+    ) -> Evaluation:
+        """The sums of one partition that begins with row first_row of the log.
+
+        target is (n, A); predicted has cross-fitted predictions (n, A) under the names that the estimators
+        ask for. Raises BadLog for what cannot be evaluated.
+        """
+        check_target(rounds, target, first_row)
+        check_log(rounds, first_row)
+        able, lost = on_eligible(rounds, target)
+        known = predicted or {}
+        terms = [one.terms(rounds, able, known.get(one.model)) for one in settings.estimators]
+        again = [
+            Replicates.of(one, rounds.clusters, settings.seed, settings.n_replicates)
+            for one in terms
+            if settings.n_replicates
+        ]
+        return Evaluation(
+            settings,
+            Support.of(rounds, able, lost),
+            float(rounds.rewards.sum()),
+            rounds.possible_rewards,
+            tuple(Moments.of(one) for one in terms),
+            tuple(again),
+        )
+
+    def __add__(self, other: object) -> Evaluation:
+        """The sums of both partitions, made with equal settings."""
+        if not isinstance(other, Evaluation):
+            return NotImplemented
+        same = self.settings == other.settings
+        require(same, "evaluation", "settings", "must be equal in all partitions of a log")
+        return Evaluation(
+            self.settings,
+            self.support + other.support,
+            self.reward_sum + other.reward_sum,
+            self.reward_range.union(other.reward_range),
+            tuple(one + its for one, its in zip(self.moments, other.moments, strict=True)),
+            tuple(one + its for one, its in zip(self.replicates, other.replicates, strict=True)),
+        )
+
+    def report(self) -> Report:
+        """The support report, and the estimates unless it refuses them."""
+        support = self.support
+        verdict, reasons = support.verdict(self.settings.floors)
+        told = () if verdict == "refused" else tuple(map(self._told, range(len(self.moments))))
+        return Report(
+            n=support.n,
+            effective_n=support.effective_n,
+            max_weight=support.max_ratio,
+            mean_weight=support.mean_ratio,
+            lost_target_mass=support.lost_target_mass,
+            on_policy_mean=self.reward_sum / support.n,
+            estimates=told,
+            verdict=verdict,
+            reasons=reasons,
+        )
+
+    def _told(self, place: int) -> Told:
+        """Value and interval of one estimator."""
+        estimator = self.settings.estimators[place]
+        value, stderr = self.moments[place].estimate(self_normalised=estimator.self_normalised)
+        interval = self._interval(place, estimator.self_normalised)
+        if self.replicates:  # the error of whole customers, as in the interval
+            again = self.replicates[place].values(self_normalised=estimator.self_normalised)
+            stderr = float(np.std(again[np.isfinite(again)], ddof=1))
+        return Told(estimator.name, value, stderr, *interval)
+
+    def _interval(self, place: int, self_normalised: bool) -> Interval:
+        """The bootstrap's interval if there are replicates, else that of Cressie and Read."""
+        if self.replicates:
+            again = self.replicates[place].values(self_normalised=self_normalised)
+            interval = percentile(again, self.settings.confidence)
+        else:
+            interval = cressie_read(self.moments[place], confidence=self.settings.confidence)
+        return interval.within(self.reward_range) if isfinite(interval.low) else interval

@@ -1,0 +1,185 @@
+"""What rounds add to an estimate, and the sums of it that partitions of a log merge by addition.
+
+Every one-step estimator is a mean of base + weight x residual over rounds, or that with the correction
+divided by the mean weight. One 5 x 5 table of sums of products therefore holds all that values, standard
+errors and fixed-size intervals need, whatever the estimator and however large the log.
+"""
+
+from __future__ import annotations
+
+from math import nan, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from nba.arrays import FloatArray
+
+N_COLUMNS = 5  # 1, ratio, weight, base, correction
+_ONE, _RATIO, _WEIGHT, _BASE, _CORRECTION = range(N_COLUMNS)
+
+
+class Range(NamedTuple):
+    """Smallest and largest possible value."""
+
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """How far the ends are apart."""
+        return self.high - self.low
+
+    def union(self, other: Range) -> Range:
+        """The smallest range that holds both."""
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+
+def covering(values: FloatArray) -> Range:
+    """The range of some values, (0, 0) if there are none."""
+    if not values.size:
+        return Range(0.0, 0.0)
+    return Range(float(values.min()), float(values.max()))
+
+
+class Terms(NamedTuple):
+    """What each round adds: base + weight x residual; the ranges are those that a round could have."""
+
+    ratios: FloatArray  # (n,) target over logging probability: mean one if both are right
+    weights: FloatArray  # (n,) what the estimator makes of them
+    bases: FloatArray  # (n,)
+    residuals: FloatArray  # (n,) reward, less what a model predicted
+    ratio_range: Range
+    weight_range: Range
+    residual_range: Range
+
+    @property
+    def scores(self) -> FloatArray:
+        """(n,) base + weight x residual: their mean is the estimate that is not self-normalised."""
+        return self.bases + self.weights * self.residuals
+
+    def columns(self) -> FloatArray:
+        """(n, 5) columns 1, ratio, weight, base and weight x residual."""
+        return np.column_stack(
+            [np.ones_like(self.ratios), self.ratios, self.weights, self.bases, self.weights * self.residuals]
+        )
+
+
+class Estimate(NamedTuple):
+    """A value and its standard error; both nan where no round says anything."""
+
+    value: float
+    stderr: float
+
+
+class Moments(NamedTuple):
+    """Sums over rounds of the products of 1, ratio, weight, base and correction, and the ranges."""
+
+    gram: FloatArray  # (5, 5)
+    ratio_range: Range
+    weight_range: Range
+    residual_range: Range
+    base_range: Range
+
+    @staticmethod
+    def of(terms: Terms) -> Moments:
+        """The sums of one partition."""
+        columns = terms.columns()
+        ranges = terms.ratio_range, terms.weight_range, terms.residual_range, covering(terms.bases)
+        return Moments(columns.T @ columns, *ranges)
+
+    def __add__(self, other: object) -> Moments:
+        """The sums of both partitions."""
+        if not isinstance(other, Moments):
+            return NotImplemented
+        ranges = (mine.union(its) for mine, its in zip(self[1:], other[1:], strict=True))
+        return Moments(self.gram + other.gram, *ranges)
+
+    @property
+    def n_rounds(self) -> int:
+        """How many rounds were summed."""
+        return round(float(self.gram[_ONE, _ONE]))
+
+    @property
+    def means(self) -> FloatArray:
+        """(5,) means of 1, ratio, weight, base and correction."""
+        means: FloatArray = self.gram[_ONE] / self.gram[_ONE, _ONE]
+        return means
+
+    @property
+    def mean_ratio(self) -> float:
+        """Mean importance weight, about one if both distributions are right."""
+        return float(self.means[_RATIO])
+
+    @property
+    def effective_n(self) -> float:
+        """(sum w)^2 / sum w^2 of the importance weights; 0 if all are zero."""
+        square = float(self.gram[_RATIO, _RATIO])
+        return float(self.gram[_ONE, _RATIO]) ** 2 / square if square > 0.0 else 0.0
+
+    def covariance(self) -> FloatArray:
+        """(5, 5) covariance of the columns, with the divisor n."""
+        means = self.means
+        covariance: FloatArray = self.gram / self.gram[_ONE, _ONE] - np.outer(means, means)
+        return covariance
+
+    def estimate(self, *, self_normalised: bool) -> Estimate:
+        """Value and standard error; self-normalised, the latter is that of the linear part (delta method)."""
+        n = self.n_rounds
+        loads = loadings(self.gram[_ONE], self_normalised=self_normalised)
+        variance = max(float(loads @ self.covariance() @ loads), 0.0)
+        return Estimate(
+            self.value(self_normalised=self_normalised), sqrt(variance / (n - 1)) if n > 1 else nan
+        )
+
+    def value(self, *, self_normalised: bool) -> float:
+        """The estimate alone."""
+        return float(values(self.gram[_ONE], self_normalised=self_normalised))
+
+
+def values(totals: FloatArray, *, self_normalised: bool) -> FloatArray:
+    """(...) estimates from sums (..., 5) of 1, ratio, weight, base and correction; nan without weight."""
+    counts = totals[..., _WEIGHT if self_normalised else _ONE]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        corrections = totals[..., _CORRECTION] / counts
+        estimates: FloatArray = totals[..., _BASE] / totals[..., _ONE] + corrections
+    return estimates
+
+
+def loadings(totals: FloatArray, *, self_normalised: bool) -> FloatArray:
+    """(5,) coefficients of the columns in a round's influence on the estimate, up to a constant."""
+    if not self_normalised:
+        return np.array([0.0, 0.0, 0.0, 1.0, 1.0])
+    if not totals[_WEIGHT] > 0.0:
+        return np.full(N_COLUMNS, nan)
+    mean_weight = totals[_WEIGHT] / totals[_ONE]
+    ratio = totals[_CORRECTION] / totals[_WEIGHT]
+    return np.array([0.0, 0.0, -ratio / mean_weight, 1.0, 1.0 / mean_weight])
+
+
+def difference(one: Terms, other: Terms) -> Terms:
+    """Terms whose mean is the value of one target less that of another, over the same rounds.
+
+    Only the scores are taken apart, so this is for estimators that are not self-normalised; for those
+    subtract bootstrap replicates of one seed. The mean ratio is zero instead of one.
+    """
+    scores = one.scores - other.scores
+    spread = _widest(one).union(_widest(other))
+    width = spread.high - spread.low
+    return Terms(
+        ratios=one.ratios - other.ratios,
+        weights=np.ones_like(scores),
+        bases=np.zeros_like(scores),
+        residuals=scores,
+        ratio_range=Range(
+            one.ratio_range.low - other.ratio_range.high, one.ratio_range.high - other.ratio_range.low
+        ),
+        weight_range=Range(1.0, 1.0),
+        residual_range=Range(-width, width),
+    )
+
+
+def _widest(terms: Terms) -> Range:
+    """What the score of a round could be."""
+    corrections = [w * e for w in terms.weight_range for e in terms.residual_range]
+    bases = covering(terms.bases)
+    return Range(bases.low + min(*corrections, 0.0), bases.high + max(*corrections, 0.0))
