@@ -157,7 +157,7 @@ def test_groups_need_no_support_of_their_single_actions() -> None:
 def test_an_embedding_that_the_action_does_not_determine() -> None:
     rounds, target, _ = by_hand()
     table = np.array([[0.75, 0.25], [0.25, 0.75]])
-    ratios, spread = embedded_ratios(rounds, target, table, np.array([0, 1, 1, 0]))
+    ratios, spread, _ = embedded_ratios(rounds, target, table, np.array([0, 1, 1, 0]))
     assert ratios == pytest.approx([0.75 / 0.5, 0.5 / 0.35, 0.625 / 0.5, 0.25 / 0.65])
     assert spread.high == pytest.approx(0.75 / 0.35)
     counted = counted_embedding(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), (3, 2), prior=1.0)

@@ -15,7 +15,7 @@ from nba.arrays import FloatArray
 from nba.errors import require
 from nba.ope.groups import GroupedDoublyRobust, MarginalInversePropensity
 from nba.ope.logged import LoggedRounds
-from nba.ope.pieces import MRDR_MODEL, REWARD_MODEL, checked_predictions, modelled, ratio_range
+from nba.ope.pieces import MRDR_MODEL, REWARD_MODEL, checked_predictions, modelled, weights_known
 from nba.ope.terms import Range, Terms
 from nba.ope.weighting import OptimisticShrinkage, Plain, Switched, Weighting
 
@@ -53,7 +53,7 @@ class InversePropensity(Struct, frozen=True, kw_only=True, tag="inverse_propensi
 
     def terms(self, rounds: LoggedRounds, target: FloatArray, predicted: FloatArray | None = None) -> Terms:
         """Base 0, residual the reward."""
-        ratios, possible = rounds.ratios(target), ratio_range(rounds, target)
+        ratios, possible, tail = weights_known(rounds, target)
         return Terms(
             ratios,
             self.weighting(ratios),
@@ -62,6 +62,7 @@ class InversePropensity(Struct, frozen=True, kw_only=True, tag="inverse_propensi
             possible,
             self.weighting.weights_of(possible),
             rounds.possible_rewards,
+            tail,
         )
 
 
@@ -78,16 +79,9 @@ class DirectMethod(Struct, frozen=True, kw_only=True, tag="direct_method"):
     def terms(self, rounds: LoggedRounds, target: FloatArray, predicted: FloatArray | None) -> Terms:
         """Base q(x, pi) and no correction."""
         bases, residuals, spread = modelled(self.name, rounds, target, predicted)
+        ratios, possible, tail = weights_known(rounds, target)
         silent = np.zeros(rounds.n_rounds)
-        return Terms(
-            rounds.ratios(target),
-            silent,
-            bases,
-            residuals,
-            ratio_range(rounds, target),
-            Range(0.0, 0.0),
-            spread,
-        )
+        return Terms(ratios, silent, bases, residuals, possible, Range(0.0, 0.0), spread, tail)
 
 
 class DoublyRobust(Struct, frozen=True, kw_only=True, tag="doubly_robust"):
@@ -105,9 +99,9 @@ class DoublyRobust(Struct, frozen=True, kw_only=True, tag="doubly_robust"):
     def terms(self, rounds: LoggedRounds, target: FloatArray, predicted: FloatArray | None) -> Terms:
         """Base q(x, pi), residual r - q(x, a)."""
         bases, residuals, spread = modelled(self.name, rounds, target, predicted)
-        ratios, possible = rounds.ratios(target), ratio_range(rounds, target)
+        ratios, possible, tail = weights_known(rounds, target)
         weights_of = self.weighting.weights_of(possible)
-        return Terms(ratios, self.weighting(ratios), bases, residuals, possible, weights_of, spread)
+        return Terms(ratios, self.weighting(ratios), bases, residuals, possible, weights_of, spread, tail)
 
 
 class AdaptiveBlending(Struct, frozen=True, kw_only=True, tag="adaptive_blending"):
@@ -132,7 +126,7 @@ class AdaptiveBlending(Struct, frozen=True, kw_only=True, tag="adaptive_blending
         every = rounds.all_ratios(target)
         shares = np.zeros_like(every)  # of the target's mass that the model speaks for
         np.subtract(1.0, self.most / np.where(every > 0.0, every, 1.0), out=shares, where=every > self.most)
-        ratios, possible = rounds.ratios(target), ratio_range(rounds, target)
+        ratios, possible, tail = weights_known(rounds, target)
         return Terms(
             ratios,
             np.minimum(ratios, self.most),
@@ -141,6 +135,7 @@ class AdaptiveBlending(Struct, frozen=True, kw_only=True, tag="adaptive_blending
             possible,
             Range(min(possible.low, self.most), min(possible.high, self.most)),
             rounds.possible_rewards,
+            tail,
         )
 
 

@@ -15,8 +15,8 @@ from msgspec import Struct
 from nba.arrays import FloatArray, IntArray, check_shape
 from nba.errors import require
 from nba.ope.logged import LoggedRounds
-from nba.ope.pieces import REWARD_MODEL, modelled
-from nba.ope.terms import Range, Terms, covering
+from nba.ope.pieces import REWARD_MODEL, modelled, table_tail
+from nba.ope.terms import Range, Tail, Terms
 
 
 class MarginalInversePropensity(Struct, frozen=True, kw_only=True, tag="marginal_inverse_propensity"):
@@ -37,9 +37,9 @@ class MarginalInversePropensity(Struct, frozen=True, kw_only=True, tag="marginal
 
     def terms(self, rounds: LoggedRounds, target: FloatArray, predicted: FloatArray | None = None) -> Terms:
         """Base 0, weight of the group, residual the reward."""
-        ratios, possible = group_ratios(rounds, target, self.groups)
+        ratios, possible, tail = group_ratios(rounds, target, self.groups)
         silent, spread = np.zeros(rounds.n_rounds), rounds.possible_rewards
-        return Terms(ratios, ratios, silent, rounds.rewards, possible, possible, spread)
+        return Terms(ratios, ratios, silent, rounds.rewards, possible, possible, spread, tail)
 
 
 class GroupedDoublyRobust(Struct, frozen=True, kw_only=True, tag="grouped_doubly_robust"):
@@ -62,14 +62,14 @@ class GroupedDoublyRobust(Struct, frozen=True, kw_only=True, tag="grouped_doubly
     def terms(self, rounds: LoggedRounds, target: FloatArray, predicted: FloatArray | None) -> Terms:
         """Base q(x, pi), weight of the group, residual r - q(x, a)."""
         bases, residuals, spread = modelled(self.name, rounds, target, predicted)
-        ratios, possible = group_ratios(rounds, target, self.groups)
-        return Terms(ratios, ratios, bases, residuals, possible, possible, spread)
+        ratios, possible, tail = group_ratios(rounds, target, self.groups)
+        return Terms(ratios, ratios, bases, residuals, possible, possible, spread, tail)
 
 
 def group_ratios(
     rounds: LoggedRounds, target: FloatArray, groups: tuple[int, ...]
-) -> tuple[FloatArray, Range]:
-    """(n,) weights of the groups of the logged actions, and the range of the weights of all groups."""
+) -> tuple[FloatArray, Range, Tail]:
+    """(n,) weights of the groups of the logged actions, and the range and tail of those of all groups."""
     require(len(groups) == target.shape[1], "groups", "", f"must name {target.shape[1]} actions' groups")
     table = np.eye(max(groups) + 1)[list(groups)]
     return embedded_ratios(rounds, target, table, np.array(groups, dtype=np.int64)[rounds.actions])
@@ -77,8 +77,8 @@ def group_ratios(
 
 def embedded_ratios(
     rounds: LoggedRounds, target: FloatArray, table: FloatArray, embeddings: IntArray
-) -> tuple[FloatArray, Range]:
-    """(n,) weights of the observed embeddings (n,), and the range of those of all embeddings.
+) -> tuple[FloatArray, Range, Tail]:
+    """(n,) weights of the observed embeddings (n,), and the range and tail of those of all embeddings.
 
     table (A, E) is p(e|a), a row one-hot where the action determines its embedding. The weight is
     sum_a pi(a|x) p(e|a) / sum_a mu(a|x) p(e|a), which is E[w(x, a) | x, e] under the logging policy.
@@ -87,7 +87,7 @@ def embedded_ratios(
     wanted, logged = target @ table, rounds.whole_logging() @ table
     possible = logged > 0.0
     ratios = np.divide(wanted, logged, out=np.zeros_like(wanted), where=possible)
-    return ratios[np.arange(rounds.n_rounds), embeddings], covering(ratios[possible])
+    return ratios[np.arange(rounds.n_rounds), embeddings], *table_tail(wanted, logged)
 
 
 def counted_embedding(

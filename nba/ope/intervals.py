@@ -7,8 +7,8 @@ estimator with shrunk or clipped weights they cover what it estimates, not the b
 
 from __future__ import annotations
 
-from math import isfinite, log, nan, sqrt
-from typing import NamedTuple
+from math import inf, isfinite, log, nan, sqrt
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from nba.errors import require
 from nba.ope.terms import Moments, Range, loadings
 
 CONFIDENCE = 0.95
+Unseen: TypeAlias = Literal["typical", "largest"]
 
 
 class Interval(NamedTuple):
@@ -65,36 +66,64 @@ def empirical_bernstein(moments: Moments, confidence: float = CONFIDENCE) -> Int
     return Interval(value - reach, value + reach, "empirical-bernstein")
 
 
-def cressie_read(moments: Moments, *, mean_ratio: float = 1.0, confidence: float = CONFIDENCE) -> Interval:
+def cressie_read(
+    moments: Moments,
+    *,
+    mean_ratio: float = 1.0,
+    unseen: Unseen = "typical",
+    confidence: float = CONFIDENCE,
+) -> Interval:
     """Cressie-Read interval of power -2, from sums alone: the default at a fixed size.
 
     Among all reweightings of the rounds and one unseen round that agree with the known mean of the weights
     and are no farther from even than the F(1, n) quantile allows, the smallest and the largest mean score.
-    The unseen round lies in a corner: the largest possible weight with the lowest or highest residual. So
-    the interval knows of rare rewards under large weights that have not come up yet, where the normal one
-    does not. Karampatziakis, Langford and Mineiro (2020, 1906.03323), here for any base + weight x
-    residual; mean_ratio is 1, or 0 for the difference of two targets.
+    The unseen round knows of rare rewards under large weights that have not come up yet, as the normal
+    interval does not. Karampatziakis, Langford and Mineiro (2020, 1906.03323), here for any base + weight
+    x residual; mean_ratio is 1, or 0 for the difference of two targets.
+
+    The paper gives the unseen round the largest possible weight and the best or worst reward. With a few
+    large weights among many small ones that covers 98 to 100 % instead of 95 at 1,000 rounds and 5 %
+    conversions. "typical" gives it E w^3 / E w^2 instead, the step in which such an estimate moves: 96 to 98
+    %, and the same as the largest where large weights carry the variance.
     """
     from scipy.stats import f
 
     n = moments.n_rounds
     if n < 2:
         return Interval(nan, nan, "cressie-read")
-    quantile = float(f.isf(1.0 - check_confidence(confidence), 1, n))
-    nearest = moments.ratio_range.high if moments.mean_ratio < mean_ratio else moments.ratio_range.low
-    least = _with_unseen(moments, nearest, 0.0, mean_ratio).divergence
+    room = float(f.isf(1.0 - check_confidence(confidence), 1, n)) / (n + 1)
+    corners = _corners(moments, unseen)
+    nearest = corners[1] if moments.mean_ratio < mean_ratio else corners[0]
+    # The interval is that of a likelihood ratio: divergence counts beyond the least there is.
+    room += _with_unseen(moments, nearest.ratio, 0.0, mean_ratio).divergence
     ends = []
-    for sign, residual in zip((-1.0, 1.0), moments.residual_range, strict=True):
+    for sign in (-1.0, 1.0):
         found = []
-        corners = zip(moments.ratio_range, moments.weight_range, strict=True)
         for ratio, weight in corners:
-            reweighted = _with_unseen(moments, ratio, weight * residual, mean_ratio)
-            # The interval is that of a likelihood ratio: divergence counts beyond the least there is.
-            room = least + quantile / (n + 1) - reweighted.divergence
-            if room >= 0.0:
-                found.append(sign * reweighted.mean + sqrt(room * reweighted.variance))
-        ends.append(sign * max(found) if found else sign * np.inf)
+            worst = max(sign * weight * residual for residual in moments.residual_range)
+            reweighted = _with_unseen(moments, ratio, sign * worst, mean_ratio)
+            if reweighted.divergence <= room:
+                reach = sqrt((room - reweighted.divergence) * reweighted.variance)
+                found.append(sign * reweighted.mean + reach)
+        ends.append(sign * max(found) if found else sign * inf)
     return Interval(ends[0], ends[1], "cressie-read")
+
+
+class _Corner(NamedTuple):
+    """Ratio of an unseen round, and what the estimator makes of it."""
+
+    ratio: float
+    weight: float
+
+
+def _corners(moments: Moments, unseen: Unseen) -> tuple[_Corner, _Corner]:
+    """The unseen round with the least and with the greatest ratio."""
+    ratios, weights = moments.ratio_range, moments.weight_range
+    if unseen == "typical":
+        step = moments.tail.typical
+        ratios = Range(max(ratios.low, -step), min(ratios.high, step))
+        weights = Range(max(weights.low, -step), min(weights.high, step))
+    return _Corner(ratios.low, weights.low), _Corner(ratios.high, weights.high)
 
 
 class _Reweighted(NamedTuple):

@@ -7,23 +7,33 @@ import numpy as np
 from nba.arrays import FloatArray, check_shape
 from nba.errors import InvalidConfig
 from nba.ope.logged import LoggedRounds
-from nba.ope.terms import Range, covering
+from nba.ope.terms import Range, Tail, covering
 
 REWARD_MODEL = "rewards"  # predictions of a model fitted to the rewards as they are
 MRDR_MODEL = "mrdr"  # of one fitted for the least variance of DR
 
 
-def ratio_range(rounds: LoggedRounds, target: FloatArray) -> Range:
-    """The weights that the rounds' contexts could have led to, or only the observed ones.
+def weights_known(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray, Range, Tail]:
+    """(n,) importance weights, the range that the rounds' contexts could have led to, and their tail.
 
-    The largest possible weight tells an interval what it has not seen; without the whole logging
-    distribution it has to do with the largest that was.
+    The weights that were possible tell an interval what it has not seen; without the whole logging
+    distribution it has to do with those that were observed.
     """
-    seen = covering(rounds.ratios(target))
+    ratios = rounds.ratios(target)
     if rounds.logging is None:
-        return seen
-    possible = rounds.logging > 0.0
-    return seen.union(covering(target[possible] / rounds.logging[possible]))
+        return ratios, covering(ratios), Tail.of(ratios)
+    possible, tail = table_tail(target, rounds.logging)
+    return ratios, covering(ratios).union(possible), tail
+
+
+def table_tail(target: FloatArray, logging: FloatArray) -> tuple[Range, Tail]:
+    """Range and tail of the weights of two tables of distributions (n, A), where logging has mass."""
+    possible = logging > 0.0
+    ratios = np.divide(target, logging, out=np.zeros_like(target), where=possible)
+    squares = target * ratios  # mu w^2 = pi w
+    return covering(ratios[possible]), Tail(
+        float(squares.sum()), float(np.einsum("na,na->", squares, ratios))
+    )
 
 
 def modelled(

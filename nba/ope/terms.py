@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nba.arrays import FloatArray
+from nba.errors import require
 
 N_COLUMNS = 5  # 1, ratio, weight, base, correction
 _ONE, _RATIO, _WEIGHT, _BASE, _CORRECTION = range(N_COLUMNS)
@@ -33,12 +34,38 @@ class Range(NamedTuple):
         """The smallest range that holds both."""
         return Range(min(self.low, other.low), max(self.high, other.high))
 
+    def less(self, other: Range) -> Range:
+        """The range of differences."""
+        return Range(self.low - other.high, self.high - other.low)
+
 
 def covering(values: FloatArray) -> Range:
     """The range of some values, (0, 0) if there are none."""
     if not values.size:
         return Range(0.0, 0.0)
     return Range(float(values.min()), float(values.max()))
+
+
+class Tail(NamedTuple):
+    """Sums over rounds of squared and cubed weights: expected under the logging policy where it is known."""
+
+    squares: float
+    cubes: float
+
+    @staticmethod
+    def of(ratios: FloatArray) -> Tail:
+        """The sums over observed weights (n,)."""
+        squares = ratios * ratios
+        return Tail(float(squares.sum()), float(squares @ np.abs(ratios)))
+
+    def joined(self, other: Tail) -> Tail:
+        """The sums of both partitions."""
+        return Tail(self.squares + other.squares, self.cubes + other.cubes)
+
+    @property
+    def typical(self) -> float:
+        """The weight by which an estimate jumps at a typical reward: E w^3 / E w^2, at most the largest."""
+        return self.cubes / self.squares if self.squares > 0.0 else 0.0
 
 
 class Terms(NamedTuple):
@@ -51,6 +78,7 @@ class Terms(NamedTuple):
     ratio_range: Range
     weight_range: Range
     residual_range: Range
+    tail: Tail  # of the ratios
 
     @property
     def scores(self) -> FloatArray:
@@ -79,20 +107,27 @@ class Moments(NamedTuple):
     weight_range: Range
     residual_range: Range
     base_range: Range
+    tail: Tail
 
     @staticmethod
     def of(terms: Terms) -> Moments:
         """The sums of one partition."""
         columns = terms.columns()
         ranges = terms.ratio_range, terms.weight_range, terms.residual_range, covering(terms.bases)
-        return Moments(columns.T @ columns, *ranges)
+        return Moments(columns.T @ columns, *ranges, terms.tail)
 
     def __add__(self, other: object) -> Moments:
         """The sums of both partitions."""
         if not isinstance(other, Moments):
             return NotImplemented
-        ranges = (mine.union(its) for mine, its in zip(self[1:], other[1:], strict=True))
-        return Moments(self.gram + other.gram, *ranges)
+        return Moments(
+            self.gram + other.gram,
+            self.ratio_range.union(other.ratio_range),
+            self.weight_range.union(other.weight_range),
+            self.residual_range.union(other.residual_range),
+            self.base_range.union(other.base_range),
+            self.tail.joined(other.tail),
+        )
 
     @property
     def n_rounds(self) -> int:
@@ -157,29 +192,21 @@ def loadings(totals: FloatArray, *, self_normalised: bool) -> FloatArray:
 
 
 def difference(one: Terms, other: Terms) -> Terms:
-    """Terms whose mean is the value of one target less that of another, over the same rounds.
+    """Terms whose mean is one target's value less another's, by one estimator over the same rounds.
 
-    Only the scores are taken apart, so this is for estimators that are not self-normalised; for those
-    subtract bootstrap replicates of one seed. The mean ratio is zero instead of one.
+    Their mean ratio is zero. For estimators that are not self-normalised; for those subtract bootstrap
+    replicates of one seed.
     """
-    scores = one.scores - other.scores
-    spread = _widest(one).union(_widest(other))
-    width = spread.high - spread.low
+    same = np.array_equal(one.residuals, other.residuals)
+    require(same, "difference", "", "both targets must be judged by one estimator with the same predictions")
+    ratios = one.ratios - other.ratios
     return Terms(
-        ratios=one.ratios - other.ratios,
-        weights=np.ones_like(scores),
-        bases=np.zeros_like(scores),
-        residuals=scores,
-        ratio_range=Range(
-            one.ratio_range.low - other.ratio_range.high, one.ratio_range.high - other.ratio_range.low
-        ),
-        weight_range=Range(1.0, 1.0),
-        residual_range=Range(-width, width),
+        ratios=ratios,
+        weights=one.weights - other.weights,
+        bases=one.bases - other.bases,
+        residuals=one.residuals,
+        ratio_range=one.ratio_range.less(other.ratio_range),
+        weight_range=one.weight_range.less(other.weight_range),
+        residual_range=one.residual_range.union(other.residual_range),
+        tail=Tail.of(ratios),
     )
-
-
-def _widest(terms: Terms) -> Range:
-    """What the score of a round could be."""
-    corrections = [w * e for w in terms.weight_range for e in terms.residual_range]
-    bases = covering(terms.bases)
-    return Range(bases.low + min(*corrections, 0.0), bases.high + max(*corrections, 0.0))
