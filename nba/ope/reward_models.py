@@ -65,6 +65,10 @@ class RewardSums(NamedTuple):
         others = np.arange(self.grams.shape[0]) != fold
         return self.grams[others].sum(axis=0), self.moments[others].sum(axis=0)
 
+    def before(self, fold: int) -> tuple[FloatArray, FloatArray]:
+        """(A, K, K) and (A, K) sums over the folds of a smaller number: the past, if folds are stretches."""
+        return self.grams[:fold].sum(axis=0), self.moments[:fold].sum(axis=0)
+
 
 class Ridge(Struct, frozen=True, kw_only=True, tag="ridge"):
     """Linear regression per action, shrunk towards the mean reward of all actions.
@@ -95,16 +99,16 @@ class Ridge(Struct, frozen=True, kw_only=True, tag="ridge"):
         predicted = np.empty((features.shape[0], sums.grams.shape[1]))
         for fold in range(sums.grams.shape[0]):
             rows = folds == fold
-            predicted[rows] = features[rows] @ self._coefficients(*sums.without(fold)).T
+            predicted[rows] = features[rows] @ self.coefficients(*sums.without(fold)).T
         return predicted
 
     def fit(self, rows: RewardRows, n_actions: int) -> Predictor:
         """The regressions on all rounds."""
         sums = self.sums(rows, np.zeros_like(rows.actions), (1, n_actions))
-        coefficients = self._coefficients(sums.grams[0], sums.moments[0])
+        coefficients = self.coefficients(sums.grams[0], sums.moments[0])
         return lambda features: features @ coefficients.T
 
-    def _coefficients(self, grams: FloatArray, moments: FloatArray) -> FloatArray:
+    def coefficients(self, grams: FloatArray, moments: FloatArray) -> FloatArray:
         """(A, K) of sums (A, K, K) and (A, K), whose first feature is the intercept."""
         n = grams[:, 0, 0].sum()
         centre = np.zeros(moments.shape[1])
