@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import log, sqrt
 
 import numpy as np
 import pytest
-from ope_fixtures import UNIT, Problem, by_hand, greedy_problem, mild_problem
+from ope_fixtures import UNIT, by_hand, greedy_problem, mild_problem
 from scipy.optimize import minimize
 from scipy.stats import f
 
-from nba.arrays import FloatArray, IntArray
+from experiments.benchmarks.ope_proofs import coverage, default_coverage
+from nba.arrays import FloatArray
 from nba.errors import InvalidConfig
 from nba.ope.bootstrap import Replicates, percentile, poisson_counts
-from nba.ope.estimators import DoublyRobust, InversePropensity
+from nba.ope.estimators import InversePropensity
 from nba.ope.intervals import Interval, cressie_read, empirical_bernstein, normal
 from nba.ope.logged import LoggedRounds, folds_of
-from nba.ope.reward_models import RewardRows, Ridge
 from nba.ope.terms import Moments, Range, Terms, difference
 from nba.randomness import Purpose, keyed_words
-
-N_LOGS = 500
 
 
 def small_log() -> tuple[LoggedRounds, FloatArray]:
@@ -142,32 +139,6 @@ def test_folds_belong_to_customers() -> None:
     assert np.abs(np.bincount(folds) / 6_000 - 1 / 3).max() < 4 * sqrt(2 / 9 / 3_000)
 
 
-def predictions(rounds: LoggedRounds, contexts: IntArray) -> FloatArray:
-    """Cross-fitted predictions of a ridge regression on nothing but the action."""
-    ones, folds = np.ones((contexts.size, 1)), folds_of(rounds.clusters, 3, 0)
-    model = Ridge(precision=20.0)
-    assert rounds.logging is not None
-    return model.predict(
-        model.sums(RewardRows.of(ones, rounds), folds, (3, rounds.logging.shape[1])), ones, folds
-    )
-
-
-Method = Callable[[Moments], Interval]
-IPS, DR = InversePropensity(), DoublyRobust()
-
-
-def coverage(problem: Problem, n: int, method: Method, seed: int) -> dict[str, float]:
-    """Share of logs whose interval holds the truth, for IPS and DR."""
-    rng, held = np.random.default_rng(seed), np.zeros(2)
-    for _ in range(N_LOGS):
-        rounds, target, contexts = problem.log(n, rng)
-        predicted = predictions(rounds, contexts)
-        for place, estimator in enumerate((IPS, DR)):
-            low, high, _ = method(Moments.of(estimator.terms(rounds, target, predicted)))
-            held[place] += low <= problem.truth <= high
-    return dict(zip(("ips", "dr"), held / N_LOGS, strict=True))
-
-
 def usual_normal(moments: Moments) -> Interval:
     return normal(moments, self_normalised=False)
 
@@ -175,13 +146,8 @@ def usual_normal(moments: Moments) -> Interval:
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1_000, 10_000])
 def test_the_default_interval_covers_what_it_says(n: int) -> None:
-    """Conversions in 5 % of rounds: the default covers between 93 and 97 % for IPS and DR alike.
-
-    500 logs of each of three problems, since 500 logs alone tell a coverage only to within 1 %.
-    """
-    told = [coverage(mild_problem(seed), n, cressie_read, seed=n) for seed in (20, 21, 23)]
-    for name in ("ips", "dr"):
-        assert 0.93 <= sum(one[name] for one in told) / 3 <= 0.97, told
+    told = default_coverage(n)
+    assert all(0.93 <= share <= 0.97 for share in told.values()), told
 
 
 def test_the_typical_weight_is_the_largest_where_that_carries_the_variance() -> None:
@@ -199,7 +165,9 @@ def test_the_interval_of_a_difference_holds_it() -> None:
     uniform = problem._replace(target=np.full_like(problem.target, 1 / 6))
     for seed in range(100):
         rounds, target, contexts = problem.log(1_000, np.random.default_rng(seed))
-        one, other = (IPS.terms(rounds, policy) for policy in (target, uniform.target[contexts]))
+        one, other = (
+            InversePropensity().terms(rounds, policy) for policy in (target, uniform.target[contexts])
+        )
         interval = cressie_read(Moments.of(difference(one, other)), mean_ratio=0.0)
         n_held += interval.low <= problem.truth - uniform.truth <= interval.high
         assert interval.width < cressie_read(Moments.of(one)).width + cressie_read(Moments.of(other)).width

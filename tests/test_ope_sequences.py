@@ -6,14 +6,12 @@ from math import log, sqrt
 
 import numpy as np
 import pytest
-from ope_fixtures import UNIT, Problem, greedy_problem, mild_problem
+from ope_fixtures import UNIT, greedy_problem, mild_problem
 
-from nba.arrays import FloatArray, IntArray
+from experiments.benchmarks.ope_proofs import heavy_sequence, past_means
 from nba.errors import InvalidConfig
 from nba.ope.estimators import DoublyRobust
-from nba.ope.logged import LoggedRounds
-from nba.ope.reward_models import RewardRows, Ridge
-from nba.ope.sequences import asymptotic_reach, betting_sequence, naive_alarms, predicted_from_past
+from nba.ope.sequences import asymptotic_reach, betting_sequence, naive_alarms
 from nba.ope.terms import Estimate, Moments, Range
 
 # Armitage, McPherson and Rowe (1969): rate of rejecting a true null at 5 % after some numbers of looks.
@@ -51,15 +49,6 @@ def test_the_asymptotic_reach_by_hand() -> None:
     rho2 = (-2 * log(0.05) + log(1 - 2 * log(0.05))) / 100
     expected = 2.0 * sqrt(2 * (50 * rho2 + 1) / (2_500 * rho2) * log(sqrt(50 * rho2 + 1) / 0.05))
     assert asymptotic_reach(Estimate(0.3, 2.0 / sqrt(50)), 50, 100) == pytest.approx(expected)
-
-
-def past_means(rounds: LoggedRounds, contexts: IntArray, problem: Problem) -> FloatArray:
-    """Predictable predictions (n, A): the running mean reward of each context, the same for every action."""
-    n, a = contexts.size, problem.rates.shape[1]
-    starts = np.unique(np.append(0, np.geomspace(50, n, 25).astype(np.int64)[:-1]))
-    features = np.hstack([np.ones((n, 1)), np.eye(problem.rates.shape[0])[contexts]])
-    rows = RewardRows(features, np.zeros(n, dtype=np.int64), rounds.rewards, np.ones(n))
-    return np.repeat(predicted_from_past(Ridge(precision=5.0), rows, 1, starts), a, axis=1)
 
 
 def test_predictions_from_the_past_know_no_more() -> None:
@@ -108,13 +97,11 @@ def test_rewards_of_another_range_scale_the_sequence() -> None:
 @pytest.mark.parametrize("seed", [3, 4, 5])
 def test_the_width_under_heavy_weights(seed: int) -> None:
     """At 10,000 rounds and weights up to 45.5 the sequence is at most 0.1 wide (estimators.md 3.7: 0.098)."""
-    problem, widths, held = greedy_problem(seed, agree=0.0), [], 0
+    widths, held = [], 0
     for number in range(20):
-        rounds, target, contexts = problem.log(10_000, np.random.default_rng(number))
-        predicted = past_means(rounds, contexts, problem)
-        sequence = betting_sequence(rounds, target, predicted, np.array([2_000, 10_000]))
-        held += bool(((sequence.lows <= problem.truth) & (problem.truth <= sequence.highs)).all())
-        widths.append(sequence.highs[-1] - sequence.lows[-1])
+        (_, lows, highs), truth = heavy_sequence(seed, number, np.array([2_000, 10_000]))
+        held += bool(((lows <= truth) & (truth <= highs)).all())
+        widths.append(highs[-1] - lows[-1])
     assert np.mean(widths) <= 0.1
     assert held >= 17  # of 20 at 95 %; over 300 logs of two such problems 96 % held
 

@@ -7,7 +7,9 @@ refused, the report has no estimates: a number that is printed is believed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from math import isfinite
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from nba.ope.intervals import CONFIDENCE, Interval, check_confidence, cressie_re
 from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
 from nba.ope.support import Floors, Support, Verdict
 from nba.ope.terms import Moments, Range
+
+_BLOCK = 8_192  # rounds
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,9 +100,25 @@ class Evaluation(NamedTuple):
         """
         check_target(rounds, target, first_row)
         check_log(rounds, first_row)
-        able, lost = on_eligible(rounds, target)
         known = predicted or {}
-        terms = [one.terms(rounds, able, known.get(one.model)) for one in settings.estimators]
+        # Blocks that fit a core's cache; a bootstrap draws once per customer, so it takes all rounds at once.
+        block = max(rounds.n_rounds, 1) if settings.n_replicates else _BLOCK
+        cuts = [slice(begin, begin + block) for begin in range(0, rounds.n_rounds, block)] or [slice(None)]
+        parts = (
+            Evaluation._summed(
+                settings, rounds.take(cut), target[cut], {name: table[cut] for name, table in known.items()}
+            )
+            for cut in cuts
+        )
+        return reduce(add, parts)
+
+    @staticmethod
+    def _summed(
+        settings: Settings, rounds: LoggedRounds, target: FloatArray, predicted: Mapping[str, FloatArray]
+    ) -> Evaluation:
+        """The sums of rounds that have been checked."""
+        able, lost = on_eligible(rounds, target)
+        terms = [one.terms(rounds, able, predicted.get(one.model)) for one in settings.estimators]
         again = [
             Replicates.of(one, rounds.clusters, settings.seed, settings.n_replicates)
             for one in terms
@@ -131,6 +151,7 @@ class Evaluation(NamedTuple):
     def report(self) -> Report:
         """The support report, and the estimates unless it refuses them."""
         support = self.support
+        require(support.n > 0, "evaluation", "rounds", "must not be empty")
         verdict, reasons = support.verdict(self.settings.floors)
         told = () if verdict == "refused" else tuple(map(self._told, range(len(self.moments))))
         return Report(

@@ -161,12 +161,14 @@ def on_eligible(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray, F
     support = rounds.support()
     if support is None:
         return target, np.zeros(rounds.n_rounds)
-    kept = np.where(support, target, 0.0)
-    mass = kept.sum(axis=1)
-    scaled = kept / np.where(mass > 0.0, mass, 1.0)[:, None]
+    lost = np.einsum("na,na->n", target, ~support)
     # Rounding alone must not change a target that is supported: an A/A evaluation is exact.
-    whole = np.abs(1.0 - mass) <= SUM_TOLERANCE
-    return np.where(whole[:, None], kept, scaled), np.where(whole, 0.0, 1.0 - mass)
+    touched = lost > SUM_TOLERANCE
+    if not touched.any():
+        return np.where(support, target, 0.0) if lost.any() else target, np.zeros(rounds.n_rounds)
+    kept = np.where(support, target, 0.0)
+    mass = np.where(touched, kept.sum(axis=1), 1.0)
+    return kept / np.where(mass > 0.0, mass, 1.0)[:, None], np.where(touched, lost, 0.0)
 
 
 Say = Callable[[str, str, BoolArray], str]
@@ -201,10 +203,13 @@ def _table_faults(rounds: LoggedRounds, say: Say) -> Iterator[str]:
 
 
 def _distribution_faults(name: str, table: FloatArray, say: Say) -> Iterator[str]:
+    total = table @ np.ones(table.shape[1])
+    apart = ~(np.abs(total - 1.0) <= SUM_TOLERANCE)
+    if table.min(initial=0.0) >= 0.0 and not apart.any():  # then none is above 1 either
+        return
     improper: BoolArray = np.logical_or.reduce(~((table >= 0.0) & (table <= 1.0)), axis=1)
     yield say(name, "probabilities must lie in [0, 1]", improper)
-    total = table.sum(axis=1)
-    yield say(name, "probabilities of a row must sum to 1", ~(np.abs(total - 1.0) <= SUM_TOLERANCE))
+    yield say(name, "probabilities of a row must sum to 1", apart)
 
 
 def _fault(column: str, rule: str, bad: BoolArray, first_row: int) -> str:

@@ -27,13 +27,13 @@ def weights_known(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray,
 
 
 def table_tail(target: FloatArray, logging: FloatArray) -> tuple[Range, Tail]:
-    """Range and tail of the weights of two tables of distributions (n, A), where logging has mass."""
-    possible = logging > 0.0
-    ratios = np.divide(target, logging, out=np.zeros_like(target), where=possible)
-    squares = target * ratios  # mu w^2 = pi w
-    return covering(ratios[possible]), Tail(
-        float(squares.sum()), float(np.einsum("na,na->", squares, ratios))
-    )
+    """Range and tail of the weights of two tables of distributions (n, A), where logging has mass.
+
+    The range begins at 0 where some action is impossible: lower than need be, which only widens intervals.
+    """
+    ratios = np.divide(target, logging, out=np.zeros_like(target), where=logging > 0.0)
+    squares = float(np.einsum("na,na->", target, ratios))  # mu w^2 = pi w
+    return covering(ratios), Tail(squares, float(np.einsum("na,na,na->", target, ratios, ratios)))
 
 
 def modelled(

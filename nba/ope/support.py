@@ -214,10 +214,10 @@ def _null_variances(rounds: LoggedRounds, target: FloatArray) -> tuple[float, Fl
         return 0.0, np.zeros(target.shape[1])
     possible = rounds.logging > 0.0
     inverse = np.divide(1.0, rounds.logging, out=np.zeros_like(rounds.logging), where=possible)
-    mass = target.sum(axis=1)
+    mass = target @ np.ones(target.shape[1])
     # A logging probability that the target shares leaves no variance; rounding must not make some.
     variances = np.maximum(np.einsum("na,na,na->n", target, target, inverse) - mass * mass, 0.0)
-    return float(variances.sum()), (inverse - possible).sum(axis=0)
+    return float(variances.sum()), inverse.sum(axis=0) - np.count_nonzero(possible, axis=0)
 
 
 def _arm_sums(rounds: LoggedRounds, n_actions: int) -> FloatArray:
