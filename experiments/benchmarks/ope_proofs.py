@@ -12,7 +12,7 @@ from nba.ope.estimators import DoublyRobust, Estimator, InversePropensity
 from nba.ope.intervals import Interval, cressie_read
 from nba.ope.logged import LoggedRounds, folds_of
 from nba.ope.reward_models import RewardRows, Ridge
-from nba.ope.sequences import Sequence, betting_sequence, predicted_from_past
+from nba.ope.sequences import ConfidenceSequence, betting_sequence, predicted_from_past
 from nba.ope.terms import Moments
 
 N_LOGS = 500
@@ -57,7 +57,7 @@ def past_means(rounds: LoggedRounds, contexts: IntArray, problem: Problem) -> Fl
     return np.repeat(predicted_from_past(Ridge(precision=5.0), rows, 1, starts), n_actions, axis=1)
 
 
-def heavy_sequence(seed: int, number: int, looks: IntArray) -> tuple[Sequence, float]:
+def heavy_sequence(seed: int, number: int, looks: IntArray) -> tuple[ConfidenceSequence, float]:
     """A betting sequence under weights up to 45.5, with the bound fixed to the largest, and the truth."""
     problem = greedy_problem(seed, agree=0.0)
     rounds, target, contexts = problem.log(int(looks[-1]), np.random.default_rng(number))

@@ -1,5 +1,80 @@
 """Off-policy evaluation: what a target policy would have earned, told from another policy's log.
 
 A log is read in partitions. Each becomes `Terms`, what every round adds to an estimate, and from them
-`Moments`, sums that merge; values, standard errors and intervals are computed once, at the end.
+`Moments`, sums that merge; values, standard errors and intervals are computed once, at the end. The front
+door is `Evaluation`: it checks a log, sums it, and reports support, estimates and intervals, or refuses.
 """
+
+from __future__ import annotations
+
+from nba.ope.bootstrap import Replicates, percentile
+from nba.ope.estimators import (
+    MRDR,
+    USUAL,
+    AdaptiveBlending,
+    DirectMethod,
+    DoublyRobust,
+    Estimator,
+    EstimatorLike,
+    InversePropensity,
+)
+from nba.ope.evaluate import Evaluation, Report, Settings, Told
+from nba.ope.groups import GroupedDoublyRobust, MarginalInversePropensity
+from nba.ope.intervals import Interval, cressie_read, empirical_bernstein, normal
+from nba.ope.logged import BadLog, LoggedRounds, pooled
+from nba.ope.reward_models import Logistic, RewardModel, Ridge, cross_fitted, mrdr_weights
+from nba.ope.selection import select, shrunk, slope
+from nba.ope.sequences import ConfidenceSequence, asymptotic_reach, betting_sequence
+from nba.ope.support import Floors, Support
+from nba.ope.terms import Estimate, Moments, Range, Terms, difference
+from nba.ope.weighting import Clipped, OptimisticShrinkage, Plain, SubGaussian, Switched, Weighting
+
+__all__ = [
+    "MRDR",
+    "USUAL",
+    "AdaptiveBlending",
+    "BadLog",
+    "Clipped",
+    "ConfidenceSequence",
+    "DirectMethod",
+    "DoublyRobust",
+    "Estimate",
+    "Estimator",
+    "EstimatorLike",
+    "Evaluation",
+    "Floors",
+    "GroupedDoublyRobust",
+    "Interval",
+    "InversePropensity",
+    "LoggedRounds",
+    "Logistic",
+    "MarginalInversePropensity",
+    "Moments",
+    "OptimisticShrinkage",
+    "Plain",
+    "Range",
+    "Replicates",
+    "Report",
+    "RewardModel",
+    "Ridge",
+    "Settings",
+    "SubGaussian",
+    "Support",
+    "Switched",
+    "Terms",
+    "Told",
+    "Weighting",
+    "asymptotic_reach",
+    "betting_sequence",
+    "cressie_read",
+    "cross_fitted",
+    "difference",
+    "empirical_bernstein",
+    "mrdr_weights",
+    "normal",
+    "percentile",
+    "pooled",
+    "select",
+    "shrunk",
+    "slope",
+]

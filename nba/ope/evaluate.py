@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
-from math import isfinite
+from math import isnan
 from operator import add
 from typing import NamedTuple
 
@@ -25,13 +25,15 @@ from nba.ope.support import Floors, Support, Verdict
 from nba.ope.terms import Moments, Range
 
 _BLOCK = 8_192  # rounds
+_MOST_AGAIN = 0.05  # share of rounds by customers seen before, from where on rounds are not independent
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is evaluated, and how.
 
     With `n_replicates` the intervals are those of the cluster bootstrap, right where customers come
-    back; with 0 they are Cressie-Read intervals, right for independent rounds.
+    back; with 0 they are Cressie-Read intervals, right for independent rounds. A log whose propensities
+    were estimated (nba.ope.propensities) is never more than weak.
     """
 
     estimators: tuple[Estimator, ...] = USUAL
@@ -39,6 +41,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     confidence: float = CONFIDENCE
     n_replicates: int = 0
     seed: int = 0
+    propensities_estimated: bool = False
 
     def __post_init__(self) -> None:
         """Check the confidence, and that names tell the estimators apart."""
@@ -84,6 +87,7 @@ class Evaluation(NamedTuple):
     reward_range: Range
     moments: tuple[Moments, ...]  # per estimator
     replicates: tuple[Replicates, ...]  # per estimator, empty without bootstrap
+    n_again: int  # rounds of customers who had another round in the same partition
 
     @staticmethod
     def of(
@@ -110,7 +114,7 @@ class Evaluation(NamedTuple):
             )
             for cut in cuts
         )
-        return reduce(add, parts)
+        return reduce(add, parts)._replace(n_again=rounds.n_rounds - np.unique(rounds.clusters).size)
 
     @staticmethod
     def _summed(
@@ -131,6 +135,7 @@ class Evaluation(NamedTuple):
             rounds.possible_rewards,
             tuple(Moments.of(one) for one in terms),
             tuple(again),
+            n_again=0,
         )
 
     def __add__(self, other: object) -> Evaluation:
@@ -146,6 +151,7 @@ class Evaluation(NamedTuple):
             self.reward_range.union(other.reward_range),
             tuple(one + its for one, its in zip(self.moments, other.moments, strict=True)),
             tuple(one + its for one, its in zip(self.replicates, other.replicates, strict=True)),
+            self.n_again + other.n_again,
         )
 
     def report(self) -> Report:
@@ -153,6 +159,8 @@ class Evaluation(NamedTuple):
         support = self.support
         require(support.n > 0, "evaluation", "rounds", "must not be empty")
         verdict, reasons = support.verdict(self.settings.floors)
+        if doubts := self._doubts():
+            verdict, reasons = ("weak" if verdict == "supported" else verdict), reasons + doubts
         told = () if verdict == "refused" else tuple(map(self._told, range(len(self.moments))))
         return Report(
             n=support.n,
@@ -165,6 +173,21 @@ class Evaluation(NamedTuple):
             verdict=verdict,
             reasons=reasons,
         )
+
+    def _doubts(self) -> tuple[str, ...]:
+        """Why intervals or estimates may be worse than they say."""
+        told = []
+        if not self.replicates and self.n_again > _MOST_AGAIN * self.support.n:
+            told.append(
+                f"{self.n_again} of {self.support.n} rounds are of customers who had one before, and these "
+                "intervals take rounds as independent; set n_replicates for a bootstrap of customers."
+            )
+        if self.settings.propensities_estimated:
+            told.append(
+                "propensities were estimated from the log: what the logging policy knew beyond the features "
+                "is in no estimate, and may be in every one; log the propensities."
+            )
+        return tuple(told)
 
     def _told(self, place: int) -> Told:
         """Value and interval of one estimator."""
@@ -183,4 +206,4 @@ class Evaluation(NamedTuple):
             interval = percentile(again, self.settings.confidence)
         else:
             interval = cressie_read(self.moments[place], confidence=self.settings.confidence)
-        return interval.within(self.reward_range) if isfinite(interval.low) else interval
+        return interval if isnan(interval.low) else interval.within(self.reward_range)

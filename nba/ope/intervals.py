@@ -83,8 +83,8 @@ def cressie_read(
 
     The paper gives the unseen round the largest possible weight and the best or worst reward. With a few
     large weights among many small ones that covers 98 to 100 % instead of 95 at 1,000 rounds and 5 %
-    conversions. "typical" gives it E w^3 / E w^2 instead, the step in which such an estimate moves: 96 to 98
-    %, and the same as the largest where large weights carry the variance.
+    conversions. "typical" gives it E w^3 / E w^2 instead, the step in which such an estimate moves: that
+    covers 96 to 98 %, and is the same as the largest where large weights carry the variance.
     """
     from scipy.stats import f
 

@@ -7,7 +7,7 @@ asymptotic one holds from a few hundred effective rounds on and needs sums alone
 
 from __future__ import annotations
 
-from math import log, pi, sqrt
+from math import ceil, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +23,11 @@ from nba.ope.terms import Estimate
 # thousand rounds of a first look under large weights; the others take over as rounds grow a hundredfold.
 _BETS = 0.95 * 0.6 ** np.arange(8)
 _STAKES = 1.0 / np.arange(1, 9) ** 2 / (1.0 / np.arange(1, 9) ** 2).sum()
-_NODES = 200  # of the integral over a walk; its steps are one wide where the range is 2 x 1.96 sqrt(looks)
+_NODES = 100  # of the integral over a walk, beside some per step, whose deviation is 1
 _PRECISION = 2.0**-16  # of the ends, in ranges of the rewards
 
 
-class Sequence(NamedTuple):
+class ConfidenceSequence(NamedTuple):
     """Ends after some numbers of rounds; the probability that the value is ever outside is bounded."""
 
     looks: IntArray  # (L,) numbers of rounds
@@ -43,7 +43,7 @@ def betting_sequence(
     *,
     bound: float | None = None,
     confidence: float = CONFIDENCE,
-) -> Sequence:
+) -> ConfidenceSequence:
     """The doubly robust betting sequence, for rewards of a stated range.
 
     For the lower end a gambler bets that the value exceeds m, on
@@ -53,30 +53,35 @@ def betting_sequence(
     whose mean is the value whatever q_t. If m were the value the wealth prod (1 + l (P_t - m)) would be a
     martingale, and ever reach 1/alpha with probability alpha. For the upper end 1 - r and 1 - q take the
     place of r and q. Bets l of several sizes below the ruinous 1 / (k + m) are placed side by side: their
-    joint wealth is a martingale too. k is `bound`, by default the largest possible
-    weight; it must not depend on the rewards. A smaller one is narrower only at small n with very large
-    weights. Rounds stand in order of time, predicted (n, A) may use the rounds before each one only
-    (`predicted_from_past`), and looks (L,) rise. Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro
-    (2022, 2210.10768); mixed bets in place of their plug-in bet.
+    joint wealth is a martingale too.
+
+    k is `bound`, fixed before the rewards are seen: the largest weight that there can be. By default it is
+    the largest that the contexts of this log allow. A smaller one is narrower only at small n with very
+    large weights. Rounds stand in order of time, predicted (n, A) may use the rounds before each one only
+    (`predicted_from_past`), and looks (L,) rise. Where the target has mass on what the log could not choose,
+    the ends stay valid and wide. Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro (2022, 2210.10768);
+    mixed bets in place of their plug-in bet.
     """
     check_shape(predicted, target.shape, "predicted")
+    rising = (
+        looks.size > 0 and looks[0] >= 1 and looks[-1] <= rounds.n_rounds and bool((np.diff(looks) > 0).all())
+    )
+    require(rising, "betting sequence", "looks", f"must rise from at least 1 to at most {rounds.n_rounds}")
     low, high = rounds.possible_rewards
     known = rounds.reward_range is not None and high > low
     require(known, "betting sequence", "reward_range", "must be stated: all rewards, seen or not, lie in it")
     ratios = rounds.all_ratios(target)
     largest = float(ratios[np.isfinite(ratios)].max()) if bound is None else bound
     require(largest > 0.0, "betting sequence", "bound", f"must be > 0, got {largest}")
-    rewards, beliefs = (
-        (rounds.rewards - low) / (high - low),
-        np.clip((predicted - low) / (high - low), 0.0, 1.0),
-    )
+    rewards = (rounds.rewards - low) / (high - low)
+    beliefs = np.clip((predicted - low) / (high - low), 0.0, 1.0)
     alpha = (1.0 - check_confidence(confidence)) / 2.0
     ends = []
     for turn in (False, True):
         reward, belief = (1.0 - rewards, 1.0 - beliefs) if turn else (rewards, beliefs)
         scores = _scores(rounds, target, ratios, reward, belief, largest)
         ends.append(_lower_ends(scores, largest, looks, alpha))
-    return Sequence(looks, low + (high - low) * ends[0], low + (high - low) * (1.0 - ends[1]))
+    return ConfidenceSequence(looks, low + (high - low) * ends[0], low + (high - low) * (1.0 - ends[1]))
 
 
 def asymptotic_reach(estimate: Estimate, n: int, planned_n: int, confidence: float = CONFIDENCE) -> float:
@@ -84,7 +89,7 @@ def asymptotic_reach(estimate: Estimate, n: int, planned_n: int, confidence: flo
 
     sd sqrt(2 (n rho^2 + 1) / (n^2 rho^2) log(sqrt(n rho^2 + 1) / alpha)), with rho for the narrowest at
     planned_n rounds. Holds for independent rounds and for logs of a learning policy, whose scores are
-    martingale differences. Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024, 2103.06476, eq. 5).
+    martingale differences. Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024, 2103.06476).
     """
     alpha = 1.0 - check_confidence(confidence)
     require(n >= 2, "asymptotic sequence", "n", f"must be at least 2, got {n}")
@@ -97,13 +102,13 @@ def asymptotic_reach(estimate: Estimate, n: int, planned_n: int, confidence: flo
 def naive_alarms(n_looks: int, confidence: float = CONFIDENCE) -> float:
     """How often a fixed-size interval, looked at after each of n equal stages, ever excludes the truth.
 
-    By integrating the walk that has not been stopped from look to look; 14 % at 5 looks, 37 % at 100, for 95
-    %. To print beside a sequence's own rate. Armitage, McPherson and Rowe (1969).
+    By integrating the walk that has not been stopped from look to look: for 95 % it is 0.142 at 5 looks and
+    0.374 at 100. To print beside a sequence's own rate. Armitage, McPherson and Rowe (1969).
     """
     from scipy.special import ndtri
 
     reach = float(ndtri(0.5 + check_confidence(confidence) / 2.0))
-    points, shares = np.polynomial.legendre.leggauss(_NODES)
+    points, shares = np.polynomial.legendre.leggauss(_NODES + ceil(10.0 * sqrt(n_looks)))
     walk, mass = np.zeros(1), np.ones(1)  # where the walk that was not stopped may be, and how likely
     for look in range(1, n_looks + 1):
         edge = reach * sqrt(look)

@@ -133,10 +133,8 @@ class Support(NamedTuple):
             told |= (variances > 0.0) & (possible * possible >= 25.0 * variances)
         z = np.full(chosen.size, np.nan)
         z[told] = (inverse - possible)[told] / np.sqrt(variances[told])
-        if (
-            not self.knows_logging
-        ):  # what is eligible may still never be chosen: too little is no contradiction
-            z = np.where(z < 0.0, 0.0, z)
+        if not self.knows_logging:
+            z = np.where(z < 0.0, 0.0, z)  # an eligible action may never be chosen: no contradiction
         return ArmCheck(inverse / self.n, possible / self.n, z)
 
     def verdict(self, floors: Floors) -> tuple[Verdict, tuple[str, ...]]:
