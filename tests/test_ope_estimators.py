@@ -21,12 +21,15 @@ from nba.ope.estimators import (
 from nba.ope.groups import (
     GroupedDoublyRobust,
     MarginalInversePropensity,
+    channel_family_groups,
     counted_embedding,
     embedded_ratios,
 )
 from nba.ope.logged import BadLog, pooled
+from nba.ope.selection import select
 from nba.ope.terms import Moments, Range, difference
 from nba.ope.weighting import Clipped, OptimisticShrinkage, Plain, SubGaussian, Switched, Weighting
+from simulator.world import load_world
 
 ONE, HALVES = (0, 0), (0, 1)
 
@@ -162,6 +165,36 @@ def test_an_embedding_that_the_action_does_not_determine() -> None:
     assert spread.high == pytest.approx(0.75 / 0.35)
     counted = counted_embedding(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), (3, 2), prior=1.0)
     assert counted == pytest.approx(np.array([[2.5 / 4, 1.5 / 4], [0.25, 0.75], [0.5, 0.5]]))
+
+
+def test_groups_of_a_catalogue_are_channel_and_product_family() -> None:
+    catalogue = load_world("retail-bank").config.catalogue
+    groups = channel_family_groups(catalogue)
+    assert len(groups) == catalogue.n_actions and groups[0] == 0 and groups.count(0) == 1
+    families = len({product.family for product in catalogue.products})
+    assert len(set(groups)) == 1 + len(catalogue.channels) * families
+    same = [i for i in range(1, catalogue.n_actions) if groups[i] == groups[1]]
+    assert {int(catalogue.channel_of[i]) for i in same} == {0}
+    assert len({catalogue.products[catalogue.product_of[i]].family for i in same}) == 1
+
+
+def test_slope_finds_that_a_coarse_embedding_is_enough_and_when_it_is_not() -> None:
+    problem = mild_problem(12, rate=0.3)
+    fine, coarse = (
+        MarginalInversePropensity(groups=groups) for groups in ((0, 1, 2, 3, 4, 5), (0, 0, 0, 1, 1, 1))
+    )
+    shared = problem._replace(rates=problem.rates[:, [0, 0, 0, 3, 3, 3]])
+    apart = problem._replace(rates=problem.rates * np.array([0.2, 1.0, 2.0, 0.2, 1.0, 2.0]))
+    for world, choice in ((shared, 1), (apart, 0)):
+        skewed = world._replace(target=tilted(world.rates))
+        rounds, target, _ = skewed.log(40_000, np.random.default_rng(13))
+        assert select([fine, coarse], rounds, target, None) == choice
+
+
+def tilted(rates: np.ndarray) -> np.ndarray:
+    """A target that prefers what converts."""
+    shares = np.exp(6.0 * rates)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def test_the_difference_of_two_targets_is_sharper_than_either() -> None:

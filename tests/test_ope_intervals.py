@@ -190,3 +190,35 @@ def test_the_default_interval_covers_under_heavy_weights() -> None:
 
 def test_ranges_join() -> None:
     assert Range(0.0, 1.0).union(Range(-1.0, 0.5)) == Range(-1.0, 1.0)
+
+
+def test_bernstein_holds_where_the_normal_interval_does_not() -> None:
+    problem, held, normal_held = greedy_problem(3, agree=0.0), 0, 0
+    for seed in range(100):
+        rounds, target, _ = problem.log(500, np.random.default_rng(seed))
+        moments = Moments.of(InversePropensity().terms(rounds, target))
+        low, high, _ = empirical_bernstein(moments)
+        held += low <= problem.truth <= high
+        low, high, _ = usual_normal(moments)
+        normal_held += low <= problem.truth <= high
+    assert held == 100 and normal_held < 70
+
+
+@pytest.mark.slow
+def test_the_bootstrap_covers_where_customers_come_back() -> None:
+    """Eight rounds a customer, half of whom never convert: rounds are not independent, and it shows."""
+    problem, rng, held = mild_problem(22, rate=0.3), np.random.default_rng(9), np.zeros(2)
+    for number in range(300):
+        rounds, target, contexts = problem.log(4_000, rng)
+        customers = np.arange(4_000, dtype=np.uint64) // np.uint64(8)
+        able = 2.0 * (rng.random(500) < 0.5)
+        chances = np.minimum(problem.rates[contexts, rounds.actions] * able[customers.astype(np.int64)], 1.0)
+        rewards = (rng.random(4_000) < chances).astype(np.float64)
+        log = rounds._replace(rewards=rewards, clusters=customers)
+        truth = float((problem.target * np.minimum(2.0 * problem.rates, 1.0)).sum(axis=1).mean()) / 2.0
+        terms = InversePropensity(self_normalised=True).terms(log, target)
+        again = Replicates.of(terms, customers, seed=number, n_replicates=400).values(self_normalised=True)
+        both = percentile(again), normal(Moments.of(terms), self_normalised=True)
+        held += [low <= truth <= high for low, high, _ in both]
+    bootstrap, naive = held / 300
+    assert 0.92 <= bootstrap <= 0.98 and naive < 0.92

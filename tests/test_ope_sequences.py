@@ -124,3 +124,22 @@ def test_the_asymptotic_sequence_on_scores_holds_the_value() -> None:
     reach = asymptotic_reach(estimate, 5_000, 5_000)
     assert abs(estimate.value - problem.truth) < reach < 4 * estimate.stderr
     assert UNIT.low < estimate.value < UNIT.high
+
+
+def test_a_learning_policy_leaves_scores_unbiased_and_plain_means_not() -> None:
+    """Two actions of equal value, the log greedy after each round: means of arms are biased, IPS is not."""
+    rng, n, n_logs, value = np.random.default_rng(12), 60, 3_000, 0.5
+    sums, counts = np.zeros((n_logs, 2)), np.zeros((n_logs, 2))
+    scores, rows = np.zeros((n_logs, n)), np.arange(n_logs)
+    for t in range(n):
+        means = sums / np.maximum(counts, 1.0)
+        chance = np.where(means[:, 1] > means[:, 0], 0.9, np.where(means[:, 1] < means[:, 0], 0.1, 0.5))
+        actions = (rng.random(n_logs) < chance).astype(np.int64)
+        rewards = (rng.random(n_logs) < value).astype(np.float64)
+        sums[rows, actions] += rewards
+        counts[rows, actions] += 1.0
+        scores[:, t] = np.where(actions == 1, rewards / chance, 0.0)  # the target: always action 1
+    plain = sums[:, 1] / np.maximum(counts[:, 1], 1.0)
+    assert plain.mean() < value - 8 * plain.std() / sqrt(n_logs)
+    told = scores.mean(axis=1)
+    assert abs(told.mean() - value) < 4 * told.std() / sqrt(n_logs)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 from ope_fixtures import by_hand, greedy_problem, mild_problem
 
 from nba.errors import InvalidConfig, NBAError
-from nba.ope.estimators import USUAL, InversePropensity
+from nba.ope.estimators import USUAL, DoublyRobust, InversePropensity
 from nba.ope.evaluate import Evaluation, Settings
+from nba.ope.groups import GroupedDoublyRobust
 from nba.ope.logged import BadLog, LoggedRounds, check_log, check_target, on_eligible
 from nba.ope.support import Floors, Support
 
@@ -148,6 +152,36 @@ def test_too_few_effective_rounds_print_no_estimate() -> None:
     assert told.verdict == "weak" and [one.estimator for one in told.estimates] == ["ips", "snips"]
 
 
+def test_where_single_actions_have_too_little_weight_groups_may_still_tell() -> None:
+    """The favourites of both policies lie in the first five actions, so that groups are well supported."""
+    problem = greedy_problem(2, agree=0.0, rate=0.2)
+    logging, target = (
+        np.sort(table.reshape(20, 2, 5), axis=1)[:, ::-1].reshape(20, 10) for table in problem[1:]
+    )
+    rounds, target, contexts = problem._replace(logging=logging, target=target).log(
+        3_000, np.random.default_rng(3)
+    )
+    groups = (0,) * 5 + (1,) * 5
+    chosen = Settings(estimators=(DoublyRobust(), GroupedDoublyRobust(groups=groups)))
+    report = Evaluation.of(chosen, rounds, target, {"rewards": problem.rates[contexts]}).report()
+    assert report.effective_n < 200 and report.verdict == "weak"
+    assert [told.estimator for told in report.estimates] == ["offcem"] and report.selected == "offcem"
+    assert "Only offcem may be told" in report.reasons[-1]
+    truth = float((target * problem.rates[contexts]).sum(axis=1).mean())
+    assert abs(report.estimates[0].value - truth) < 4 * report.estimates[0].stderr
+
+
+def test_a_report_is_written_with_the_names_of_the_interface() -> None:
+    rounds, target, _ = mild_problem(15, rate=0.3).log(3_000, np.random.default_rng(16))
+    told = json.loads(msgspec.json.encode(Evaluation.of(MODEL_FREE, rounds, target).report()))
+    assert list(told) == [
+        "n", "effective_n", "max_weight", "mean_weight", "lost_target_mass", "on_policy_mean", "estimates",
+        "selected", "verdict", "reasons",
+    ]  # fmt: skip
+    assert list(told["estimates"][0]) == ["estimator", "value", "stderr", "ci_low", "ci_high", "method"]
+    assert told["selected"] in ("ips", "snips") and told["estimates"][0]["method"] == "cressie-read"
+
+
 def test_partitions_merge_into_the_report_of_the_whole() -> None:
     problem = mild_problem(11)
     rounds, target, contexts = problem.log(5_000, np.random.default_rng(12))
@@ -161,8 +195,9 @@ def test_partitions_merge_into_the_report_of_the_whole() -> None:
     merged = (parts[2] + parts[0] + parts[1]).report()
     whole = Evaluation.of(chosen, rounds, target, {"rewards": rates}).report()
     for one, other in zip(merged.estimates, whole.estimates, strict=True):
-        assert one[1:5] == pytest.approx(other[1:5], rel=1e-9)
-    assert merged[:6] == pytest.approx(whole[:6]) and merged[7:] == whole[7:]
+        assert astuple(one)[1:5] == pytest.approx(astuple(other)[1:5], rel=1e-9)
+    assert astuple(merged)[:6] == pytest.approx(astuple(whole)[:6])
+    assert astuple(merged)[7:] == astuple(whole)[7:]
 
 
 def test_partitions_of_different_settings_do_not_merge() -> None:

@@ -21,8 +21,9 @@ from nba.ope.bootstrap import Replicates, percentile
 from nba.ope.estimators import USUAL, Estimator
 from nba.ope.intervals import CONFIDENCE, Interval, check_confidence, cressie_read
 from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
+from nba.ope.selection import candidate, slope
 from nba.ope.support import Floors, Support, Verdict
-from nba.ope.terms import Moments, Range
+from nba.ope.terms import Estimate, Moments, Range
 
 _BLOCK = 8_192  # rounds
 _MOST_AGAIN = 0.05  # share of rounds by customers seen before, from where on rounds are not independent
@@ -53,7 +54,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         require(holds, "evaluation", "n_replicates", f"must be 0 or at least 2, got {self.n_replicates}")
 
 
-class Told(NamedTuple):
+class Told(Struct, frozen=True, kw_only=True):
     """What one estimator says."""
 
     estimator: str
@@ -64,8 +65,12 @@ class Told(NamedTuple):
     method: str
 
 
-class Report(NamedTuple):
-    """What a log says of a target; estimates are empty where it is refused."""
+class Report(Struct, frozen=True, kw_only=True):
+    """What a log says of a target.
+
+    Estimates are only those that the log supports: none where it is refused, and where single actions have
+    too little weight those of groups that have enough. `selected` is SLOPE++'s choice among them.
+    """
 
     n: int
     effective_n: float
@@ -74,6 +79,7 @@ class Report(NamedTuple):
     lost_target_mass: float
     on_policy_mean: float
     estimates: tuple[Told, ...]
+    selected: str | None
     verdict: Verdict
     reasons: tuple[str, ...]
 
@@ -158,10 +164,8 @@ class Evaluation(NamedTuple):
         """The support report, and the estimates unless it refuses them."""
         support = self.support
         require(support.n > 0, "evaluation", "rounds", "must not be empty")
-        verdict, reasons = support.verdict(self.settings.floors)
-        if doubts := self._doubts():
-            verdict, reasons = ("weak" if verdict == "supported" else verdict), reasons + doubts
-        told = () if verdict == "refused" else tuple(map(self._told, range(len(self.moments))))
+        verdict, reasons, places = self._judged()
+        told = tuple(map(self._told, places))
         return Report(
             n=support.n,
             effective_n=support.effective_n,
@@ -170,9 +174,28 @@ class Evaluation(NamedTuple):
             lost_target_mass=support.lost_target_mass,
             on_policy_mean=self.reward_sum / support.n,
             estimates=told,
+            selected=self._selected(told),
             verdict=verdict,
             reasons=reasons,
         )
+
+    def _selected(self, told: tuple[Told, ...]) -> str | None:
+        """The name of SLOPE++'s choice."""
+        confidence = self.settings.confidence
+        candidates = [candidate(Estimate(one.value, one.stderr), confidence) for one in told]
+        return told[slope(candidates)].estimator if told else None
+
+    def _judged(self) -> tuple[Verdict, tuple[str, ...], tuple[int, ...]]:
+        """The verdict with its reasons, and the places of the estimators that may be told."""
+        floors, doubts, every = self.settings.floors, self._doubts(), range(len(self.moments))
+        verdict, reasons = self.support.verdict(floors)
+        if verdict != "refused":
+            return ("weak" if doubts else verdict), reasons + doubts, tuple(every)
+        enough = tuple(i for i in every if self.moments[i].effective_n >= floors.least_effective_n)
+        if self.support.refusals(floors) or not enough:
+            return verdict, reasons + doubts, ()
+        kept = ", ".join(self.settings.estimators[i].name for i in enough)
+        return "weak", (*reasons, f"Only {kept} may be told, by the weights of groups.", *doubts), enough
 
     def _doubts(self) -> tuple[str, ...]:
         """Why intervals or estimates may be worse than they say."""
@@ -197,7 +220,14 @@ class Evaluation(NamedTuple):
         if self.replicates:  # the error of whole customers, as in the interval
             again = self.replicates[place].values(self_normalised=estimator.self_normalised)
             stderr = float(np.std(again[np.isfinite(again)], ddof=1))
-        return Told(estimator.name, value, stderr, *interval)
+        return Told(
+            estimator=estimator.name,
+            value=value,
+            stderr=stderr,
+            ci_low=interval.low,
+            ci_high=interval.high,
+            method=interval.method,
+        )
 
     def _interval(self, place: int, self_normalised: bool) -> Interval:
         """The bootstrap's interval if there are replicates, else that of Cressie and Read."""

@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from nba.arrays import FloatArray, IntArray, check_shape
+from nba.catalogue import Catalogue
 from nba.errors import require
 from nba.ope.logged import LoggedRounds
 from nba.ope.pieces import REWARD_MODEL, modelled, table_tail
@@ -64,6 +65,14 @@ class GroupedDoublyRobust(Struct, frozen=True, kw_only=True, tag="grouped_doubly
         bases, residuals, spread = modelled(self.name, rounds, target, predicted)
         ratios, possible, tail = group_ratios(rounds, target, self.groups)
         return Terms(ratios, ratios, bases, residuals, possible, possible, spread, tail)
+
+
+def channel_family_groups(catalogue: Catalogue) -> tuple[int, ...]:
+    """(A,) group of each action of a catalogue: its channel x the family of its product; no-contact alone."""
+    families = sorted({product.family for product in catalogue.products})
+    family_of = np.array([families.index(product.family) for product in catalogue.products])
+    grouped = 1 + catalogue.channel_of[1:] * len(families) + family_of[catalogue.product_of[1:]]
+    return 0, *grouped.tolist()
 
 
 def group_ratios(

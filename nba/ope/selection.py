@@ -18,7 +18,7 @@ from nba.errors import require
 from nba.ope.estimators import EstimatorLike
 from nba.ope.intervals import CONFIDENCE, check_confidence
 from nba.ope.logged import LoggedRounds
-from nba.ope.terms import Moments
+from nba.ope.terms import Estimate, Moments
 
 _SLACK = sqrt(6.0) - 1.0
 # Between almost the model alone and plain weights.
@@ -51,18 +51,11 @@ def slope(candidates: Sequence[Candidate]) -> int:
     return accepted[-1] if accepted else 0
 
 
-def candidates_of(
-    moments: Sequence[Moments], estimators: Sequence[EstimatorLike], confidence: float = CONFIDENCE
-) -> tuple[Candidate, ...]:
-    """Estimates with normal half-widths, from merged sums of several estimators."""
+def candidate(estimate: Estimate, confidence: float = CONFIDENCE) -> Candidate:
+    """An estimate with the half-width of its normal interval."""
     from scipy.special import ndtri
 
-    z = float(ndtri(0.5 + check_confidence(confidence) / 2.0))
-    told = (
-        one.estimate(self_normalised=estimator.self_normalised)
-        for one, estimator in zip(moments, estimators, strict=True)
-    )
-    return tuple(Candidate(value, z * stderr) for value, stderr in told)
+    return Candidate(estimate.value, float(ndtri(0.5 + check_confidence(confidence) / 2.0)) * estimate.stderr)
 
 
 def select(
@@ -73,8 +66,9 @@ def select(
     confidence: float = CONFIDENCE,
 ) -> int:
     """Place of the estimator that SLOPE++ selects on one log, such as DRos with several strengths."""
-    moments = [Moments.of(one.terms(rounds, target, predicted)) for one in estimators]
-    return slope(candidates_of(moments, estimators, confidence))
+    moments = ((one, Moments.of(one.terms(rounds, target, predicted))) for one in estimators)
+    told = [sums.estimate(self_normalised=one.self_normalised) for one, sums in moments]
+    return slope([candidate(one, confidence) for one in told])
 
 
 def shrunk(values: FloatArray, stderrs: FloatArray) -> FloatArray:

@@ -139,27 +139,30 @@ class Support(NamedTuple):
 
     def verdict(self, floors: Floors) -> tuple[Verdict, tuple[str, ...]]:
         """Whether the target is supported, and the reasons if it is not, or only weakly."""
-        refusals = (*self._too_little(floors), *self._wrong_propensities(floors))
+        refusals = (*self.thin(floors), *self.refusals(floors))
         if refusals:
             return "refused", refusals
         doubts = self._doubts(floors)
         return ("weak" if doubts else "supported"), doubts
 
-    def _too_little(self, floors: Floors) -> tuple[str, ...]:
-        """Refusals for want of support."""
-        told = []
-        if self.effective_n < floors.least_effective_n:
-            told.append(
-                f"effective_n is {self.effective_n:.1f} of {self.n} rounds and must be at least "
-                f"{floors.least_effective_n:g}: log more rounds, or judge a target closer to the log's."
-            )
-        if self.lost_target_mass > floors.most_lost_mass:
-            told.append(
-                f"lost_target_mass is {self.lost_target_mass:.4f} and must be at most "
-                f"{floors.most_lost_mass:g}: the target wants actions that the log "
-                "could not choose; what they earn is not in it."
-            )
-        return tuple(told)
+    def thin(self, floors: Floors) -> tuple[str, ...]:
+        """The reason to refuse weights of single actions, those of groups may still do; empty if none."""
+        if self.effective_n >= floors.least_effective_n:
+            return ()
+        return (
+            f"effective_n is {self.effective_n:.1f} of {self.n} rounds and must be at least "
+            f"{floors.least_effective_n:g}: log more rounds, or judge a target closer to the log's.",
+        )
+
+    def refusals(self, floors: Floors) -> tuple[str, ...]:
+        """The reasons to refuse every estimate."""
+        if self.lost_target_mass <= floors.most_lost_mass:
+            return self._wrong_propensities(floors)
+        lost = (
+            f"lost_target_mass is {self.lost_target_mass:.4f} and must be at most {floors.most_lost_mass:g}: "
+            "the target wants actions that the log could not choose; what they earn is not in it."
+        )
+        return lost, *self._wrong_propensities(floors)
 
     def _wrong_propensities(self, floors: Floors) -> tuple[str, ...]:
         """Refusals because the mean weights are not what right propensities would give."""
