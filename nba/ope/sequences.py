@@ -7,6 +7,7 @@ asymptotic one holds from a few hundred effective rounds on and needs sums alone
 
 from __future__ import annotations
 
+from functools import cache
 from math import ceil, log, pi, sqrt
 from typing import NamedTuple
 
@@ -99,6 +100,7 @@ def asymptotic_reach(estimate: Estimate, n: int, planned_n: int, confidence: flo
     return spread * sqrt(2.0 * (n * rho2 + 1.0) / (n * n * rho2) * log(sqrt(n * rho2 + 1.0) / alpha))
 
 
+@cache
 def naive_alarms(n_looks: int, confidence: float = CONFIDENCE) -> float:
     """How often a fixed-size interval, looked at after each of n equal stages, ever excludes the truth.
 

@@ -1,0 +1,151 @@
+"""Two targets on one log: the difference of their values, fixed-size interval and sequence side by side.
+
+The rounds are the same, so what both targets would have done alike cancels. The sequence may be looked at
+after any number of rounds, and is what a promotion waits for (methods E3); the interval may be read once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import FloatArray
+from nba.errors import require
+from nba.ope.bootstrap import Replicates, percentile
+from nba.ope.estimators import DoublyRobust, Estimator
+from nba.ope.intervals import CONFIDENCE, check_confidence, cressie_read
+from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
+from nba.ope.sequences import asymptotic_reach, naive_alarms
+from nba.ope.support import Floors, Support, Verdict
+from nba.ope.terms import Estimate, Moments, difference
+
+
+class Match(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How two targets are compared.
+
+    The sequence is narrowest at planned_rounds, which is fixed before the first look. With `n_replicates`
+    interval and sequence take customers as independent, not rounds.
+    """
+
+    estimator: Estimator = DoublyRobust()
+    floors: Floors = Floors()
+    confidence: float = CONFIDENCE
+    planned_rounds: int = 10_000
+    n_replicates: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what a difference can be made of."""
+        check_confidence(self.confidence)
+        plain = not self.estimator.self_normalised
+        require(
+            plain, "match", "estimator", "must not be self-normalised: its parts do not subtract by round"
+        )
+        rounds = self.planned_rounds
+        require(rounds >= 1, "match", "planned_rounds", f"must be at least 1, got {rounds}")
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """What a log says of one target against another; figures are None where it is refused."""
+
+    n: int
+    difference: float | None
+    stderr: float | None
+    ci_low: float | None
+    ci_high: float | None
+    method: str
+    sequence_low: float | None
+    sequence_high: float | None
+    naive_alarms_20_looks: float  # how often the interval, looked at 20 times, finds a difference of nothing
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the sequence shows that the first target earns more."""
+        return self.sequence_low is not None and self.sequence_low > 0.0
+
+
+class Comparison(NamedTuple):
+    """Sums over rounds for the difference of two targets; they merge."""
+
+    match: Match
+    supports: tuple[Support, Support]
+    moments: Moments
+    replicates: Replicates | None
+
+    @staticmethod
+    def of(
+        match: Match,
+        rounds: LoggedRounds,
+        targets: tuple[FloatArray, FloatArray],
+        predicted: FloatArray | None = None,
+        first_row: int = 0,
+    ) -> Comparison:
+        """The sums of one partition that begins with row first_row; targets and predicted are (n, A)."""
+        check_log(rounds, first_row)
+        terms, supports = [], []
+        for target in targets:
+            check_target(rounds, target, first_row)
+            able, lost = on_eligible(rounds, target)
+            terms.append(match.estimator.terms(rounds, able, predicted))
+            supports.append(Support.of(rounds, able, lost))
+        apart = difference(*terms)
+        again = (
+            Replicates.of(apart, rounds.clusters, match.seed, match.n_replicates)
+            if match.n_replicates
+            else None
+        )
+        return Comparison(match, (supports[0], supports[1]), Moments.of(apart), again)
+
+    def __add__(self, other: object) -> Comparison:
+        """The sums of both partitions, made with an equal match."""
+        if not isinstance(other, Comparison):
+            return NotImplemented
+        require(self.match == other.match, "comparison", "match", "must be equal in all partitions of a log")
+        one, two = (mine + its for mine, its in zip(self.supports, other.supports, strict=True))
+        again = None
+        if self.replicates is not None and other.replicates is not None:
+            again = self.replicates + other.replicates
+        return Comparison(self.match, (one, two), self.moments + other.moments, again)
+
+    def report(self) -> Compared:
+        """The difference with its interval and sequence, unless either target is refused."""
+        verdict, reasons = self._judged()
+        n, confidence = self.moments.n_rounds, self.match.confidence
+        estimate = self.moments.estimate(self_normalised=False)
+        if self.replicates is None:
+            interval = cressie_read(self.moments, mean_ratio=0.0, confidence=confidence)
+        else:
+            again = self.replicates.values(self_normalised=False)
+            interval = percentile(again, confidence)
+            estimate = Estimate(estimate.value, float(np.std(again, ddof=1)))
+        reach = asymptotic_reach(estimate, n, self.match.planned_rounds, confidence)
+        figures = (*estimate, *interval[:2], estimate.value - reach, estimate.value + reach)
+        value, stderr, low, high, lowest, highest = (None,) * 6 if verdict == "refused" else figures
+        return Compared(
+            n=n,
+            difference=value,
+            stderr=stderr,
+            ci_low=low,
+            ci_high=high,
+            method=interval.method,
+            sequence_low=lowest,
+            sequence_high=highest,
+            naive_alarms_20_looks=naive_alarms(20, confidence),
+            verdict=verdict,
+            reasons=reasons,
+        )
+
+    def _judged(self) -> tuple[Verdict, tuple[str, ...]]:
+        """The worse of both verdicts, and the reasons of each."""
+        told = [support.verdict(self.match.floors) for support in self.supports]
+        order: tuple[Verdict, ...] = ("supported", "weak", "refused")
+        reasons = (
+            f"{name} target: {reason}"
+            for name, (_, mine) in zip(("first", "second"), told, strict=True)
+            for reason in mine
+        )
+        return max((verdict for verdict, _ in told), key=order.index), tuple(reasons)
