@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from math import log, sqrt
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ from msgspec.structs import astuple
 from ope_fixtures import by_hand, greedy_problem, mild_problem
 
 from nba.errors import InvalidConfig, NBAError
+from nba.ope.calibration import Deviations
 from nba.ope.estimators import USUAL, DoublyRobust, InversePropensity
 from nba.ope.evaluate import Evaluation, Settings
 from nba.ope.groups import GroupedDoublyRobust
@@ -107,7 +109,7 @@ def test_failure_2_an_action_filtered_after_the_draw_is_noticed() -> None:
     assert rounds.logging is not None
     false = rounds._replace(actions=swapped, propensities=rounds.logging[np.arange(20_000), swapped])
     verdict, reasons = Support.of(false, target, np.zeros(20_000)).verdict(Floors())
-    assert verdict == "refused" and "of all action 0" in reasons[-1]
+    assert verdict == "refused" and "most of all action 0" in reasons[-1]
 
 
 def test_failure_2_propensities_of_another_version_are_noticed() -> None:
@@ -132,13 +134,31 @@ def test_failure_2_the_logging_policy_judged_by_its_own_log_is_exact() -> None:
     assert report.verdict == "supported" and report.reasons == ()
 
 
-def test_right_logs_are_seldom_refused() -> None:
-    floors, refused = Floors(false_alarm=0.05), 0
+@pytest.mark.parametrize("skewed", [False, True])
+def test_right_logs_are_seldom_refused(skewed: bool) -> None:
+    """At most one in twenty may be, and fewer are; rare choices of propensity 1e-4 included."""
+    floors, refused = Floors(false_alarm=0.05, least_effective_n=0.0), 0
     problem, rng = mild_problem(9), np.random.default_rng(10)
+    if skewed:
+        logging = np.where((np.arange(20)[:, None] < 10) & (np.arange(6) < 5), 1e-4, 0.1)
+        logging[:, 5] = 1.0 - logging[:, :5].sum(axis=1)
+        problem = problem._replace(logging=logging)
     for _ in range(200):
-        rounds, target, _ = problem.log(3_000, rng)
-        refused += Support.of(rounds, target, np.zeros(3_000)).verdict(floors)[0] == "refused"
-    assert refused <= 10 + 4 * np.sqrt(10)
+        rounds, target, _ = problem.log(2_000, rng)
+        refused += Support.of(rounds, target, np.zeros(2_000)).verdict(floors)[0] == "refused"
+    assert refused <= 10
+
+
+def test_deviations_by_hand() -> None:
+    told = Deviations(
+        np.array([130.0, 70.0]), np.full(2, 100.0), np.full(2, 50.0), np.ones(2), one_sided=True
+    )
+    level = log(2 / 0.01)
+    bound = level / 3 + sqrt((level / 3) ** 2 + 2 * 50 * level)
+    assert told.excess(0.01) == pytest.approx([30.0 / bound, 0.0])
+    assert told._replace(one_sided=False).excess(0.01) == pytest.approx([30.0 / bound] * 2)
+    sure = Deviations(np.array([1.0, 2.0]), np.ones(2), np.zeros(2), np.zeros(2), one_sided=False)
+    assert sure.excess(0.01).tolist() == [0.0, np.inf]
 
 
 def test_too_few_effective_rounds_print_no_estimate() -> None:

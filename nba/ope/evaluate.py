@@ -120,7 +120,8 @@ class Evaluation(NamedTuple):
             )
             for cut in cuts
         )
-        return reduce(add, parts)._replace(n_again=rounds.n_rounds - np.unique(rounds.clusters).size)
+        ordered = np.sort(rounds.clusters)
+        return reduce(add, parts)._replace(n_again=int(np.count_nonzero(ordered[1:] == ordered[:-1])))
 
     @staticmethod
     def _summed(

@@ -5,7 +5,6 @@ Sums over rounds that merge; the verdict and its reasons come at the end. Method
 
 from __future__ import annotations
 
-from math import copysign, inf, sqrt
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,11 +12,11 @@ from msgspec import Struct
 
 from nba.arrays import FloatArray, IntArray
 from nba.errors import require
+from nba.ope.calibration import ArmSums, Deviations
 from nba.ope.logged import LoggedRounds
 
 Verdict: TypeAlias = Literal["supported", "weak", "refused"]
 _OCTAVES = np.arange(-6, 21)  # weights from 2^-6 to 2^20, one bin each, and one bin below and above
-_LEAST_CHOICES = 10  # of an action: with fewer, its mean weight is not close to normal
 
 
 class Floors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,42 +42,34 @@ class Floors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         require(holds, "floors", "false_alarm", f"must lie in (0, 1), got {self.false_alarm}")
 
 
-class ArmCheck(NamedTuple):
-    """Per action: the mean of 1/propensity over the rounds that chose it, which should be `expected`."""
-
-    mean: FloatArray  # (A,) of 1[chosen] / propensity
-    expected: FloatArray  # (A,) share of rounds in which it could be chosen
-    z: FloatArray  # (A,) deviation in standard errors, nan where too seldom chosen to tell
-
-
 class Support(NamedTuple):
     """Sums over rounds of what speaks for and against a log."""
 
     n: int
     ratio_sums: FloatArray  # (4,) of w, w^2, and the mean and variance that w should have given the context
     max_ratio: float
+    largest_ratio: float  # that the rounds' contexts could have led to, or the largest there was
     lost_mass: float  # sum over rounds of the target's mass on actions that could not be chosen
     knows_logging: bool  # whether the log has the whole logging distribution
     knows_eligible: bool  # whether the log tells which actions could be chosen
     histogram: IntArray  # (28,) rounds per weight: 0 or below 2^-6, then per octave
-    arms: FloatArray  # (A, 4) sums of 1[chosen], 1[chosen]/propensity, its square, and rounds with support
-    arm_variances: FloatArray  # (A,) sum of the variances that 1[chosen]/propensity should have
+    arms: ArmSums
 
     @staticmethod
     def of(rounds: LoggedRounds, target: FloatArray, lost: FloatArray) -> Support:
         """The sums of one partition; target (n, A) as it would run, lost (n,) what it lost of its mass."""
         ratios, support = rounds.ratios(target), rounds.support()
-        variances, arm_variances = _null_variances(rounds, target)
+        variances, largest = _promised(rounds, target)
         return Support(
             n=rounds.n_rounds,
             ratio_sums=np.array([ratios.sum(), ratios @ ratios, target.sum(), variances]),
             max_ratio=float(ratios.max(initial=0.0)),
+            largest_ratio=max(largest, float(ratios.max(initial=0.0))),
             lost_mass=float(lost.sum()),
             knows_logging=rounds.logging is not None,
             knows_eligible=support is not None,
             histogram=_histogram(ratios),
-            arms=_arm_sums(rounds, target.shape[1]),
-            arm_variances=arm_variances,
+            arms=ArmSums.of(rounds, target.shape[1]),
         )
 
     def __add__(self, other: object) -> Support:
@@ -89,12 +80,12 @@ class Support(NamedTuple):
             n=self.n + other.n,
             ratio_sums=self.ratio_sums + other.ratio_sums,
             max_ratio=max(self.max_ratio, other.max_ratio),
+            largest_ratio=max(self.largest_ratio, other.largest_ratio),
             lost_mass=self.lost_mass + other.lost_mass,
             knows_logging=self.knows_logging and other.knows_logging,
             knows_eligible=self.knows_eligible and other.knows_eligible,
             histogram=self.histogram + other.histogram,
             arms=self.arms + other.arms,
-            arm_variances=self.arm_variances + other.arm_variances,
         )
 
     @property
@@ -113,29 +104,13 @@ class Support(NamedTuple):
         """Share of the target's probability on actions that the log could not have chosen."""
         return self.lost_mass / self.n
 
-    @property
-    def ratio_z(self) -> float:
-        """Deviation of the mean weight from what it should be, in standard errors."""
+    def ratio_deviation(self) -> Deviations:
+        """The sum of the weights beside what right propensities give."""
         total, square, expected, variance = self.ratio_sums
         if not self.knows_logging:
             variance = square - total * total / self.n
-        deviation = total - expected
-        if abs(deviation) <= 1e-9 * self.n:
-            return 0.0
-        return float(deviation / sqrt(variance)) if variance > 0.0 else copysign(inf, deviation)
-
-    def arm_check(self) -> ArmCheck:
-        """The test of each action's mean weight."""
-        chosen, inverse, square, possible = self.arms.T
-        variances = self.arm_variances if self.knows_logging else square - inverse * inverse / self.n
-        told = (chosen >= _LEAST_CHOICES) & (variances > 0.0)
-        if self.knows_logging:  # an action that should have come up often and never did tells as much
-            told |= (variances > 0.0) & (possible * possible >= 25.0 * variances)
-        z = np.full(chosen.size, np.nan)
-        z[told] = (inverse - possible)[told] / np.sqrt(variances[told])
-        if not self.knows_logging:
-            z = np.where(z < 0.0, 0.0, z)  # an eligible action may never be chosen: no contradiction
-        return ArmCheck(inverse / self.n, possible / self.n, z)
+        sums = np.array([[total], [expected], [variance], [self.largest_ratio]])
+        return Deviations(sums[0], sums[1], sums[2], sums[3], one_sided=False)
 
     def verdict(self, floors: Floors) -> tuple[Verdict, tuple[str, ...]]:
         """Whether the target is supported, and the reasons if it is not, or only weakly."""
@@ -165,28 +140,16 @@ class Support(NamedTuple):
         return lost, *self._wrong_propensities(floors)
 
     def _wrong_propensities(self, floors: Floors) -> tuple[str, ...]:
-        """Refusals because the mean weights are not what right propensities would give."""
-        from scipy.special import ndtri
-
-        arms = self.arm_check()
-        tested = np.flatnonzero(np.isfinite(arms.z))
-        most = -float(ndtri(floors.false_alarm / 2.0 / (tested.size + 1)))  # Bonferroni over all tests
-        told = []
-        if abs(self.ratio_z) > most:
-            told.append(
-                f"mean_weight is {self.mean_ratio:.4f}, {self.ratio_z:+.1f} standard errors from what right "
-                "propensities give: they were logged wrongly, or the target wants what was never chosen."
-            )
-        off = tested[np.abs(arms.z[tested]) > most]
-        if off.size:
-            worst = int(off[np.abs(arms.z[off]).argmax()])
-            told.append(
-                f"{off.size} of {tested.size} actions have a mean inverse propensity that the log "
-                f"contradicts, most of all action {worst}: {arms.mean[worst]:.4f} instead of "
-                f"{arms.expected[worst]:.4f}, {arms.z[worst]:+.1f} standard errors. "
-                "Something filtered or rounded after the draw."
-            )
-        return tuple(told)
+        """Refusals because the log contradicts its propensities: half the false alarms for each kind."""
+        arms = self.arms.faults(floors.false_alarm / 2.0)
+        if self.ratio_deviation().excess(floors.false_alarm / 2.0)[0] <= 1.0:
+            return arms
+        return (
+            f"mean_weight is {self.mean_ratio:.4f} instead of {self.ratio_sums[2] / self.n:.4f}, and right "
+            "propensities do not stray so far: they were logged wrongly, or the target wants what was never "
+            "chosen.",
+            *arms,
+        )
 
     def _doubts(self, floors: Floors) -> tuple[str, ...]:
         """Reasons to call a supported target weak."""
@@ -209,24 +172,15 @@ class Support(NamedTuple):
         return tuple(told)
 
 
-def _null_variances(rounds: LoggedRounds, target: FloatArray) -> tuple[float, FloatArray]:
-    """What the log's own distributions say of the variance of w, summed, and of 1[a]/mu(a), summed (A,)."""
+def _promised(rounds: LoggedRounds, target: FloatArray) -> tuple[float, float]:
+    """The variance of w by the log's own distributions, summed, and the largest weight there could be."""
     if rounds.logging is None:
-        return 0.0, np.zeros(target.shape[1])
-    possible = rounds.logging > 0.0
-    inverse = np.divide(1.0, rounds.logging, out=np.zeros_like(rounds.logging), where=possible)
+        return 0.0, 0.0
+    ratios = np.divide(target, rounds.logging, out=np.zeros_like(target), where=rounds.logging > 0.0)
     mass = target @ np.ones(target.shape[1])
     # A logging probability that the target shares leaves no variance; rounding must not make some.
-    variances = np.maximum(np.einsum("na,na,na->n", target, target, inverse) - mass * mass, 0.0)
-    return float(variances.sum()), inverse.sum(axis=0) - np.count_nonzero(possible, axis=0)
-
-
-def _arm_sums(rounds: LoggedRounds, n_actions: int) -> FloatArray:
-    """(A, 4) sums of 1[chosen], 1[chosen]/propensity, its square, and rounds in which it could be chosen."""
-    inverse, support = 1.0 / rounds.propensities, rounds.support()
-    columns = [np.bincount(rounds.actions, power, n_actions) for power in (None, inverse, inverse * inverse)]
-    possible = np.full(n_actions, rounds.n_rounds) if support is None else support.sum(axis=0)
-    return np.column_stack([*columns, possible]).astype(np.float64)
+    variances = np.maximum(np.einsum("na,na->n", target, ratios) - mass * mass, 0.0)
+    return float(variances.sum()), float(ratios.max(initial=0.0))
 
 
 def _histogram(ratios: FloatArray) -> IntArray:
