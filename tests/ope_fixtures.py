@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.benchmarks.ope_problems import UNIT, Problem, greedy_problem, mild_problem
+from experiments.benchmarks.evaluation.problems import UNIT, Problem, greedy_problem, mild_problem
 from nba.arrays import FloatArray
 from nba.ope.logged import LoggedRounds
 

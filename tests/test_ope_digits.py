@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.benchmarks.ope_digits import PUBLISHED, table
+from experiments.benchmarks.evaluation.digits import PUBLISHED, table
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from ope_fixtures import UNIT, by_hand, greedy_problem, mild_problem
 from scipy.optimize import minimize
 from scipy.stats import f
 
-from experiments.benchmarks.ope_proofs import coverage, default_coverage
+from experiments.benchmarks.evaluation.proofs import coverage, default_coverage
 from nba.arrays import FloatArray
 from nba.errors import InvalidConfig
 from nba.ope.bootstrap import Replicates, percentile, poisson_counts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ope_fixtures import UNIT, greedy_problem, mild_problem
 
-from experiments.benchmarks.ope_proofs import heavy_sequence, past_means
+from experiments.benchmarks.evaluation.proofs import heavy_sequence, past_means
 from nba.errors import InvalidConfig
 from nba.ope.estimators import DoublyRobust
 from nba.ope.sequences import asymptotic_reach, betting_sequence, naive_alarms

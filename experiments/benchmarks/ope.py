@@ -16,9 +16,9 @@ from time import process_time
 
 import numpy as np
 
-from experiments.benchmarks.ope_digits import table
-from experiments.benchmarks.ope_problems import Problem, mild_problem
-from experiments.benchmarks.ope_proofs import default_coverage, heavy_sequence
+from experiments.benchmarks.evaluation.digits import table
+from experiments.benchmarks.evaluation.problems import Problem, mild_problem
+from experiments.benchmarks.evaluation.proofs import default_coverage, heavy_sequence
 from nba.ope.estimators import DoublyRobust, InversePropensity
 from nba.ope.evaluate import Evaluation, Report, Settings
 

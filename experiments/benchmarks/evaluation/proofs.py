@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.benchmarks.ope_problems import Problem, greedy_problem, mild_problem
+from experiments.benchmarks.evaluation.problems import Problem, greedy_problem, mild_problem
 from nba.arrays import FloatArray, IntArray
 from nba.ope.estimators import DoublyRobust, Estimator, InversePropensity
 from nba.ope.intervals import Interval, cressie_read

@@ -1,0 +1,1 @@
+"""What off-policy evaluation is judged on: problems of known values, the digits table, coverage and width."""

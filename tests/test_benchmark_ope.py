@@ -1,0 +1,26 @@
+"""The benchmark of off-policy evaluation: a stream of partitions tells the truth in little memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from experiments.benchmarks import ope
+from experiments.benchmarks.evaluation.problems import mild_problem
+from experiments.benchmarks.evaluation.proofs import heavy_sequence
+
+
+def test_a_stream_tells_the_value_of_its_target() -> None:
+    problem = mild_problem(1, n_contexts=50, n_actions=12)
+    told, spent = ope.stream(90_000, problem)
+    assert told.n == 90_000 and told.verdict == "supported" and spent > 0.0
+    assert [one.estimator for one in told.estimates] == ["snips", "dr"]
+    assert all(abs(one.value - problem.truth) < 4 * one.stderr for one in told.estimates)
+    ope._check(told, problem)
+    with pytest.raises(ArithmeticError, match="snips is 0.0"):
+        ope._check(told, problem._replace(rates=2.0 * problem.rates))
+
+
+def test_a_heavy_sequence_is_reproducible() -> None:
+    one, other = (heavy_sequence(3, 1, np.array([200, 400])) for _ in range(2))
+    assert one[1] == other[1] and (one[0].highs == other[0].highs).all()
