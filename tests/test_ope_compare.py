@@ -10,7 +10,7 @@ from ope_fixtures import greedy_problem, mild_problem
 from nba.arrays import FloatArray
 from nba.errors import InvalidConfig
 from nba.ope.compare import Comparison, Match
-from nba.ope.estimators import DoublyRobust, InversePropensity
+from nba.ope.estimators import DirectMethod, DoublyRobust, InversePropensity
 from nba.ope.logged import LoggedRounds
 
 IPS = Match(estimator=InversePropensity(), planned_rounds=2_000)
@@ -67,9 +67,11 @@ def test_either_target_may_be_refused() -> None:
     assert any(reason.startswith("second target: effective_n is") for reason in told.reasons)
 
 
-def test_self_normalised_estimators_do_not_subtract() -> None:
+def test_some_estimators_have_no_difference_of_known_error() -> None:
     with pytest.raises(InvalidConfig, match="match: estimator: must not be self-normalised"):
         Match(estimator=DoublyRobust(self_normalised=True))
+    with pytest.raises(InvalidConfig, match="match: estimator: must weigh rewards"):
+        Match(estimator=DirectMethod())
 
 
 @pytest.mark.slow

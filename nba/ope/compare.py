@@ -14,7 +14,7 @@ from msgspec import Struct
 from nba.arrays import FloatArray
 from nba.errors import require
 from nba.ope.bootstrap import Replicates, percentile
-from nba.ope.estimators import DoublyRobust, Estimator
+from nba.ope.estimators import DirectMethod, DoublyRobust, Estimator
 from nba.ope.intervals import CONFIDENCE, check_confidence, cressie_read
 from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
 from nba.ope.sequences import asymptotic_reach, naive_alarms
@@ -43,6 +43,8 @@ class Match(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         require(
             plain, "match", "estimator", "must not be self-normalised: its parts do not subtract by round"
         )
+        weighs = not isinstance(self.estimator, DirectMethod)
+        require(weighs, "match", "estimator", "must weigh rewards: of a model alone no error is known")
         rounds = self.planned_rounds
         require(rounds >= 1, "match", "planned_rounds", f"must be at least 1, got {rounds}")
 

@@ -69,7 +69,8 @@ class InversePropensity(Struct, frozen=True, kw_only=True, tag="inverse_propensi
 class DirectMethod(Struct, frozen=True, kw_only=True, tag="direct_method"):
     """E[q(x, pi)]: what a reward model says of the target, and as wrong as the model is.
 
-    Its interval tells how the customers vary and nothing of that. Beygelzimer and Langford (2009).
+    Its standard error would tell how the customers vary and nothing of that, so a report has none.
+    Beygelzimer and Langford (2009).
     """
 
     name: str = "dm"

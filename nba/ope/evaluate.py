@@ -55,21 +55,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """What one estimator says."""
+    """What one estimator says; of a model alone no error is known, and none is told."""
 
     estimator: str
     value: float
-    stderr: float
-    ci_low: float
-    ci_high: float
-    method: str
+    stderr: float | None
+    ci_low: float | None
+    ci_high: float | None
+    method: str | None
 
 
 class Report(Struct, frozen=True, kw_only=True):
     """What a log says of a target.
 
     Estimates are only those that the log supports: none where it is refused, and where single actions have
-    too little weight those of groups that have enough. `selected` is SLOPE++'s choice among them.
+    too little weight those of groups that have enough. `selected` is SLOPE++'s choice among those with an
+    interval: a model alone would be taken for the surest of all.
     """
 
     n: int
@@ -183,8 +184,8 @@ class Evaluation(NamedTuple):
     def _selected(self, told: tuple[Told, ...]) -> str | None:
         """The name of SLOPE++'s choice."""
         confidence = self.settings.confidence
-        candidates = [candidate(Estimate(one.value, one.stderr), confidence) for one in told]
-        return told[slope(candidates)].estimator if told else None
+        sure = [(one.estimator, Estimate(one.value, one.stderr)) for one in told if one.stderr is not None]
+        return sure[slope([candidate(one, confidence) for _, one in sure])][0] if sure else None
 
     def _judged(self) -> tuple[Verdict, tuple[str, ...], tuple[int, ...]]:
         """The verdict with its reasons, and the places of the estimators that may be told."""
@@ -215,19 +216,19 @@ class Evaluation(NamedTuple):
 
     def _told(self, place: int) -> Told:
         """Value and interval of one estimator."""
-        estimator = self.settings.estimators[place]
-        value, stderr = self.moments[place].estimate(self_normalised=estimator.self_normalised)
+        estimator, moments = self.settings.estimators[place], self.moments[place]
+        value, stderr = moments.estimate(self_normalised=estimator.self_normalised)
+        if moments.weight_range == (0.0, 0.0):  # how customers vary is known, how far the model is off is not
+            return Told(
+                estimator=estimator.name, value=value, stderr=None, ci_low=None, ci_high=None, method=None
+            )
         interval = self._interval(place, estimator.self_normalised)
         if self.replicates:  # the error of whole customers, as in the interval
             again = self.replicates[place].values(self_normalised=estimator.self_normalised)
             stderr = float(np.std(again[np.isfinite(again)], ddof=1))
+        low, high, method = interval
         return Told(
-            estimator=estimator.name,
-            value=value,
-            stderr=stderr,
-            ci_low=interval.low,
-            ci_high=interval.high,
-            method=interval.method,
+            estimator=estimator.name, value=value, stderr=stderr, ci_low=low, ci_high=high, method=method
         )
 
     def _interval(self, place: int, self_normalised: bool) -> Interval:
