@@ -1,0 +1,1 @@
+"""Allocation: who gets which action under limits that all share, with prices and a certificate."""
