@@ -209,7 +209,7 @@ def _check(
 
 
 def check_laminar(groups: IntArray) -> None:
-    """Every group of a level (V, L) must lie within one group of the level before: greedy is exact only so."""
+    """Every group of a level (V, L) must lie in one group of the level before: greedy is exact only so."""
     rule = "level 0 must hold everything in group 0"
     require(bool((groups[:, 0] == 0).all()), "allocation", "kinds.groups", rule)
     for level in range(1, groups.shape[1]):

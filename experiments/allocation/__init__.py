@@ -1,0 +1,1 @@
+"""Allocation of tables: candidates and resources in, a plan and its certificate out."""
