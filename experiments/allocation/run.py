@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.allocation.cluster import population
+from experiments.allocation.quiet import native_output_on_stderr
 from experiments.allocation.read import Candidates, Names, Needed, n_rows_of, read_candidates
 from experiments.allocation.told import rules_json, told_json, write_plan
 from experiments.terminal import progress, say
@@ -40,14 +41,15 @@ def carry_out(order: Order) -> dict[str, Any]:
     resources = load_resources(order.resources)
     candidates, problem, entries = prepared(order, resources)
     begun = perf_counter()
-    with population(problem, order.workers) as people:
+    with native_output_on_stderr(), population(problem, order.workers) as people:
         say(f"allocate: {problem.n_customers:,} customers, {problem.values.size:,} candidates")
         found = solve(people, order.solver)
         chosen = np.concatenate(people.ask("chosen", found.plan))
     told = told_json(found.certificate, problem, entries, perf_counter() - begun)
     told["chosen"] = int(chosen.sum())
     if order.price_rules:
-        told["rules"] = _rules(problem, entries, found, order.solver)
+        with native_output_on_stderr():
+            told["rules"] = _rules(problem, entries, found, order.solver)
     write_plan(order.out, order.names, candidates, problem, chosen, found.certificate.prices)
     return told
 

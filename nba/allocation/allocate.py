@@ -24,6 +24,7 @@ from nba.errors import require
 _CONTESTED = 256  # customers at first
 _CONTESTED_PER_ROW = 16
 _GROWTH = 4  # times as many when those did not do
+_ACCURACY = 1e-5  # of the tolerance, to which the dual is minimised
 _NOISE = (1e-2, 1e-3)  # of the typical value, for the smoothed dual
 
 
@@ -65,14 +66,16 @@ class Allocation(NamedTuple):
 
 def allocate(population: Population, solver: Solver, start: FloatArray | None = None) -> Allocation:
     """The best plan found; `start` (J,) are prices to begin with, such as those of the last plan."""
-    found = dual.proved(population, dual.minimise(population, dual.first_prices(population, start)))
+    accuracy = max(_ACCURACY * solver.tolerance, 1e-13)
+    first = dual.first_prices(population, start)
+    found = dual.proved(population, dual.minimise(population, first, accuracy=accuracy))
     best = settled(population, found, None, solver)
     for share in _NOISE:
         if found.bound - max(best.objective, best.relaxed) <= solver.tolerance * abs(found.bound):
             break
         jitter = Jitter(share * population.units.money, 0, solver.seed)
-        smooth = dual.smoothed(population, found, jitter)
-        sharp = dual.proved(population, dual.minimise(population, smooth))
+        smooth = dual.smoothed(population, found, jitter, accuracy)
+        sharp = dual.proved(population, dual.minimise(population, smooth, accuracy=accuracy))
         found = min(found, smooth, sharp, key=lambda one: one.bound)._replace(passes=sharp.passes)
         plans = settled(population, found, None, solver), settled(population, smooth, jitter, solver)
         best = max(best, *plans, key=lambda one: one.objective)
@@ -105,7 +108,9 @@ def settled(population: Population, found: Dual, jitter: Jitter | None, solver: 
     aim, relaxed = solver.tolerance * abs(found.bound), -np.inf
     if found.bound - rest - table.objective(chosen) > aim:
         small = Core.of(table, found.prices, chosen)
-        chosen, relaxed = small.improved(chosen, 0.1 * aim), rest + small.relaxed()
+        chosen = small.improved(chosen, 0.5 * aim)
+        if found.bound - rest - table.objective(chosen) > aim:
+            relaxed = rest + small.relaxed()
     moved = np.unique(table.owner[chosen != contested.chosen]).size
     plan = own.settle(contested, chosen)
     value, usage = population.worth(plan)

@@ -17,7 +17,7 @@ from nba.allocation.repair import Table, refilled, repaired
 from nba.arrays import BoolArray, FloatArray, IntArray
 
 _MOST_NODES = 100
-_MOST_CANDIDATES = 1_500
+_MOST_CANDIDATES = 1_000
 
 
 class Core(NamedTuple):

@@ -18,8 +18,8 @@ import numpy as np
 from nba.allocation.shards import Jitter, Population
 from nba.arrays import FloatArray
 
-_SAMPLE = 20_000  # customers whose prices begin the search of many more
-_WORTH_SAMPLING = 5  # times as many
+_SAMPLE = 4_000  # customers whose prices begin the search of many more
+_WORTH_SAMPLING = 12  # times as many
 _COPIES_FOR = 60_000  # customers and copies together look smooth
 _MOST_COPIES = 64
 _HISTORY = 20  # corrections that L-BFGS keeps
@@ -38,7 +38,7 @@ def minimise(
     start: Dual,
     stride: int = 1,
     jitters: Sequence[Jitter | None] = (None,),
-    accuracy: float = 1e-11,
+    accuracy: float = 1e-9,
 ) -> Dual:
     """The best prices found from `start`; the bound is that of every `stride`-th customer and its noise.
 
@@ -75,15 +75,15 @@ def first_prices(population: Population, start: FloatArray | None) -> Dual:
     n_rows = population.rows.limits.size
     begun = Dual(np.zeros(n_rows) if start is None else start, np.inf, 0.0)
     if start is None and population.n_customers >= _WORTH_SAMPLING * _SAMPLE:
-        return minimise(population, begun, stride=population.n_customers // _SAMPLE, accuracy=1e-9)
+        return minimise(population, begun, stride=population.n_customers // _SAMPLE)
     return begun
 
 
-def smoothed(population: Population, start: Dual, jitter: Jitter) -> Dual:
+def smoothed(population: Population, start: Dual, jitter: Jitter, accuracy: float = 1e-9) -> Dual:
     """Prices of the dual smoothed with noise, and the bound that they prove without it."""
     copies = min(max(_COPIES_FOR // population.n_customers, 1), _MOST_COPIES)
     jitters = [jitter._replace(copy=copy) for copy in range(copies)]
-    return proved(population, minimise(population, start, jitters=jitters))
+    return proved(population, minimise(population, start, jitters=jitters, accuracy=accuracy))
 
 
 def proved(population: Population, dual: Dual) -> Dual:
