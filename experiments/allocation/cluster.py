@@ -21,7 +21,7 @@ def population(problem: Problem, workers: int) -> Iterator[Population]:
     with executor(workers):
         actors = on_ray(problem, workers)
         try:
-            yield _asking(problem, actors)
+            yield asking(problem, actors)
         finally:
             import ray
 
@@ -37,7 +37,8 @@ def on_ray(problem: Problem, workers: int) -> list[Any]:
     return [remote.remote(part) for part in problem.shards(workers)]
 
 
-def _asking(problem: Problem, actors: list[Any]) -> Population:
+def asking(problem: Problem, actors: list[Any]) -> Population:
+    """All customers, behind the actors that hold the shards of a problem."""
     import ray
 
     def ask(method: str, *arguments: Any) -> list[Any]:

@@ -21,7 +21,7 @@ from nba.arrays import FloatArray
 _SAMPLE = 4_000  # customers whose prices begin the search of many more
 _WORTH_SAMPLING = 12  # times as many
 _COPIES_FOR = 60_000  # customers and copies together look smooth
-_MOST_COPIES = 64
+_MOST_COPIES = 16
 _HISTORY = 20  # corrections that L-BFGS keeps
 
 

@@ -136,11 +136,12 @@ class Problem(NamedTuple):
 
     def shards(self, most: int) -> list[Problem]:
         """At most so many parts, each of whole blocks, in order; arrays are views of this one's."""
-        blocks = -(-self.n_blocks // most) * BLOCK
-        return [self._part(first, blocks) for first in range(0, self.n_customers, blocks)]
+        most = min(most, self.n_blocks)
+        cuts = [part * self.n_blocks // most * BLOCK for part in range(most + 1)]
+        return [self._part(first, last) for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
 
-    def _part(self, first: int, size: int) -> Problem:
-        customers = slice(first, min(first + size, self.n_customers))
+    def _part(self, first: int, last: int) -> Problem:
+        customers = slice(first, min(last, self.n_customers))
         begin, end = self.starts[customers.start], self.starts[customers.stop]
         return self._replace(
             keys=self.keys[customers],
