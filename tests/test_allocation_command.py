@@ -15,7 +15,8 @@ import pytest
 from tables_fixtures import run
 
 from experiments.allocation.cluster import asking, on_ray
-from experiments.allocation.read import Names, Needed, read_candidates
+from experiments.allocation.coding import Names, Needed
+from experiments.allocation.read import read_candidates
 from nba.allocation.allocate import Solver, allocate
 from nba.allocation.frame import frame_of
 from nba.allocation.problem import BLOCK, Kinds, Problem, Rows, problem_of

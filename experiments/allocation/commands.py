@@ -72,7 +72,7 @@ def allocate(
       nba allocate --candidates scores.csv.gz --resources caps.toml --out plan.csv --json
       nba allocate --candidates c.parquet --resources r.toml --out p.parquet --price-rules --workers 2
     """  # noqa: D301 - \b keeps an example as it is
-    from experiments.allocation.read import Names
+    from experiments.allocation.coding import Names
     from experiments.allocation.run import Order, carry_out
     from experiments.allocation.told import told_lines
     from nba.allocation.allocate import Solver

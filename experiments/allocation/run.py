@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.allocation.cluster import population
+from experiments.allocation.coding import Candidates, Names, Needed
 from experiments.allocation.quiet import native_output_on_stderr
-from experiments.allocation.read import Candidates, Names, Needed, n_rows_of, read_candidates
+from experiments.allocation.read import n_rows_of, read_candidates
 from experiments.allocation.told import rules_json, told_json, write_plan
 from experiments.terminal import progress, say
 from nba.allocation.allocate import Allocation, Solver

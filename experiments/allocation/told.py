@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.allocation.read import Candidates, Names
+from experiments.allocation.coding import Candidates, Names
 from nba.allocation.allocate import Certificate
 from nba.allocation.choices import kind_prices
 from nba.allocation.frame import Entry

@@ -99,7 +99,7 @@ def limits_of(n: int, rng: np.random.Generator) -> Limits:
     uses[np.arange(cells), np.arange(cells) // _TIMINGS] = 1.0
     uses[np.arange(cells), _CHANNELS + np.arange(cells)] = 1.0
     uses[:, -1] = _COSTS
-    shares = [rng.uniform(0.05, 0.15, _CHANNELS), rng.uniform(0.01, 0.03, cells), [0.15]]
+    shares = [rng.uniform(0.05, 0.15, _CHANNELS), rng.uniform(0.01, 0.03, cells), np.array([0.15])]
     limits = np.floor(n * np.concatenate(shares))
     names = tuple(f"row {number}" for number in range(limits.size))
     return Limits(uses, Rows(names, limits, np.full(limits.size, np.inf)))

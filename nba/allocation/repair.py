@@ -80,16 +80,23 @@ def refilled(table: Table, chosen: BoolArray) -> BoolArray:
     One is added only if its value exceeds what it adds to the penalties of elastic rows.
     """
     chosen, usage = chosen.copy(), table.usage(chosen)
-    counts = _counts(table, chosen)
-    groups, caps = table.problem.kinds.groups[table.problem.kind_of], table.problem.caps
+    counts, caps = _counts(table, chosen), table.problem.caps
+    starts, rows, amounts, groups = table.problem.kinds
+    limits, ceilings, tolerances = table.rows.limits, table.rows.ceilings, table.rows.tolerances
     for place in _fitting(table, chosen, usage, counts):
-        mine = table.owner[place], groups[place]
-        after = usage + table.uses[[place]].toarray()[0]
-        if (counts[mine] >= caps[groups[place]]).any() or _worse(table.rows, usage, after):
+        kind, customer = table.problem.kind_of[place], table.owner[place]
+        if (counts[customer, groups[kind]] >= caps[groups[kind]]).any():
             continue
-        if table.values[place] > table.rows.penalty(after) - table.rows.penalty(usage):
-            chosen[place], usage = True, after
-            counts[mine] += 1
+        touched, more = rows[starts[kind] : starts[kind + 1]], amounts[starts[kind] : starts[kind + 1]]
+        before = usage[touched] - limits[touched]
+        hard = np.isinf(ceilings[touched])
+        if (hard & (more > 0.0) & (before + more > tolerances[touched])).any():
+            continue
+        dearer = np.maximum(before + more, 0.0) - np.maximum(before, 0.0)
+        if table.values[place] > ceilings[touched][~hard] @ dearer[~hard]:
+            chosen[place] = True
+            usage[touched] += more
+            counts[customer, groups[kind]] += 1
     return chosen
 
 
@@ -111,11 +118,6 @@ def _fitting(table: Table, chosen: BoolArray, usage: FloatArray, counts: IntArra
     most = table.values + np.maximum(-(uses.multiply(uses < 0.0) @ elastic), 0.0)[kind_of]
     places = np.flatnonzero(~chosen & fits[kind_of] & free & (most > 0.0))
     return places[np.lexsort((places, -table.reduced[places]))]
-
-
-def _worse(rows: Rows, before: FloatArray, after: FloatArray) -> bool:
-    """Whether a hard row that bore `before` (J,) does not bear `after`."""
-    return bool((rows.broken(after) > rows.broken(before)).any())
 
 
 def _counts(table: Table, chosen: BoolArray) -> IntArray:
