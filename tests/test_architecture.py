@@ -40,7 +40,7 @@ EDGES = {
     "nba.doctor": {"typer", "apsw"},
     "nba.kernels.draws": {"numba"},  # these are imported only where Numba is installed
     "nba.kernels.propensity": {"numba"},
-    "nba.allocation.kernels": {"numba"},
+    "nba.kernels.allocation": {"numba"},
     "simulator.commands": {"typer", "rich"},
 }
 

@@ -7,13 +7,13 @@ allow, is exact (Edmonds 1971; methods D4). Among equals the first candidate is 
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nba.allocation.problem import BLOCK, Problem
 from nba.arrays import BoolArray, FloatArray, IntArray
+from nba.kernels import compiled
 
 
 class Response(NamedTuple):
@@ -42,7 +42,7 @@ def respond(
     problem: Problem, prices: FloatArray, stride: int = 1, mark: bool = False
 ) -> tuple[Response, BoolArray]:
     """Response of every `stride`-th customer to prices (J,), and the chosen candidates (n,) if asked for."""
-    kernels = _kernels()
+    kernels = compiled("allocation")
     if kernels is None:
         return respond_numpy(problem, prices, stride, mark)
     response, chosen = _empty(problem, mark)
@@ -122,7 +122,7 @@ def _add_usage(problem: Problem, kinds: IntArray, usage: FloatArray) -> None:
 
 def margins(problem: Problem, prices: FloatArray, chosen: BoolArray) -> FloatArray:
     """(N,) account currency by which a reduced value must change before a customer chooses otherwise."""
-    kernels = _kernels()
+    kernels = compiled("allocation")
     if kernels is None:
         return np.minimum.reduceat(regrets_numpy(problem, prices, chosen), problem.starts[:-1])
     found = np.empty(problem.n_customers)
@@ -149,13 +149,3 @@ def regrets_numpy(problem: Problem, prices: FloatArray, chosen: BoolArray) -> Fl
         place = owner, groups[:, level]
         way = np.where(counts[place] >= problem.caps[groups[:, level]], least[place], way)
     return np.where(chosen, reduced, way - reduced)
-
-
-@cache
-def _kernels() -> Any:
-    """The Numba kernels, or None where Numba is not installed or may not keep what it compiles."""
-    try:
-        from nba.allocation import kernels
-    except (ImportError, RuntimeError):
-        return None
-    return kernels
