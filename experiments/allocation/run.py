@@ -13,6 +13,7 @@ from experiments.allocation.coding import Candidates, Names, Needed
 from experiments.allocation.quiet import native_output_on_stderr
 from experiments.allocation.read import n_rows_of, read_candidates
 from experiments.allocation.told import rules_json, told_json, write_plan
+from experiments.executor import Report
 from experiments.terminal import progress, say
 from nba.allocation.allocate import Allocation, Solver
 from nba.allocation.allocate import allocate as solve
@@ -20,8 +21,11 @@ from nba.allocation.frame import Entry, frame_of
 from nba.allocation.problem import Problem, problem_of
 from nba.allocation.resources import Resources
 from nba.allocation.rule_prices import caps_given_up, enforced, rule_prices
+from nba.allocation.shards import Population
 from nba.errors import require
 from simulator.files import load_toml
+
+_PASSES = 60  # that solving a large table takes, more or less
 
 
 class Order(NamedTuple):
@@ -43,8 +47,9 @@ def carry_out(order: Order) -> dict[str, Any]:
     candidates, problem, entries = prepared(order, resources)
     begun = perf_counter()
     with native_output_on_stderr(), population(problem, order.workers) as people:
-        say(f"allocate: {problem.n_customers:,} customers, {problem.values.size:,} candidates")
-        found = solve(people, order.solver)
+        say(f"{problem.n_customers:,} customers, {problem.values.size:,} candidates")
+        with progress("solve", _PASSES) as report:
+            found = solve(_heard(people, report), order.solver)
         chosen = np.concatenate(people.ask("chosen", found.plan))
     told = told_json(found.certificate, problem, entries, perf_counter() - begun)
     told["chosen"] = int(chosen.sum())
@@ -79,6 +84,19 @@ def prepared(order: Order, resources: Resources) -> tuple[Candidates, Problem, t
         table.keys, table.starts, table.kind_of, table.values, frame.kinds, frame.rows, frame.caps
     )
     return table, problem, frame.entries
+
+
+def _heard(people: Population, report: Report) -> Population:
+    """The same, telling of each pass; nobody knows how many there will be, so the last ones are silent."""
+    left = [_PASSES]
+
+    def ask(method: str, *arguments: Any) -> list[Any]:
+        found = people.ask(method, *arguments)
+        report(min(left[0], 1))
+        left[0] -= min(left[0], 1)
+        return found
+
+    return people._replace(ask=ask)
 
 
 def _rules(

@@ -25,6 +25,8 @@ _CONTESTED = 256  # customers at first
 _CONTESTED_PER_ROW = 16
 _GROWTH = 4  # times as many when those did not do
 _ACCURACY = 1e-5  # of the tolerance, to which the dual is minimised
+# Candidates of a core, and how many tolerances the gap must be for its trouble.
+_CORES = ((500, 1.0), (3_000, 4.0))
 _NOISE = (1e-2, 1e-3)  # of the typical value, for the smoothed dual
 
 
@@ -106,10 +108,10 @@ def settled(population: Population, found: Dual, jitter: Jitter | None, solver: 
     contested, table, chosen = _mended(population, own, usage)
     rest = value - float(table.values[contested.chosen].sum())
     aim, relaxed = solver.tolerance * abs(found.bound), -np.inf
-    if found.bound - rest - table.objective(chosen) > aim:
-        small = Core.of(table, found.prices, chosen)
-        chosen = small.improved(chosen, 0.5 * aim)
-        if found.bound - rest - table.objective(chosen) > aim:
+    for most, times in _CORES:
+        if found.bound - rest - table.objective(chosen) > times * aim:
+            small = Core.of(table, found.prices, chosen, most)
+            chosen = small.improved(chosen, 0.5 * aim)
             relaxed = rest + small.relaxed()
     moved = np.unique(table.owner[chosen != contested.chosen]).size
     plan = own.settle(contested, chosen)

@@ -17,7 +17,6 @@ from nba.allocation.repair import Table, refilled, repaired
 from nba.arrays import BoolArray, FloatArray, IntArray
 
 _MOST_NODES = 100
-_MOST_CANDIDATES = 1_000
 
 
 class Core(NamedTuple):
@@ -31,12 +30,12 @@ class Core(NamedTuple):
     limits: FloatArray  # (r + binding caps,)
 
     @staticmethod
-    def of(table: Table, prices: FloatArray, chosen: BoolArray) -> Core:
-        """The chosen candidates (n,) and those with the smallest regrets at prices (J,)."""
+    def of(table: Table, prices: FloatArray, chosen: BoolArray, most: int) -> Core:
+        """The chosen candidates (n,) and others to `most`, with the smallest regrets at prices (J,)."""
         from scipy.sparse import csr_array, eye_array, hstack, vstack
 
         regrets = regrets_numpy(table.problem, prices, chosen)
-        places = np.argsort(np.where(chosen, -np.inf, regrets), kind="stable")[:_MOST_CANDIDATES]
+        places = np.argsort(np.where(chosen, -np.inf, regrets), kind="stable")[:most]
         places = np.union1d(places, np.flatnonzero(chosen))
         uses, rows = table.uses[places].T.tocsr(), table.rows
         priced = np.flatnonzero((np.diff(uses.indptr) > 0) & (rows.ceilings > 0.0))
