@@ -41,10 +41,10 @@ class Core(NamedTuple):
         priced = np.flatnonzero((np.diff(uses.indptr) > 0) & (rows.ceilings > 0.0))
         elastic = np.flatnonzero(np.isfinite(rows.ceilings[priced]))
         slack = eye_array(priced.size, format="csr")[:, elastic]
-        caps, most = _caps(table, places)
+        caps, bounds = _caps(table, places)
         blank = csr_array((caps.shape[0], elastic.size))
         matrix = vstack([hstack([uses[priced], -slack]), hstack([caps, blank])]).tocsr()
-        limits = np.concatenate([rows.limits[priced] - table.others[priced], most])
+        limits = np.concatenate([rows.limits[priced] - table.others[priced], bounds])
         return Core(table, places, priced, rows.ceilings[priced[elastic]], matrix, limits)
 
     def improved(self, chosen: BoolArray, accuracy: float) -> BoolArray:

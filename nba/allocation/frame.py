@@ -98,7 +98,7 @@ class _Drawing:
         least = amounts[amounts > 0.0].min(initial=np.inf)
         price = guarantee.price
         if price is None:
-            price = _PENALTY * self.largest / least if np.isfinite(least) else 0.0
+            price = _PENALTY * (self.largest or 1.0) / least if np.isfinite(least) else 0.0
         ceiling = 0.0 if guarantee.report_only else price
         self._told(guarantee, guarantee.name, -amounts, -guarantee.at_least, ceiling, sign=-1.0)
 
