@@ -21,6 +21,7 @@ from nba.posteriors.glm_delay import PooledDelays
 from simulator.world import load_world
 
 POINTS_DAYS = (1, 2, 4, 7, 11, 16, 22, 28, 36, 45, 60, 75, 90, 120, 150, 180)
+_LEAST_WATCHED = 10  # contacts that must have been watched over the whole last interval, in sum
 _DAY_SECONDS = 86_400.0
 
 
@@ -68,14 +69,19 @@ def read_contacts(path: Path, columns: Columns, window_days: float) -> Contacts:
     """A table as contacts; raises InvalidConfig for times that cannot be."""
     table = read_table(path, texts=(columns.product,))
     codes, names = coded(table.column(columns.product, "--product"))
+    rule = f"{told_rows(codes < 0)} have no product"
+    require(not (codes < 0).any(), table.source, columns.product, rule)
     begun, day = _times(table, columns.contact, "--contact")
-    came, _ = _times(table, columns.conversion, "--conversion")
+    came, part = _times(table, columns.conversion, "--conversion")
     rule = f"{told_rows(np.isnan(begun))} have no time of the contact"
     require(not np.isnan(begun).any(), table.source, columns.contact, rule)
-    until = np.full(begun.size, np.nanmax(np.append(came, begun)) + day)
+    until = np.full(begun.size, np.nanmax(np.append(came + part, begun + day)))
     if columns.until is not None:
-        until = _times(table, columns.until, "--until")[0] + day
-    delays = np.where(np.isnan(came), np.inf, came - begun + day / 2.0)
+        last, whole = _times(table, columns.until, "--until")
+        until = last + whole
+    # A conversion known by the day is counted from the day of its contact, at the middle of its own.
+    started = np.floor(begun) if part else begun
+    delays = np.where(np.isnan(came), np.inf, came - started + part / 2.0)
     for column, bad, what in (
         (columns.conversion, delays < 0.0, "convert before their contact"),
         (columns.conversion, np.isfinite(delays) & ~(came <= until), "convert after they were watched"),
@@ -165,7 +171,7 @@ def _parts(folder: Path) -> Any:
 def curves(contacts: Contacts, least: int, seed: int) -> list[Curve]:
     """The curve of every product with at least so many conversions in the window.
 
-    Raises InvalidConfig if there is none, or if the window of one was not watched to its end.
+    Raises InvalidConfig if there is none, or if the end of a window was hardly watched.
     """
     came = contacts.delays <= np.minimum(contacts.ages, contacts.windows[contacts.product])
     counts = np.bincount(contacts.product[came], minlength=len(contacts.names))
@@ -178,12 +184,15 @@ def _curve(product: int, contacts: Contacts, seed: int) -> Curve:
     rows, window = contacts.product == product, float(contacts.windows[product])
     cuts = np.array([0.0, *(day for day in POINTS_DAYS if day < window), window])
     ages, delays = contacts.ages[rows], contacts.delays[rows]
-    longest = float(ages.max())
-    rule = f"is {window:g} days, and no contact was watched for more than {longest:g}; name a shorter one"
-    require(longest > cuts[-2], f"product {contacts.names[product]}", "--window", rule)
+    exposed = np.clip((ages[:, None] - cuts[:-1]) / np.diff(cuts), 0.0, 1.0).sum(axis=0)
+    rule = (
+        f"is {window:g} days, and the time after day {cuts[-2]:g} was watched of {exposed[-1]:.2g} contacts "
+        f"only, {_LEAST_WATCHED} are needed; watch longer, or name a window of {ages.max():.0f} days"
+    )
+    require(bool(exposed[-1] >= _LEAST_WATCHED), f"product {contacts.names[product]}", "--window", rule)
     found = PooledDelays(
         conversions=np.histogram(delays[delays <= np.minimum(ages, window)], bins=cuts)[0].astype(np.float64),
-        exposed=np.clip((ages[:, None] - cuts[:-1]) / np.diff(cuts), 0.0, 1.0).sum(axis=0),
+        exposed=exposed,
         widths_days=np.diff(cuts),
         organic_conversions=float(contacts.organic[product]),
         organic_days=max(float(contacts.silent_days[product]), 1.0),

@@ -233,14 +233,14 @@ def expected_rates(posterior: PosteriorLike, rounds: RoundBatch) -> FloatArray:
     """
     draw, rates = posterior.mean_draw(), np.zeros(rounds.n_rows)
     for start in range(0, rounds.n_rows, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        scores = posterior.scores(draw, rounds.features[part])[0]
-        rates[part] = np.take_along_axis(scores, rounds.actions[part, None], axis=1)[:, 0]
-    organic = posterior.organic(rounds.features)
-    if organic is None:
-        return rates
-    usual: FloatArray = np.take_along_axis(organic, rounds.products[:, None], axis=1)[:, 0]
-    return rounds.uplift_share * rates + rounds.organic_share * usual
+        own = take_rows(rounds, slice(start, start + _CHUNK))
+        scores, organic = posterior.scores(draw, own.features)[0], posterior.organic(own.features)
+        found = np.take_along_axis(scores, own.actions[:, None], axis=1)[:, 0].astype(np.float64)
+        if organic is not None:
+            usual = np.take_along_axis(organic, own.products[:, None], axis=1)[:, 0]
+            found = own.uplift_share * found + own.organic_share * usual
+        rates[start : start + _CHUNK] = found
+    return rates
 
 
 def row_losses(rates: FloatArray, rounds: RoundBatch, loss: Loss, least_rate: float) -> FloatArray:
@@ -257,6 +257,5 @@ def row_losses(rates: FloatArray, rounds: RoundBatch, loss: Loss, least_rate: fl
 
 
 def _known(posterior: PosteriorLike, rounds: RoundBatch) -> RoundBatch:
-    """The rows that a posterior has an opinion on: without contact none, if scores are gross."""
-    is_gross = posterior.organic(rounds.features[:1]) is None
-    return take_rows(rounds, rounds.actions > 0) if is_gross else rounds
+    """The rows that a posterior learns from: without contact none, if scores are gross."""
+    return rounds if posterior.learns_silence else take_rows(rounds, rounds.actions > 0)

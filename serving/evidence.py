@@ -3,8 +3,9 @@
 A conversion in interval k of the attribution window is a row of exposure 0 and reward 1; an interval
 that has passed, whole or until a newer contact cut it short, is a row of its exposure and reward 0,
 which the learner itself puts into the log.
-What became of a contact (seen, engaged, opted out, ...) teaches its stage when it is told; the trial comes
-with the first interval of the contact that has passed (methods B4). A conversion that teaches and names its
+What became of a contact (seen, engaged, opted out, ...) teaches its stages together with the trial, when the
+first interval of the contact has passed (methods B4), and what is told later when it is told. A planned
+contact that a newer one has cut short counts as made. A conversion that teaches and names its
 value teaches amounts as well.
 After no-contact one product is watched, drawn by the decision's key (`nba.exposure`); a conversion
 teaches only when it is of the product watched. All else is kept, and counts for consent and ownership.
@@ -112,7 +113,11 @@ class Folder:
             return nothing._replace(sales=SaleRows(features, product, np.array([event.value])))
         if channel is None:
             return None  # after no-contact there is nothing to see, and nothing to opt out of
-        counts = np.array([[float(stage == event.outcome) for stage in STAGES]])
+        told = logged.told.split(",")
+        if not is_trial and "exposure" not in told:
+            return None  # its trial will tell: alone it would move the mean while nothing stands against it
+        happened = told if is_trial else [event.outcome]
+        counts = np.array([[float(stage in happened) for stage in STAGES]])
         trial = np.array([float(is_trial)])
         rows = ContactRows(features, np.array([level("channel", channel)]), counts, trial)
         return nothing._replace(contacts=rows)

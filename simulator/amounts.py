@@ -56,7 +56,7 @@ class AmountLaw(NamedTuple):
         if not self.varies:
             return self.margins[products]
         uniforms = keyed_uniforms(seed, Purpose.AMOUNT, people.ids[rows], day, products)
-        noise = ndtri(uniforms + 2.0**-54)  # uniforms begin at 0
+        noise = ndtri(np.minimum(uniforms + 2.0**-54, 1.0 - 2.0**-53))  # neither 0 nor, rounded, 1
         logs = self.log_wealth[people.wealth[rows]] + self.sd * (noise - 0.5 * self.sd)
         amounts: FloatArray = self.margins[products] * np.exp(logs)
         return amounts

@@ -187,10 +187,31 @@ def test_the_command_prints_toml_that_a_catalogue_takes(tmp_path: Path) -> None:
     assert Curve(**curve).toml() == line
 
 
+@pytest.mark.parametrize(
+    ("contact", "conversion", "delay"),
+    [
+        ("2026-01-01T12:00:00", "2026-01-01T18:00:00", 0.25),
+        ("2026-01-01", "2026-01-01", 0.5),
+        ("2026-01-01T09:30:00", "2026-01-01", 0.5),  # sold some time that day
+        ("2026-01-01", "2026-01-01T06:00:00", 0.25),
+    ],
+)
+def test_times_may_be_days_or_seconds_each(
+    tmp_path: Path, contact: str, conversion: str, delay: float
+) -> None:
+    found = read_contacts(table(tmp_path / "log.csv", f"card,{contact},{conversion},0"), COLUMNS, 28.0)
+    assert found.delays == pytest.approx([delay]) and found.ages[0] >= 0.0
+
+
+def test_a_row_without_a_product_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"have no product"):
+        read_contacts(table(tmp_path / "log.csv", "card,1,2,0", ",2,5,0"), COLUMNS, 28.0)
+
+
 def test_a_window_that_nobody_watched_to_its_end_is_refused(tmp_path: Path) -> None:
     rows = [f"card,{n % 5},{n % 5 + 1},0" for n in range(300)]
     contacts = read_contacts(table(tmp_path / "log.csv", *rows), COLUMNS, 28.0)
-    with pytest.raises(InvalidConfig, match=r"is 28 days, and no contact was watched for more than 6"):
+    with pytest.raises(InvalidConfig, match=r"after day 22 was watched of 0 contacts only.*window of 6 days"):
         curves(contacts, least=100, seed=0)
 
 

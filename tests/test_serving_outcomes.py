@@ -49,6 +49,12 @@ def learnt(folder: Path) -> str:
     return replay(folder / "bundle", f"sqlite:///{folder}/log.db").posterior_sha256
 
 
+async def trials_told(client: Client, clock: Clock, n_events: int, n_contacts: int) -> None:
+    """Let the first interval of contacts about cards pass: two days, before the second one has."""
+    clock.forward(days=3)
+    await caught_up(client, n_events + n_contacts)
+
+
 async def sha_after(client: Client, seq: int) -> str:
     """Checksum of what is published when a log position has been folded, whether it taught or not."""
     async with asyncio.timeout(PATIENCE):
@@ -62,13 +68,15 @@ async def sha_after(client: Client, seq: int) -> str:
 
 def test_opt_outs_make_a_channel_quieter(tmp_path: Path) -> None:
     async def check() -> None:
-        async with service(tmp_path, strategy=PRICED) as client:
+        clock = Clock()
+        async with service(tmp_path, clock=clock, strategy=PRICED) as client:
             before = await decided(client, "judge", channels=["mail"], limit=1)
             assert before["actions"][0]["channel"] == "mail"
             made = [await contacted(client, f"c{number}", channels=["mail"]) for number in range(8)]
             for one in made:
-                receipt = await reported(client, one["decision_id"], "opted_out")
-            await caught_up(client, receipt["seq"])
+                await reported(client, one["decision_id"], "opted_out")
+            clock.forward(days=5)  # the first interval of all products
+            await caught_up(client, 8 + 8)
             after = await decided(client, "judge", channels=["mail"])
             other = await decided(client, "judge", channels=["call"])
             assert after["actions"][0]["action_id"] == "no-contact", "an opt-out costs more than sales bring"
@@ -101,7 +109,8 @@ def test_a_stage_of_a_contact_counts_once_and_late_or_unknown_ones_not_at_all(
         clock = Clock()
         async with service(tmp_path, clock=clock, strategy=PRICED) as client:
             one = await contacted(client, candidates=["card"])
-            before = await sha_after(client, 0)
+            await trials_told(client, clock, 0, 1)
+            before = await sha_after(client, 1)
             for number, teaches in enumerate((True, False)):
                 body = {"event_id": f"e{number}", "decision_id": one["decision_id"], "outcome": outcome}
                 receipt = (await client.post("/v1/feedback", json=body)).json()
@@ -149,7 +158,7 @@ def test_a_restart_and_a_replay_hold_the_same(tmp_path: Path) -> None:
 
 
 def test_what_the_log_teaches_is_what_its_rows_say(tmp_path: Path) -> None:
-    """Two contacts: one opts out before its trial is final, one buys for an amount; both trials are told."""
+    """Two contacts: one opts out before its trial is final, one buys and engages after; both are tried."""
 
     async def check() -> list[dict[str, Any]]:
         clock, audits = Clock(), []
@@ -158,8 +167,10 @@ def test_what_the_log_teaches_is_what_its_rows_say(tmp_path: Path) -> None:
             bought = await contacted(client, "bought", candidates=["card"])
             await reported(client, left["decision_id"], "opted_out")
             await reported(client, bought["decision_id"], "converted", value=90.0)
+            await trials_told(client, clock, 2, 2)
+            await reported(client, bought["decision_id"], "engaged")
             clock.forward(days=60)
-            await caught_up(client, 2 + 2)
+            await caught_up(client, 2 + 2 + 1 + 2)
             for one in (left, bought):
                 audits.append((await client.get(f"/v1/decisions/{one['decision_id']}")).json())
         return audits
@@ -171,7 +182,8 @@ def test_what_the_log_teaches_is_what_its_rows_say(tmp_path: Path) -> None:
     )
     events = np.zeros((3, len(STAGES)))
     events[0, STAGES.index("opted_out")] = 1.0
-    rows = ContactRows(x[[0, 0, 1]], channels[[0, 0, 1]], events, np.array([0.0, 1.0, 1.0]))
+    events[2, STAGES.index("engaged")] = 1.0
+    rows = ContactRows(x[[0, 1, 1]], channels[[0, 1, 1]], events, np.array([1.0, 1.0, 0.0]))
     sale = SaleRows(x[[1]], np.array([strategy.catalogue.level("product", "card")]), np.array([90.0]))
     expected = strategy.outcomes().fold(Aftermath(rows, sale)).state()
     found = _outcomes(tmp_path)

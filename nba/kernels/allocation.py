@@ -16,6 +16,8 @@ def respond(
     first: Any, stride: Any, block: Any, gains: Any, usage: Any, chosen: Any,
 ) -> None:  # fmt: skip
     """As choices.respond_numpy: adds to `gains` (blocks,) and `usage` (blocks, J), marks `chosen` (n,)."""
+    if starts.size == 1:
+        return  # nobody
     use_starts, use_rows, amounts = uses
     taken = np.zeros(np.max(starts[1:] - starts[:-1]), np.bool_)
     counts, most = np.zeros(caps.size, np.int64), caps[0]

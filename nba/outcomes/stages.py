@@ -5,10 +5,12 @@ hold the fatigue counters). With features x, channel c, a prior rate r_c and a c
 
     eta = link(r_c) + x . beta_c,    beta_c ~ N(0, diag(prior_precision_c)^-1),
 
-and an event count y adds y eta to the log-likelihood at once, with no curvature, while the trial adds
--e log(1 + exp eta) (logit: delivered, seen, engaged) or -e exp eta (log: the opt-out and complaint hazards)
-when it is final (methods A2, B4). The prior's mode is r_c and its weight so many contacts: a rare event that
-has not been seen yet does not become impossible.
+and an event count y adds y eta to the log-likelihood, with no curvature, while the trial adds
+-e log(1 + exp eta) (logit: delivered, seen, engaged) or -e exp eta (log: the opt-out and complaint hazards;
+methods A2, B4). In a batch both may have rows of their own. `fold` linearises each row where the mean then
+is, so it wants an event in the row of its trial: events ahead of their trials would carry the mean away. The
+prior's mode is r_c and its weight so many contacts: a rare event that has not been seen yet does not become
+impossible.
 """
 
 from __future__ import annotations
@@ -173,7 +175,7 @@ class StagePosterior(Struct, frozen=True, kw_only=True, eq=False):
         precision, shift = self.precision.copy(), self.shift.copy()
         for row in range(rows.n_rows):
             one, channel = take_rows(rows, slice(row, row + 1)), int(rows.channels[row])
-            # An event that is told ahead of its trial has no curvature: it is the same wherever linearised.
+            # An event without a trial has no curvature: it is the same wherever linearised.
             at = np.zeros_like(shift[channel])
             if one.exposure[0] > 0:
                 at = np.linalg.solve(precision[channel], shift[channel])

@@ -106,6 +106,11 @@ class PosteriorLike(Protocol):
         """(B, K) to (B, A) expected reward."""
         ...
 
+    @property
+    def learns_silence(self) -> bool:
+        """Whether rows of no-contact teach it anything."""
+        ...
+
     def organic(self, features: FloatArray) -> FloatArray | None:
         """(B, K) to (B, P) expected reward without contact; None where scores are of the gross reward."""
         ...

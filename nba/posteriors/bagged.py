@@ -145,6 +145,11 @@ class BaggedRegressors(RowPosterior, frozen=True, kw_only=True, eq=False, tag="b
         """(B, K) to (B, A): standard deviation of the members' predictions."""
         return self.covariance().stddev(features)
 
+    @property
+    def learns_silence(self) -> bool:
+        """Rows of no-contact teach the organic part."""
+        return True
+
     def organic(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, P): mean over the members of what they expect without contact."""
         self._check(features)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 class Scoring(Struct, frozen=True, kw_only=True, eq=False):
     """What every posterior does with its scores."""
 
+    @property
+    def learns_silence(self) -> bool:
+        """Whether rows of no-contact teach it anything; they do not where scores are of the gross reward."""
+        return False
+
     def expected_values(
         self: PosteriorLike, mean_draw: Any, features: FloatArray, money: Money, eligible: BoolArray
     ) -> FloatArray:

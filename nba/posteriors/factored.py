@@ -63,6 +63,11 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="fa
         mean: FloatArray = cho_solve((self._cholesky(), True), self.shift, check_finite=False)
         return mean
 
+    @property
+    def learns_silence(self) -> bool:
+        """Rows of no-contact teach the organic part."""
+        return True
+
     def organic(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, P): conversions expected of nobody who was contacted."""
         check_shape(features, (None, self.layout.n_columns), "features")

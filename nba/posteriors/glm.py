@@ -89,6 +89,11 @@ class FactoredGlm(PosteriorBase, frozen=True, kw_only=True, eq=False):
         """(Q, Q) posterior covariance of the parameters."""
         return self._anchor_of(self.precision, self.shift, with_covariance=True).covariance
 
+    @property
+    def learns_silence(self) -> bool:
+        """Rows of no-contact teach the organic part, if there is one."""
+        return self._has_organic
+
     def organic(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, P): rate of nobody who was contacted; zeros where scores are gross rates."""
         check_shape(features, (None, self.layout.n_columns), "features")

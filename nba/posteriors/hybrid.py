@@ -73,6 +73,11 @@ class HybridLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="hybr
     own_moment: FloatArray  # (A - 1, K) b_a
     half_life_days: float | None = None
 
+    @property
+    def learns_silence(self) -> bool:
+        """Rows of no-contact teach the organic part."""
+        return True
+
     def organic(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, P): conversions expected of nobody who was contacted."""
         check_shape(features, (None, self.layout.n_columns), "features")

@@ -159,6 +159,11 @@ class NeuralLinear(RowPosterior, frozen=True, kw_only=True, eq=False, tag="neura
         """(B, K) to (B, A): posterior standard deviation of `mean`, given the network."""
         return self.covariance().stddev(features)
 
+    @property
+    def learns_silence(self) -> bool:
+        """Rows of no-contact teach the organic part."""
+        return True
+
     def organic(self, features: FloatArray) -> FloatArray:
         """(B, K) to (B, P): conversions expected of nobody who was contacted."""
         return self.head.organic(self.hidden(features))

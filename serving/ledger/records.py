@@ -86,6 +86,7 @@ class LoggedEvent(Struct, frozen=True):
     event: EventRow
     watched: str | None
     body: bytes
+    told: str  # with commas: outcomes that taught of the decision before, "exposure" for an interval
 
 
 class Due(Struct, frozen=True, kw_only=True):

@@ -31,6 +31,10 @@ from serving.ledger.writer import Writer
 
 BUSY_MILLISECONDS = 5000
 _DECISION = ", ".join(operations.DECISION_COLUMNS)
+_TOLD = (
+    "(SELECT coalesce(group_concat(o.outcome), '') FROM event o WHERE o.decision_id = e.decision_id "
+    "AND o.seq < e.seq AND o.status = 'accepted' AND o.teaches)"
+)
 _EVENT = ", ".join(f"e.{name}" for name in operations.EVENT_COLUMNS)
 
 
@@ -75,11 +79,12 @@ class SQLiteReader:
     def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
         """Accepted events past a log position, in log order, each with its decision."""
         rows = self._db.execute(
-            f"SELECT e.seq, {_EVENT}, d.watched, d.body FROM event e JOIN decision d USING (decision_id) "
+            f"SELECT e.seq, {_EVENT}, d.watched, d.body, {_TOLD} "
+            "FROM event e JOIN decision d USING (decision_id) "
             "WHERE e.seq > ? AND e.status = 'accepted' ORDER BY e.seq LIMIT ?",
             (seq, limit),
         )
-        return [LoggedEvent(_event(row[:-2]), *row[-2:]) for row in rows]
+        return [LoggedEvent(_event(row[:-3]), *row[-3:]) for row in rows]
 
     def events_of(self, decision_id: str) -> list[EventRow]:
         """All events of a decision, in log order."""
