@@ -46,7 +46,7 @@ def _tenths(label: str, total: int) -> Report:
     done = [0]
 
     def report(steps: int) -> None:
-        before, done[0] = done[0], done[0] + steps
+        before, done[0] = done[0], min(done[0] + steps, total)  # a total may be a guess
         if before * 10 // max(total, 1) < done[0] * 10 // max(total, 1):
             say(f"{label}: {100 * done[0] // max(total, 1)} %")
 
