@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nba.allocation import dual
-from nba.allocation.allocate import Allocation, Solver, allocate
+from nba.allocation.allocate import Allocation, Certificate, Solver, allocate
 from nba.allocation.problem import BLOCK, Kinds, Problem, problem_of
 from nba.allocation.shards import Jitter, Plan, Population, Shard
 from nba.errors import InvalidConfig
@@ -42,6 +42,20 @@ def test_a_floor_that_cannot_be_reached_is_missed_and_costs_its_price() -> None:
 def test_nothing_is_contacted_where_nothing_may() -> None:
     certificate = solved(dense([[3.0], [1.0]], [[1.0]], [0.0])).certificate
     assert certificate.objective == 0.0 and certificate.upper_bound == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_gap_to_a_bound_of_nothing_is_infinite() -> None:
+    none = np.zeros(0)
+    assert Certificate(-1.0, -1.0, 0.0, none, none, 0, 1.0).gap == np.inf
+    assert Certificate(0.0, 0.0, 0.0, none, none, 0, 1.0).gap == 0.0
+    assert Certificate(1.0, 1.0, 2.0, none, none, 0, 1.0).gap == 0.5
+
+
+def test_a_tolerance_of_nothing_and_a_plan_worth_nothing() -> None:
+    """Half of the contact would fit: the bound is half of its value, and the plan is empty."""
+    certificate = solved(dense([[1.0]], [[2.0]], [1.0]), Solver(tolerance=0.0)).certificate
+    assert certificate.objective == 0.0 and certificate.upper_bound == pytest.approx(0.5)
+    assert certificate.gap == 1.0
 
 
 @pytest.mark.parametrize("seed", range(24))

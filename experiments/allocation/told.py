@@ -28,7 +28,7 @@ def told_json(
         "objective": certificate.objective,
         "value": certificate.value,
         "upper_bound": certificate.upper_bound,
-        "gap": certificate.gap,
+        "gap": certificate.gap if np.isfinite(certificate.gap) else None,  # JSON knows no infinity
         "prices": {entry.name: float(certificate.prices[entry.row]) for entry in entries},
         "usage": usage,
         "limits": {entry.name: entry.limit for entry in entries},
@@ -62,7 +62,7 @@ def told_lines(told: dict[str, Any]) -> list[str]:
     """The same for people."""
     lines = [
         f"value {told['value']:,.2f}, objective {told['objective']:,.2f}, at most {told['upper_bound']:,.2f}",
-        f"gap {100 * told['gap']:.4f} %",
+        "gap unknown: the upper bound is 0" if told["gap"] is None else f"gap {100 * told['gap']:.4f} %",
         f"{told['customers']:,} customers, {told['candidates']:,} candidates, {told['chosen']:,} chosen, "
         f"{told['repaired']:,} customers repaired, {told['iterations']:g} passes, {told['seconds']:.1f} s",
         f"{'resource':40s} {'usage':>14s} {'limit':>14s} {'price of a unit':>16s}",

@@ -55,7 +55,7 @@ class Certificate(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """(upper bound - objective) / |upper bound|, 0 where they meet."""
+        """(upper bound - objective) / |upper bound|: 0 where they meet, infinite at a bound of 0 alone."""
         return _gap(self.upper_bound, self.objective)
 
 
@@ -107,11 +107,11 @@ def settled(population: Population, found: Dual, jitter: Jitter | None, solver: 
     value, usage = population.worth(own)
     contested, table, chosen = _mended(population, own, usage)
     rest = value - float(table.values[contested.chosen].sum())
-    aim, relaxed = solver.tolerance * abs(found.bound), -np.inf
+    aim, relaxed, limit = solver.tolerance * abs(found.bound), -np.inf, found.bound - rest
     for most, times in _CORES:
-        if found.bound - rest - table.objective(chosen) > times * aim:
+        if limit - table.objective(chosen) > times * aim:
             small = Core.of(table, found.prices, chosen, most)
-            chosen = small.improved(chosen, 0.5 * aim)
+            chosen = small.improved(chosen, 0.5 * aim, limit)
             relaxed = rest + small.relaxed()
     moved = np.unique(table.owner[chosen != contested.chosen]).size
     plan = own.settle(contested, chosen)
@@ -133,4 +133,6 @@ def _mended(population: Population, own: Plan, usage: FloatArray) -> tuple[Conte
 
 def _gap(bound: float, objective: float) -> float:
     lost = max(bound - objective, 0.0)
-    return lost / abs(bound) if lost else 0.0
+    if lost and bound:
+        return lost / abs(bound)
+    return np.inf if lost else 0.0

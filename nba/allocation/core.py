@@ -47,9 +47,13 @@ class Core(NamedTuple):
         limits = np.concatenate([rows.limits[priced] - table.others[priced], bounds])
         return Core(table, places, priced, rows.ceilings[priced[elastic]], matrix, limits)
 
-    def improved(self, chosen: BoolArray, accuracy: float) -> BoolArray:
-        """A feasible plan no worse than `chosen` (n,), to `accuracy` (account currency) if nodes suffice."""
-        relative = accuracy / max(abs(self.table.objective(chosen)), accuracy)
+    def improved(self, chosen: BoolArray, accuracy: float, most: float) -> BoolArray:
+        """A feasible plan no worse than `chosen` (n,), to `accuracy` (account currency) if nodes suffice.
+
+        `most` (account currency) is what the objective cannot exceed.
+        """
+        # HiGHS divides by what it finds, and `chosen` may still be worth nothing.
+        relative = accuracy / max(abs(most), abs(self.table.objective(chosen)), 1e-300)
         result = self._solve(True, {"node_limit": _MOST_NODES, "mip_rel_gap": relative})
         if result.x is None:
             return chosen
