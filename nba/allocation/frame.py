@@ -83,6 +83,10 @@ class _Drawing:
             self._told(limit, limit.name, amounts * mask, limit.at_most or 0.0, ceiling)
             return
         of = self.columns[limit.per]
+        if not limit.may_be_empty:
+            known = np.unique(of).tolist()
+            for word in limit.each:
+                self._known(word, known, limit.per, f"{pointer}.each")
         order = np.flatnonzero(mask)[np.argsort(of[mask], kind="stable")]
         values, starts = np.unique(of[order], return_index=True)
         for value, kinds in zip(values, np.split(order, starts[1:]), strict=True):
@@ -156,15 +160,18 @@ class _Drawing:
         mask = np.ones(self.n_kinds, dtype=np.bool_)
         for column, words in where.items():
             wanted = [_text(word) for word in (words if isinstance(words, tuple) else (words,))]
-            known = np.unique(self.columns[column])
-            strange = [word for word in wanted if word not in known]
-            near = get_close_matches(strange[0], known.tolist(), n=3, cutoff=0.5) if strange else []
-            rule = f"no candidate has {strange[0] if strange else None!r} in column {column!r}; "
-            rule += f"did you mean {', '.join(map(repr, near or known[:8].tolist()))}? "
-            rule += "If it may be missing, say may_be_empty = true"
-            require(not strange or row.may_be_empty, self.source, f"{pointer}.{column}", rule)
+            if not row.may_be_empty:
+                known = np.unique(self.columns[column]).tolist()
+                for word in wanted:
+                    self._known(word, known, column, f"{pointer}.{column}")
             mask &= np.isin(self.columns[column], wanted)
         return mask
+
+    def _known(self, word: str, known: list[str], column: str, pointer: str) -> None:
+        near = get_close_matches(word, known, n=3, cutoff=0.5) or known[:8]
+        rule = f"no candidate has {word!r} in column {column!r}; did you mean {', '.join(map(repr, near))}? "
+        rule += "If it may be missing, say may_be_empty = true"
+        require(word in known, self.source, pointer, rule)
 
 
 def _text(word: Word) -> str:

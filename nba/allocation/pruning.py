@@ -46,10 +46,12 @@ def prune(values: AnyArray, kind_of: IntArray, kinds: Kinds, caps: IntArray) -> 
 def problem_of_pruned(
     keys: KeyArray, pruned: Pruned, kinds: Kinds, rows: Rows, caps: IntArray
 ) -> tuple[Problem, IntArray]:
-    """The problem of customers (B,) with ascending keys, and the action (n,) of each candidate.
+    """The problem of customers (B,), in the order of their keys, and the action (n,) of each candidate there.
 
     Customers without a candidate must be left out before; problem_of says so.
     """
+    order = np.argsort(keys, kind="stable")  # so that actions belong to the problem
+    keys, pruned = keys[order], Pruned(pruned.actions[order], pruned.values[order], pruned.kind_of)
     there = pruned.values > -np.inf
     starts = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
     kind_of = np.broadcast_to(pruned.kind_of, there.shape)[there].astype(np.min_scalar_type(kinds.n_kinds))

@@ -1,0 +1,34 @@
+"""What an allocation refuses or puts right: order of customers, names that nobody has, prices, groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from allocation_fixtures import rows_of
+
+from nba.allocation.frame import frame_of
+from nba.allocation.problem import Kinds
+from nba.allocation.pruning import problem_of_pruned, prune
+from nba.allocation.resources import Limit, Resources
+from nba.errors import InvalidConfig
+
+
+def test_pruned_actions_follow_the_customers_into_the_order_of_their_keys() -> None:
+    values = np.array([[5.0, 1.0], [2.0, 6.0], [-np.inf, 4.0]])
+    kinds, caps = Kinds.of(np.array([[1.0]])), np.array([1])
+    pruned = prune(values, np.zeros(2, dtype=np.int64), kinds, caps)
+    keys = np.array([30, 10, 20], dtype=np.uint64)
+    problem, actions = problem_of_pruned(keys, pruned, kinds, rows_of([9.0]), caps)
+    assert problem.keys.tolist() == [10, 20, 30] and problem.values.tolist() == [6.0, 4.0, 5.0]
+    assert actions.tolist() == [1, 1, 0]
+
+
+def test_a_limit_for_a_manager_whom_nobody_has_is_a_slip() -> None:
+    columns = {"manager": np.array(["M1", "M2"])}
+    row = Limit(name="hours", per="manager", at_most=4.0, each={"M1": 1.0, "M12": 2.0})
+    slip = r"here: limits\[0\].each: no candidate has 'M12' in column 'manager'; did you mean 'M"
+    with pytest.raises(InvalidConfig, match=slip):
+        frame_of(Resources(limits=(row,)), columns, 2, 1.0, "here")
+    allowed = Limit(name="hours", per="manager", at_most=4.0, each={"M1": 1.0, "M12": 2.0}, may_be_empty=True)
+    made = frame_of(Resources(limits=(allowed,)), columns, 2, 1.0, "here")
+    assert made.rows.names == ("hours/M1", "hours/M2") and made.rows.limits.tolist() == [1.0, 4.0]
