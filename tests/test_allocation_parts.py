@@ -16,7 +16,7 @@ from nba.allocation.pacing import Pacer
 from nba.allocation.problem import BLOCK, Kinds, Problem, problem_of
 from nba.allocation.pruning import problem_of_pruned, prune
 from nba.allocation.rule_prices import caps_given_up, rule_prices
-from nba.allocation.shards import Population, Shard
+from nba.allocation.shards import Population, Shard, Units
 from nba.arrays import FloatArray
 from nba.errors import InvalidConfig, ShapeMismatch
 
@@ -179,7 +179,7 @@ def paced(values: FloatArray, budgets: FloatArray, pacer: Pacer, every: int = 20
     return total
 
 
-@pytest.mark.parametrize(("rise", "share"), [(1.0, 0.995), (1.5, 0.97)])
+@pytest.mark.parametrize(("rise", "share"), [(1.0, 0.995), (1.5, 0.969)])
 def test_pacing_reaches_the_hindsight_bound(rise: float, share: float) -> None:
     n = 60_000
     budgets = n * np.array([0.15, 0.1, 0.05, 0.12])
@@ -187,12 +187,15 @@ def test_pacing_reaches_the_hindsight_bound(rise: float, share: float) -> None:
     prices = allocate(last_night, Solver()).certificate.prices
     today = arrivals(n, 1, rise)
     bound = allocate(Population.here(dense(today, PACED, budgets)), Solver()).certificate.upper_bound
-    pacer = Pacer.start(prices, budgets, last_night.units.prices, n)
+    pacer = Pacer.start(prices, budgets, last_night.units, n)
     assert paced(today, budgets, pacer) >= share * bound
 
 
+ONE = Units(1.0, np.array([1.0]))
+
+
 def test_a_pacer_step_by_hand_and_its_refusals() -> None:
-    pacer = Pacer.start(np.array([2.0]), np.array([50.0]), np.array([1.0]), 100.0)
+    pacer = Pacer.start(np.array([2.0]), np.array([50.0]), ONE, 100.0)
     pacer = structs.replace(pacer, step=1.0)
     # Half a unit per decision is left; ten decisions used eight units instead of five: 2 + 3/10.
     after = pacer.after(np.array([8.0]), 10)
@@ -203,7 +206,18 @@ def test_a_pacer_step_by_hand_and_its_refusals() -> None:
     with pytest.raises(InvalidConfig, match="must not exceed what was left"):
         pacer.after(np.array([51.0]), 10)
     with pytest.raises(InvalidConfig, match="left: must be finite and >= 0"):
-        Pacer.start(np.array([2.0]), np.array([np.nan]), np.array([1.0]), 100.0)
+        Pacer.start(np.array([2.0]), np.array([np.nan]), ONE, 100.0)
+
+
+@pytest.mark.parametrize("times", [0.01, 100.0])
+def test_a_pacer_step_is_the_same_money_whatever_a_row_counts(times: float) -> None:
+    """Two units of a price of 3, or `times` as many of as much less each."""
+    units = Units(4.0, np.array([2.0]))
+    pacer = Pacer.start(np.array([3.0]), np.array([50.0]), units, 100.0).after(np.array([8.0]), 10)
+    assert pacer.prices == pytest.approx([3.0 + 2.5 * 2.0**2 / 4.0 / 10.0 * (8.0 - 10 * 42.0 / 90.0)])
+    other = Units(4.0, np.array([2.0]) / times)
+    again = Pacer.start(np.array([3.0]) / times, np.array([50.0]) * times, other, 100.0)
+    assert again.after(np.array([8.0]) * times, 10).prices * times == pytest.approx(pacer.prices)
 
 
 def test_the_price_of_a_rule_by_hand() -> None:
