@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from allocation_fixtures import rows_of
+from allocation_fixtures import dense, rows_of
 
+from nba.allocation.allocate import Solver, allocate
 from nba.allocation.frame import frame_of
-from nba.allocation.problem import Kinds
+from nba.allocation.problem import Kinds, problem_of
 from nba.allocation.pruning import problem_of_pruned, prune
 from nba.allocation.resources import Limit, Resources
-from nba.errors import InvalidConfig
+from nba.allocation.shards import Population
+from nba.errors import InvalidConfig, ShapeMismatch
 
 
 def test_pruned_actions_follow_the_customers_into_the_order_of_their_keys() -> None:
@@ -32,3 +34,35 @@ def test_a_limit_for_a_manager_whom_nobody_has_is_a_slip() -> None:
     allowed = Limit(name="hours", per="manager", at_most=4.0, each={"M1": 1.0, "M12": 2.0}, may_be_empty=True)
     made = frame_of(Resources(limits=(allowed,)), columns, 2, 1.0, "here")
     assert made.rows.names == ("hours/M1", "hours/M2") and made.rows.limits.tolist() == [1.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "rule"),
+    [
+        ([[0, 1], [0, 2]], r"kinds.groups: must lie in 0..1"),
+        ([[0, -1], [0, 1]], r"kinds.groups: must lie in 0..1"),
+        ([[0, 0], [0, 1]], r"level 1 must have groups of its own; \[0\] are"),
+    ],
+)
+def test_groups_without_caps_or_shared_by_levels_are_refused(groups: list[list[int]], rule: str) -> None:
+    kinds, keys = Kinds.of(np.eye(2), np.array(groups)), np.zeros(1, dtype=np.uint64)
+    rows, caps = rows_of([1.0, 1.0]), np.array([1, 1])
+    with pytest.raises(InvalidConfig, match=rule):
+        problem_of(keys, np.array([0, 2]), np.array([0, 1]), np.ones(2), kinds, rows, caps)
+
+
+def test_a_problem_of_nobody_is_refused() -> None:
+    kinds, none = Kinds.of(np.eye(2)), np.zeros(0)
+    with pytest.raises(InvalidConfig, match="starts: .*nobody is there"):
+        problem_of(
+            none.astype(np.uint64), np.zeros(1, dtype=int), none.astype(int), none, kinds, rows_of([1.0])
+        )
+
+
+def test_prices_to_start_with_are_checked() -> None:
+    people = Population.here(dense([[3.0]], [[1.0]], [1.0]))
+    with pytest.raises(ShapeMismatch, match="start has shape"):
+        allocate(people, Solver(), np.zeros(2))
+    for price in (-1.0, np.nan, np.inf):
+        with pytest.raises(InvalidConfig, match="start: prices must be finite and >= 0"):
+            allocate(people, Solver(), np.array([price]))

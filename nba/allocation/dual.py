@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nba.allocation.shards import Jitter, Population
-from nba.arrays import FloatArray
+from nba.arrays import FloatArray, check_shape
+from nba.errors import require
 
 _SAMPLE = 4_000  # customers whose prices begin the search of many more
 _WORTH_SAMPLING = 12  # times as many
@@ -71,8 +72,15 @@ def minimise(
 
 
 def first_prices(population: Population, start: FloatArray | None) -> Dual:
-    """Prices to begin with: those given, else those of a sample, else zero."""
+    """Prices to begin with: those given, else those of a sample, else zero.
+
+    Raises ShapeMismatch or InvalidConfig if those given are not of the rows, finite and >= 0.
+    """
     n_rows = population.rows.limits.size
+    if start is not None:
+        check_shape(start, (n_rows,), "start")
+        fine = bool((np.isfinite(start) & (start >= 0.0)).all())
+        require(fine, "allocation", "start", f"prices must be finite and >= 0, got {start}")
     begun = Dual(np.zeros(n_rows) if start is None else start, np.inf, 0.0)
     if start is None and population.n_customers >= _WORTH_SAMPLING * _SAMPLE:
         return minimise(population, begun, stride=population.n_customers // _SAMPLE)

@@ -190,7 +190,7 @@ def _check(
     keys: KeyArray, starts: IntArray, kind_of: AnyArray, values: AnyArray, kinds: Kinds, caps: IntArray
 ) -> None:
     must = partial(require, source="allocation")
-    n = int(starts[-1])
+    n = int(starts[-1]) if starts.size else 0
     for array, size, name in (
         (keys, starts.size - 1, "keys"),
         (kind_of, n, "kind_of"),
@@ -198,6 +198,7 @@ def _check(
     ):
         check_shape(array, (size,), name)
     sizes_rule = "every customer needs a candidate at least; leave out those without"
+    must(starts.size > 1, pointer="starts", rule="must name where candidates begin and end: nobody is there")
     must(starts[0] == 0 and bool((np.diff(starts) > 0).all()), pointer="starts", rule=sizes_rule)
     finite = np.isfinite(values)
     where = f"candidates {np.flatnonzero(~finite)[:5].tolist()} are not"
@@ -206,6 +207,9 @@ def _check(
     must(in_range, pointer="kind_of", rule=f"must lie in 0..{kinds.n_kinds - 1}")
     must(bool(np.isfinite(kinds.amounts).all()), pointer="kinds.amounts", rule="must be finite")
     must(bool((caps >= 1).all()), pointer="caps", rule="must be at least 1; leave out what nobody may get")
+    check_shape(kinds.groups, (kinds.n_kinds, None), "kinds.groups")
+    grouped = bool((kinds.groups >= 0).all() and (kinds.groups < caps.size).all())
+    must(grouped, pointer="kinds.groups", rule=f"must lie in 0..{caps.size - 1}, where caps has their caps")
     check_laminar(kinds.groups)
 
 
@@ -215,5 +219,8 @@ def check_laminar(groups: IntArray) -> None:
     require(bool((groups[:, 0] == 0).all()), "allocation", "kinds.groups", rule)
     for level in range(1, groups.shape[1]):
         pairs = np.unique(groups[:, level - 1 : level + 1], axis=0)
+        shared = np.intersect1d(groups[:, level], groups[:, :level])
+        rule = f"level {level} must have groups of its own; {shared[:5].tolist()} are of a level before too"
+        require(not shared.size, "allocation", "kinds.groups", rule)
         rule = f"groups of level {level} must each lie within one group of level {level - 1}: they cross"
         require(np.unique(pairs[:, 1]).size == len(pairs), "allocation", "kinds.groups", rule)
