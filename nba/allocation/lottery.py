@@ -77,7 +77,7 @@ def draw(
 def _accepted(counts: IntArray, kinds: FloatArray, limits: FloatArray) -> IntArray:
     """(m, V) customers of each kind that are accepted of counts (m, V)."""
     usage = counts @ kinds
-    fits = np.minimum(1.0, limits / np.maximum(usage, 1e-300))
+    fits = np.divide(limits, usage, out=np.ones_like(usage, dtype=np.float64), where=usage > limits)
     kappa = np.ones(counts.shape)
     for row in range(limits.size):
         kappa = np.where(kinds[:, row] > 0.0, np.minimum(kappa, fits[:, row, None]), kappa)
@@ -103,5 +103,5 @@ def _exact(
         numbers = _accepted(would, kinds, limits).diagonal()
         exact[mine] *= (numbers / would.diagonal())[kind_of]
     exact[:, NO_ACTION] = 0.0
-    exact[:, NO_ACTION] = 1.0 - exact.sum(axis=1)
+    exact[:, NO_ACTION] = np.maximum(1.0 - exact.sum(axis=1), 0.0)  # rounding may exceed 1 by a hair
     return exact
