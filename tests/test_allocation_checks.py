@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 from allocation_fixtures import dense, rows_of
 
+from experiments.allocation.coding import Names
+from experiments.allocation.run import Order, carry_out
 from nba.allocation.allocate import Solver, allocate
 from nba.allocation.frame import frame_of
+from nba.allocation.lottery import draw
 from nba.allocation.problem import Kinds, problem_of
 from nba.allocation.pruning import problem_of_pruned, prune
 from nba.allocation.resources import Limit, Resources
@@ -66,3 +72,31 @@ def test_prices_to_start_with_are_checked() -> None:
     for price in (-1.0, np.nan, np.inf):
         with pytest.raises(InvalidConfig, match="start: prices must be finite and >= 0"):
             allocate(people, Solver(), np.array([price]))
+
+
+def test_a_lottery_of_rounded_probabilities_gives_none_below_nothing_and_no_warning() -> None:
+    """Ten times 0.1 added up is off by a hair; nobody uses the row, so its limit is divided by nothing."""
+    distribution = np.array([[0.0] + [0.1 + 1e-16] * 10])
+    uniforms = np.array([0.35])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = draw(distribution, np.zeros((11, 1)), np.array([1e9]), uniforms, uniforms)
+        uses = np.vstack([np.zeros((10, 1)), [[1.0]]])
+        draw(distribution, uses, np.array([1e9]), uniforms, uniforms)
+    assert (drawn.distribution >= 0.0).all() and drawn.accepted.tolist() == [1.0] * 11
+
+
+def test_a_link_to_the_input_is_not_overwritten(tmp_path: Path) -> None:
+    table, link = tmp_path / "c.csv", tmp_path / "plan.csv"
+    table.write_text("customer,action,value\n")
+    link.symlink_to(table)
+    names = Names("customer", "action", "value")
+    with pytest.raises(InvalidConfig, match="would overwrite an input"):
+        carry_out(Order(table, tmp_path / "r.toml", link, names, Solver()))
+
+
+def test_two_resources_must_not_be_reported_by_one_name() -> None:
+    rows = Limit(name="hours", per="manager", at_most=4.0), Limit(name="hours/M1", at_most=9.0)
+    columns = {"manager": np.array(["M1", "M2"])}
+    with pytest.raises(InvalidConfig, match="here: name: two resources are both reported as 'hours/M1'"):
+        frame_of(Resources(limits=rows), columns, 2, 1.0, "here")

@@ -24,7 +24,10 @@ def allocate(
     workers: Annotated[int, typer.Option(help="Ray workers; 1 runs in this process without Ray.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of the noise that smooths the dual where that is needed.")] = 0,
     price_rules: Annotated[
-        bool, typer.Option("--price-rules", help="Solve again without each rule, and tell what it costs.")
+        bool,
+        typer.Option(
+            "--price-rules", help="Solve again without each rule (in this process), and tell its cost."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line instead of text.")] = False,
 ) -> None:

@@ -41,12 +41,15 @@ class Order(NamedTuple):
 
 
 def carry_out(order: Order) -> dict[str, Any]:
-    """Read, solve and write; what JSON tells. `seconds` are those of solving, without reading and writing."""
+    """Read, solve and write; what JSON tells.
+
+    `seconds` are those of solving alone, without reading, starting workers and writing.
+    """
     _check_places(order)
     resources = load_resources(order.resources)
     candidates, problem, entries = prepared(order, resources)
-    begun = perf_counter()
     with native_output_on_stderr(), population(problem, order.workers) as people:
+        begun = perf_counter()
         say(f"{problem.n_customers:,} customers, {problem.values.size:,} candidates")
         with progress("solve", _PASSES) as report:
             found = solve(_heard(people, report), order.solver)
@@ -114,7 +117,7 @@ def _rules(
 
 def _check_places(order: Order) -> None:
     """A plan that cannot be written, or that would overwrite its input, is told before the work."""
-    folder = order.out.absolute().parent
+    folder = order.out.resolve().parent
     require(folder.is_dir(), str(order.out), "--out", f"the folder {folder} is not there; make it")
-    same = order.out.absolute() in (order.candidates.absolute(), order.resources.absolute())
+    same = order.out.resolve() in (order.candidates.resolve(), order.resources.resolve())
     require(not same, str(order.out), "--out", "would overwrite an input; name another file")

@@ -5,6 +5,7 @@ Shape letters: V kinds of candidates, J rows, G groups of caps, L levels of caps
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -61,6 +62,10 @@ def frame_of(
         drawn.guarantee(guarantee, f"guarantees[{index}]")
     for index, share in enumerate(resources.shares):
         drawn.share(share, f"shares[{index}]")
+    named = Counter(entry.name for entry in drawn.entries)
+    twice = [name for name, count in named.items() if count > 1]
+    rule = f"two resources are both reported as {', '.join(map(repr, twice))}; give one another name"
+    require(not twice, source, "name", rule)
     groups, caps = _groups(resources, columns, n_kinds, source)
     kinds, rows = drawn.finished(groups)
     return Frame(kinds, caps, rows, tuple(drawn.entries))
