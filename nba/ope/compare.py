@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import FloatArray
+from nba.arrays import BoolArray, FloatArray
 from nba.errors import require
 from nba.ope.bootstrap import Replicates, percentile
 from nba.ope.estimators import DirectMethod, DoublyRobust, Estimator
@@ -88,19 +88,20 @@ class Comparison(NamedTuple):
     ) -> Comparison:
         """The sums of one partition that begins with row first_row; targets and predicted are (n, A)."""
         check_log(rounds, first_row)
-        terms, supports = [], []
         for target in targets:
             check_target(rounds, target, first_row)
-            able, lost = on_eligible(rounds, target)
-            terms.append(match.estimator.terms(rounds, able, predicted))
-            supports.append(Support.of(rounds, able, lost))
-        apart = difference(*terms)
+        (one, one_lost), (other, other_lost) = (on_eligible(rounds, target) for target in targets)
+        # Rounds in which both targets can run.
+        kept: BoolArray = np.logical_or.reduce(one > 0.0, axis=1) & np.logical_or.reduce(other > 0.0, axis=1)
+        some, known = rounds.take(kept), None if predicted is None else predicted[kept]
+        apart = difference(*(match.estimator.terms(some, able[kept], known) for able in (one, other)))
+        supports = Support.of(rounds, one, one_lost), Support.of(rounds, other, other_lost)
         again = (
-            Replicates.of(apart, rounds.clusters, match.seed, match.n_replicates)
+            Replicates.of(apart, some.clusters, match.seed, match.n_replicates)
             if match.n_replicates
             else None
         )
-        return Comparison(match, (supports[0], supports[1]), Moments.of(apart), again)
+        return Comparison(match, supports, Moments.of(apart), again)
 
     def __add__(self, other: object) -> Comparison:
         """The sums of both partitions, made with an equal match."""

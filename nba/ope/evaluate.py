@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import FloatArray
+from nba.arrays import BoolArray, FloatArray
 from nba.errors import require
 from nba.ope.bootstrap import Replicates, percentile
 from nba.ope.estimators import USUAL, Estimator
@@ -68,6 +68,7 @@ class Told(Struct, frozen=True, kw_only=True):
 class Report(Struct, frozen=True, kw_only=True):
     """What a log says of a target.
 
+    The estimates are of the rounds in which the target can run: has some mass on an eligible action.
     Estimates are only those that the log supports: none where it is refused, and where single actions have
     too little weight those of groups that have enough. `selected` is SLOPE++'s choice among those with an
     interval: a model alone would be taken for the surest of all.
@@ -128,11 +129,16 @@ class Evaluation(NamedTuple):
     def _summed(
         settings: Settings, rounds: LoggedRounds, target: FloatArray, predicted: Mapping[str, FloatArray]
     ) -> Evaluation:
-        """The sums of rounds that have been checked."""
+        """The sums of rounds that have been checked; estimates are of those where the target can run."""
         able, lost = on_eligible(rounds, target)
-        terms = [one.terms(rounds, able, predicted.get(one.model)) for one in settings.estimators]
+        # Elsewhere its weights have mean 0, and intervals count on 1.
+        runs: BoolArray = np.logical_or.reduce(able > 0.0, axis=1)
+        kept = slice(None) if runs.all() else runs  # the first copies nothing
+        some = rounds.take(kept)
+        known = {name: table[kept] for name, table in predicted.items()}
+        terms = [one.terms(some, able[kept], known.get(one.model)) for one in settings.estimators]
         again = [
-            Replicates.of(one, rounds.clusters, settings.seed, settings.n_replicates)
+            Replicates.of(one, some.clusters, settings.seed, settings.n_replicates)
             for one in terms
             if settings.n_replicates
         ]
