@@ -124,3 +124,9 @@ def test_a_difference_is_of_one_estimator() -> None:
     one, other = (DoublyRobust().terms(rounds, target, np.full_like(target, q)) for q in (0.1, 0.2))
     with pytest.raises(InvalidConfig, match="difference: both targets must be judged by one estimator"):
         difference(one, other)
+
+
+def test_targets_without_any_error_are_not_shrunk() -> None:
+    values = np.array([0.1, 0.2, 0.6])
+    with np.errstate(all="raise", under="ignore"):
+        assert shrunk(values, np.zeros(3)) == pytest.approx(values)

@@ -80,7 +80,7 @@ def shrunk(values: FloatArray, stderrs: FloatArray) -> FloatArray:
     """
     if values.size < 3:
         return values
-    precisions = 1.0 / np.maximum(stderrs * stderrs, 1e-300)
+    precisions = 1.0 / np.maximum(stderrs * stderrs, 1e-100)  # its square must not overflow
     total = precisions.sum()
     excess = float(precisions @ (values - precisions @ values / total) ** 2) - (values.size - 1)
     between = max(excess / float(total - precisions @ precisions / total), 0.0)
