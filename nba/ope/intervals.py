@@ -51,9 +51,10 @@ def normal(moments: Moments, *, self_normalised: bool, confidence: float = CONFI
 
 
 def empirical_bernstein(moments: Moments, confidence: float = CONFIDENCE) -> Interval:
-    """Mean +- sqrt(2 v log(4/d)/n) + 7 b log(4/d) / (3 (n - 1)): holds at any n, and is wide.
+    """Mean +- sqrt(2 v log(4/d)/n) + 7 b log(4/d) / (3 (n - 1)): wide.
 
-    b is the length of the range that a round's score may lie in. Maurer and Pontil (2009, theorem 4),
+    b is the length of the range of a round's score, here from the weights and rewards observed: it holds at
+    any n only where these reach all that there could be. Maurer and Pontil (2009, theorem 4),
     at half the error for either side. For estimators that are not self-normalised.
     """
     n, (value, stderr) = moments.n_rounds, moments.estimate(self_normalised=False)

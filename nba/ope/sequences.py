@@ -57,10 +57,11 @@ def betting_sequence(
     joint wealth is a martingale too.
 
     k is `bound`, fixed before the rewards are seen: the largest weight that there can be. By default it is
-    the largest that the contexts of this log allow. A smaller one is narrower only at small n with very
-    large weights. Rounds stand in order of time, predicted (n, A) may use the rounds before each one only
-    (`predicted_from_past`), and looks (L,) rise. Where the target has mass on what the log could not choose,
-    the ends stay valid and wide. Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro (2022, 2210.10768);
+    the largest that the contexts of this log allow; for a learning policy give `bound`, such as 1/floor.
+    A smaller one is narrower only at small n with very large weights. Rounds stand in order of time,
+    predicted (n, A) may use the rounds before each one only (`predicted_from_past`), and looks
+    (L,) rise. Where the target has mass on what the log could not choose, the ends stay valid and wide.
+    Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro (2022, 2210.10768);
     mixed bets in place of their plug-in bet.
     """
     check_shape(predicted, target.shape, "predicted")
