@@ -102,3 +102,12 @@ def alarms_of(comparison: Comparison) -> np.ndarray:
         return np.zeros(2, dtype=np.bool_)
     pairs = (told.sequence_low, told.sequence_high), (told.ci_low, told.ci_high)
     return np.array([(low or 0.0) > 0.0 or (high or 0.0) < 0.0 for low, high in pairs])
+
+
+def test_next_to_no_rounds_are_refused_and_not_a_crash() -> None:
+    rounds, (one, two), _, _ = log_of_two(50, seed=5)
+    told = Comparison.of(IPS, rounds.take(slice(0, 1)), (one[:1], two[:1])).report()
+    assert (told.verdict, told.n, told.difference, told.method) == ("refused", 1, None, None)
+    assert "both targets can run in 1 rounds only" in told.reasons
+    with pytest.raises(InvalidConfig, match="rounds: must not be empty"):
+        Comparison.of(IPS, rounds.take(slice(0, 0)), (one[:0], two[:0])).report()

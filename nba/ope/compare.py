@@ -49,15 +49,18 @@ class Match(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         require(rounds >= 1, "match", "planned_rounds", f"must be at least 1, got {rounds}")
 
 
+_LEAST_ROUNDS = 2  # that any error can be told from
+
+
 class Compared(Struct, frozen=True, kw_only=True):
     """What a log says of one target against another; figures are None where it is refused."""
 
-    n: int
+    n: int  # rounds in which both targets can run
     difference: float | None
     stderr: float | None
     ci_low: float | None
     ci_high: float | None
-    method: str
+    method: str | None
     sequence_low: float | None
     sequence_high: float | None
     naive_alarms_20_looks: float  # how often the interval, looked at 20 times, finds a difference of nothing
@@ -116,8 +119,30 @@ class Comparison(NamedTuple):
 
     def report(self) -> Compared:
         """The difference with its interval and sequence, unless either target is refused."""
+        require(self.supports[0].n > 0, "comparison", "rounds", "must not be empty")
         verdict, reasons = self._judged()
-        n, confidence = self.moments.n_rounds, self.match.confidence
+        if self.moments.n_rounds < _LEAST_ROUNDS:
+            verdict = "refused"
+            reasons = (*reasons, f"both targets can run in {self.moments.n_rounds} rounds only")
+        found = None if verdict == "refused" else self._figures()
+        value, stderr, low, high, lowest, highest, method = found or (None,) * 7
+        return Compared(
+            n=self.moments.n_rounds,
+            difference=value,
+            stderr=stderr,
+            ci_low=low,
+            ci_high=high,
+            method=method,
+            sequence_low=lowest,
+            sequence_high=highest,
+            naive_alarms_20_looks=naive_alarms(20, self.match.confidence),
+            verdict=verdict,
+            reasons=reasons,
+        )
+
+    def _figures(self) -> tuple[float, float, float, float, float, float, str]:
+        """Difference, standard error, ends of the interval and of the sequence, and the interval's method."""
+        confidence = self.match.confidence
         estimate = self.moments.estimate(self_normalised=False)
         if self.replicates is None:
             interval = cressie_read(self.moments, mean_ratio=0.0, confidence=confidence)
@@ -125,22 +150,9 @@ class Comparison(NamedTuple):
             again = self.replicates.values(self_normalised=False)
             interval = percentile(again, confidence)
             estimate = Estimate(estimate.value, float(np.std(again, ddof=1)))
-        reach = asymptotic_reach(estimate, n, self.match.planned_rounds, confidence)
-        figures = (*estimate, *interval[:2], estimate.value - reach, estimate.value + reach)
-        value, stderr, low, high, lowest, highest = (None,) * 6 if verdict == "refused" else figures
-        return Compared(
-            n=n,
-            difference=value,
-            stderr=stderr,
-            ci_low=low,
-            ci_high=high,
-            method=interval.method,
-            sequence_low=lowest,
-            sequence_high=highest,
-            naive_alarms_20_looks=naive_alarms(20, confidence),
-            verdict=verdict,
-            reasons=reasons,
-        )
+        reach = asymptotic_reach(estimate, self.moments.n_rounds, self.match.planned_rounds, confidence)
+        ends = (estimate.value - reach, estimate.value + reach)
+        return (*estimate, interval.low, interval.high, *ends, interval.method)
 
     def _judged(self) -> tuple[Verdict, tuple[str, ...]]:
         """The worse of both verdicts, and the reasons of each."""
