@@ -72,5 +72,5 @@ if __name__ == "__main__":
     options = parser("ope").parse_args()
     figures = measure(options.quick)
     if not options.json:
-        print("Open Bandit Pipeline is not installed beside: obp_ratio is left out.")
+        print("obp_ratio is not measured yet: nothing here runs Open Bandit Pipeline.")
     report("ope", options, figures)

@@ -25,6 +25,7 @@ from nba.arrays import AnyArray, FloatArray, IntArray, check_shape, rowwise, tak
 from nba.catalogue import Catalogue
 from nba.errors import require
 from nba.features import FeatureSchema
+from nba.posteriors.settings import check_prior
 
 
 class SaleRows(NamedTuple):
@@ -66,12 +67,9 @@ class RevenueModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        days = self.half_life_days
-        rule = f"must be finite and above 0, got {days}; leave it out to never forget"
-        require(days is None or 0 < days < inf, "revenue", "half_life_days", rule)
-        for name in ("noise_sd", "pseudo_sales", "level_sd", "product_sd", "slope_sd"):
-            value = getattr(self, name)
-            require(0 < value < inf, "revenue", name, f"must be finite and above 0, got {value}")
+        check_prior(self, "revenue")
+        rule = f"must be above 0, got {self.pseudo_sales}"
+        require(self.pseudo_sales > 0, "revenue", "pseudo_sales", rule)
         require(1 < self.winsor < inf, "revenue", "winsor", f"must be finite and above 1, got {self.winsor}")
         require(0 < self.least <= 1, "revenue", "least", f"must be above 0 and at most 1, got {self.least}")
         require(1 <= self.most < inf, "revenue", "most", f"must be finite and at least 1, got {self.most}")
