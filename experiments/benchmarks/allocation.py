@@ -128,8 +128,12 @@ def highs(problem: Problem, certificate: Certificate, ours: float) -> dict[str, 
         result, cpu, _ = timed(
             partial(linprog, -worth, A_ub=matrix, b_ub=bounds, bounds=(0, 1), method=method)
         )
+        if result.status != 0:
+            raise ArithmeticError(f"{method} did not finish: {result.message}")
         found[method] = cpu, -float(result.fun)
     seconds, optimum = min(found.values())
+    if certificate.upper_bound < optimum * (1.0 - 1e-6):
+        raise ArithmeticError(f"the bound {certificate.upper_bound} is below the optimum {optimum}")
     return {
         "highs_ipm_seconds": found["highs-ipm"][0],
         "highs_ds_seconds": found["highs-ds"][0],
