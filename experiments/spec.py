@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from nba.apprentice import Apprentice, Decider, Tutored
 from nba.arbitration import Arbitration
+from nba.conditions import Tag
 from nba.constraints import Rule
 from nba.errors import InvalidConfig, require
 from nba.outcomes import RevenueModel, StageModel
@@ -124,6 +125,7 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     name: str
     model: Model
     policy: Policy
+    tags: tuple[Tag, ...] = ()
     rules: tuple[Rule, ...] = ()
     arbitration: Arbitration = Arbitration()
     floor: Floor = Floor()
@@ -140,6 +142,7 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             schema=world.config.schema,
             model=self.model,
             policy=self.policy,
+            tags=(*world.config.contact.tags, *self.tags),
             rules=(*world.config.contact.rules, *self.rules),
             contact_policy=world.config.contact.policy,
             arbitration=self.arbitration,

@@ -18,7 +18,8 @@ from nba.posteriors import GROWING_FIELDS, SYMMETRIC_FIELDS, Posterior, state_of
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 
-FORMAT = 3
+FORMAT = 4
+_READABLE = (3, FORMAT)  # 4 added settings to the strategy, all with defaults
 _NO_OUTCOMES = OutcomeBeliefs()
 MANIFEST, ARRAYS = "manifest.json", "posterior.npz"
 
@@ -108,8 +109,9 @@ def _manifest(path: Path) -> Manifest:
     text = _read(path, MANIFEST)
     try:
         found = msgspec.json.decode(text, type=_Format).format
-        if found != FORMAT:
-            raise BundleError(f"{path.name} has bundle format {found}; this nba reads {FORMAT}.")
+        if found not in _READABLE:
+            reads = " and ".join(map(str, _READABLE))
+            raise BundleError(f"{path.name} has bundle format {found}; this nba reads {reads}.")
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{path.name}/{MANIFEST} is not a bundle manifest: {error}.") from None

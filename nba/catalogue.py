@@ -44,6 +44,8 @@ class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `completion` says how contact-caused conversions fill the window, as points (day, share of them that have
     come by then) with straight lines between; `nba delays` estimates it. Without it learning takes delays for
     gamma-distributed with shape 2 and the mean decision delay, which simulated worlds draw from in any case.
+    `group` is one of the catalogue's groups, `tags` are free words, both for rules and levers to speak of;
+    `instalment` is what the customer would pay a month, in account currency.
     """
 
     name: str
@@ -55,6 +57,16 @@ class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     decision_delay_days: float
     repeatable: bool = False
     completion: tuple[tuple[float, float], ...] = ()
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    instalment: float = 0.0
+
+
+class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Products that belong together, and the goal that they serve."""
+
+    name: str
+    goal: str | None = None
 
 
 class Combination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,12 +84,13 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
     timings: tuple[Timing, ...]
     products: tuple[Product, ...]
     excluded: tuple[Combination, ...] = ()
+    groups: tuple[Group, ...] = ()
 
     def __post_init__(self) -> None:
         """Check names and numbers once, so that everything inside may trust them."""
-        for kind in ("channels", "timings", "products"):
+        for kind in ("channels", "timings", "products", "groups"):
             names = [row.name for row in getattr(self, kind)]
-            if not names or len(set(names)) != len(names):
+            if (not names and kind != "groups") or len(set(names)) != len(names):
                 raise InvalidConfig("catalogue", kind, f"names must be present and unique, got {names}")
             bad = [name for name in names if not name or "/" in name]
             if bad:
@@ -87,6 +100,10 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
                 raise InvalidConfig("catalogue", f"channels[{index}].cost", "must be finite and >= 0")
         for index, product in enumerate(self.products):
             _check_product(product, f"products[{index}]")
+            if product.group is not None and product.group not in self._levels["group"]:
+                known = ", ".join(self._levels["group"]) or "none"
+                rule = f"{product.group!r} is not one of the catalogue's groups, which are: {known}"
+                raise InvalidConfig("catalogue", f"products[{index}].group", rule)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -184,22 +201,33 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
 
     @cached_property
     def _levels(self) -> dict[str, dict[str, int]]:
+        tables = {
+            "channel": [row.name for row in self.channels],
+            "timing": [row.name for row in self.timings],
+            "product": [row.name for row in self.products],
+            "group": [row.name for row in self.groups],
+            "goal": [row.goal for row in self.groups if row.goal is not None],
+            "tag": [tag for row in self.products for tag in row.tags],
+        }
         return {
-            "channel": {row.name: number for number, row in enumerate(self.channels)},
-            "timing": {row.name: number for number, row in enumerate(self.timings)},
-            "product": {row.name: number for number, row in enumerate(self.products)},
+            kind: {name: number for number, name in enumerate(dict.fromkeys(names))}
+            for kind, names in tables.items()
         }
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {action_id: row for row, action_id in enumerate(self.action_ids)}
 
+    def names(self, factor: str) -> tuple[str, ...]:
+        """All names of channels, timings, products, groups, goals or tags (`factor` says which)."""
+        return tuple(self._levels[factor])
+
     def level(self, factor: str, name: str) -> int:
-        """Index of a named channel, timing or product (`factor` says which)."""
+        """Index of a named channel, timing, product, group, goal or tag (`factor` says which)."""
         try:
             return self._levels[factor][name]
         except KeyError:
-            known = ", ".join(self._levels[factor])
+            known = ", ".join(self._levels[factor]) or "(there is none)"
             raise UnknownAction(f"{factor} {name!r} is not in the catalogue; use one of: {known}.") from None
 
     def index(self, channel: str, timing: str, product: str) -> int:
@@ -221,8 +249,8 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
         return _catalogue, structs.astuple(self)
 
 
-def _catalogue(channels: object, timings: object, products: object, excluded: object) -> Catalogue:
-    return Catalogue(channels=channels, timings=timings, products=products, excluded=excluded)  # type: ignore[arg-type]
+def _catalogue(*fields: object) -> Catalogue:
+    return Catalogue(**dict(zip(Catalogue.__struct_fields__, fields, strict=True)))  # type: ignore[arg-type]
 
 
 def _check_product(product: Product, pointer: str) -> None:
@@ -237,6 +265,9 @@ def _check_product(product: Product, pointer: str) -> None:
         raise InvalidConfig("catalogue", f"{pointer}.attribution_window_days", rule)
     if not 0 < product.decision_delay_days < np.inf:
         raise InvalidConfig("catalogue", f"{pointer}.decision_delay_days", "must be finite and > 0")
+    if not 0 <= product.instalment < np.inf:
+        rule = f"must be finite and >= 0, got {product.instalment}"
+        raise InvalidConfig("catalogue", f"{pointer}.instalment", rule)
     if product.completion:
         _check_completion(product, f"{pointer}.completion")
 

@@ -52,7 +52,7 @@ class Numeric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
 
 class Flag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="flag"):
-    """True or false; a missing one counts as false."""
+    """True or false; a missing one is NaN in the raw column, as a number's, and the model sees false."""
 
     name: str
     in_model: bool = True
@@ -61,11 +61,12 @@ class Flag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="f
         """Check one attribute value."""
         if value is not None and not isinstance(value, bool):
             raise BadContext(f"/{self.name}", f"must be true or false, got {value!r}")
-        return float(bool(value))
+        return float("nan") if value is None else float(value)
 
     def encode(self, raw: AnyArray) -> FloatArray:
         """(B,) to (B, 1)."""
-        return raw[:, None].astype(np.float64)
+        is_true: FloatArray = (raw[:, None] > 0).astype(np.float64)
+        return is_true
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from nba.arbitration import Arbitration
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
-from nba.constraints import ContactPolicy, Rule
+from nba.conditions import Tag, Vocabulary
+from nba.constraints import Asked, ContactPolicy, Rule, in_order
 from nba.context import Context, ContextBatch
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel
@@ -38,8 +39,9 @@ class Eligibility(NamedTuple):
 class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """One way to run customer contact; decoded from TOML, holds no data.
 
-    Without `silence` some contact is chosen wherever one is eligible, as on a page that shows something
-    to everybody, or in a table of logged decisions that knows no no-contact.
+    `tags` are words for customers that rules and levers may use. Without `silence` some contact is chosen
+    wherever one is eligible, as on a page that shows something to everybody, or in a table of logged
+    decisions that knows no no-contact.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     schema: FeatureSchema
     model: Model
     policy: Policy
+    tags: tuple[Tag, ...] = ()
     rules: tuple[Rule, ...] = ()
     contact_policy: ContactPolicy = ContactPolicy()
     arbitration: Arbitration = Arbitration()
@@ -58,12 +61,11 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Ask every rule about nobody, so that one that names something unknown is refused here."""
+        """Make every rule ready, so that one that names something unknown is refused here."""
         too_many = f"must be fewer than {_MOST_RULES}, got {len(self.rules)}"
         require(len(self.rules) < _MOST_RULES, f"strategy {self.name}", "rules", too_many)
         nobody = self._nobody()
-        for index, rule in enumerate(self.rules):
-            self._try(f"rules[{index}]", partial(rule.allows, nobody, self.catalogue, self.schema))
+        self._try("rules", lambda: self.asked)
         self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
         prices = np.zeros(self.catalogue.resource_use.shape[1])
@@ -80,6 +82,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def _try(self, pointer: str, ask: Callable[[], object]) -> None:
         try:
             ask()
+        except InvalidConfig as error:
+            raise InvalidConfig(f"strategy {self.name}", error.pointer or pointer, error.rule) from None
         except UnknownAction as error:
             raise InvalidConfig(f"strategy {self.name}", pointer, str(error)) from None
         except KeyError as error:
@@ -105,10 +109,30 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         )
 
     @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The names that rules and levers may use."""
+        return Vocabulary.of(self.catalogue, self.schema, self.tags)
+
+    @cached_property
+    def asked(self) -> tuple[Asked, ...]:
+        """The rules in the order in which they are asked: by layer, then as they are written."""
+        return in_order(self.rules, self.vocabulary)
+
+    @property
     def rule_names(self) -> tuple[str, ...]:
         """What can remove an action, in the order in which it is asked."""
-        named = [f"{rule.__struct_config__.tag}" for rule in self.rules]
-        return ("catalogue", "request", *named, "contact_policy", *(() if self.silence else ("silence",)))
+        return tuple(name for name, _ in self._removers)
+
+    @property
+    def rule_layers(self) -> tuple[str, ...]:
+        """The layer of each of `rule_names`; what is no rule is a layer of its own."""
+        return tuple(layer for _, layer in self._removers)
+
+    @cached_property
+    def _removers(self) -> tuple[tuple[str, str], ...]:
+        alone = ("catalogue", "request"), ("contact_policy", *(() if self.silence else ("silence",)))
+        before, after = ([(name, name) for name in names] for names in alone)
+        return (*before, *((one.name, one.layer) for one in self.asked), *after)
 
     @property
     def lookback_days(self) -> float:
@@ -128,14 +152,14 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         if requested is not None:
             left &= requested
         passed += flags
-        for rule in self.rules:
-            of_contacts &= rule.allows(contexts, catalogue, self.schema)
+        for rule in self.asked:
+            of_contacts &= rule.mask(contexts)
             passed += flags
         of_contacts &= self.contact_policy.allows(contexts, catalogue, self._most)
         passed += flags
         # Staying silent breaks no rule, so that no context is ever without an action.
         left[:, NO_ACTION] = self.silence or ~left[:, 1:].any(axis=1)
-        passed[:, NO_ACTION] = len(self.rule_names) - 1  # counts where it was removed, by "silence"
+        passed[:, NO_ACTION] = len(self._removers) - 1  # counts where it was removed, by "silence"
         passed |= -flags  # all bits set: -1
         return Eligibility(left, passed)
 

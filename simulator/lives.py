@@ -130,6 +130,7 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
             schema=config.schema,
             model=SegmentRatesModel(),
             policy=NoContact(),
+            tags=config.contact.tags,
             rules=config.contact.rules,
             contact_policy=config.contact.policy,
             fatigue=config.fatigue,

@@ -48,10 +48,10 @@ EDGES = {
 LAYERS = (
     {"arrays", "errors"},
     {"catalogue", "context", "decision", "feedback", "randomness"},
-    {"features", "fatigue", "exposure", "timing", "arbitration", "kernels"},
+    {"features", "fatigue", "exposure", "timing", "arbitration", "kernels", "scope", "conditions"},
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun", "outcomes"},
-    {"strategy"},
+    {"strategy", "explain"},
     {"snapshot"},
     {"bundle", "apprentice"},
     {"cli", "doctor"},

@@ -144,6 +144,20 @@ def test_a_damaged_bundle_is_refused_with_its_reason(harm: Any, message: str, tm
     assert "harmed" in str(caught.value)
 
 
+def test_a_bundle_of_the_format_before_reads_as_it_was_meant(tmp_path: Path) -> None:
+    path = save_bundle(taught(), tmp_path / "old")
+    strategy = json.loads((path / MANIFEST).read_text())["strategy"]
+    del strategy["tags"], strategy["catalogue"]["groups"]
+    for product in strategy["catalogue"]["products"]:
+        del product["group"], product["tags"], product["instalment"]
+    strategy["rules"] = [
+        {key: value for key, value in rule.items() if key not in ("name", "layer", "scope")}
+        for rule in strategy["rules"]
+    ]
+    edit_manifest(path, format=3, strategy=strategy)
+    assert load_bundle(path).strategy == taught().strategy
+
+
 def test_a_path_that_is_no_bundle_says_how_to_get_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("hello")
     for name in ("nothing", "file"):

@@ -29,7 +29,7 @@ from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-ORDER = ("catalogue", "request", "consent", "not_owned", "suitability", "requires", "near", "house_channels")
+ORDER = ("catalogue", "request", "consent", "not_owned", "requires", "near", "house_channels", "suitability")
 RISK = {"deposit": 1, "card": 1, "fund": 4}
 
 
@@ -73,8 +73,8 @@ def broken_rule(context: Context, action_id: str, requested: bool, strategy: Str
         "near": timing == "evening" and known.get("days_to_key_day", 15) > 5,
         "house_channels": channel != house or timing != "evening",
     }
-    asked = ("catalogue", "request", *(rule.__struct_config__.tag for rule in strategy.rules))
-    first = next((str(name) for name in asked if broken[name]), None)
+    there = {"catalogue", "request", *(rule.__struct_config__.tag for rule in strategy.rules)}
+    first = next((name for name in ORDER if name in there and broken[name]), None)
     return first or ("contact_policy" if breaks_policy(context, channel, product, strategy) else None)
 
 

@@ -57,6 +57,7 @@ def random_strategy(world: World, seed: int) -> Strategy:
         schema=world.config.schema,
         model=SegmentRatesModel(),
         policy=RandomEligible(),
+        tags=world.config.contact.tags,
         rules=world.config.contact.rules,
         contact_policy=world.config.contact.policy,
         fatigue=world.kernel,

@@ -66,6 +66,7 @@ def _strategy(world: World, seed: int, name: str, **changes: Any) -> Strategy:
         "catalogue": world.config.catalogue,
         "schema": world.config.schema,
         "model": SegmentRatesModel(),
+        "tags": world.config.contact.tags,
         "rules": world.config.contact.rules,
         "contact_policy": world.config.contact.policy,
         "fatigue": world.kernel,

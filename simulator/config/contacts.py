@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from nba.conditions import Tag
 from nba.constraints import ContactPolicy, Rule
 from simulator.config.fields import Amount, Count, LogFactor, Logit, Positive, Probability
 
@@ -13,6 +14,7 @@ class ContactRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     rules: tuple[Rule, ...]
     policy: ContactPolicy
+    tags: tuple[Tag, ...] = ()
 
 
 class PlatformLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

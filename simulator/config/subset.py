@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
+from nba.catalogue import Catalogue
 from simulator.capacity import CapacityConfig
 from simulator.config.contacts import ContactRules, ResponseConfig
 from simulator.config.people import SAME_FAMILY, EventKind
@@ -25,18 +26,19 @@ def only(
         for kind, names in (("channel", channels), ("timing", timings), ("product", products))
     )
     families = {full.products[i].family for i in p}
+    small = structs.replace(
+        full,
+        channels=_pick(full.channels, c),
+        timings=_pick(full.timings, t),
+        products=_pick(full.products, p),
+        excluded=(),
+    )
     people, life, days = config.population, config.life_cycle, config.calendar
     holidays = (structs.replace(one, organic=_of(one.organic, {*families, "*"})) for one in days.holidays)
     return structs.replace(
         config,
-        catalogue=structs.replace(
-            full,
-            channels=_pick(full.channels, c),
-            timings=_pick(full.timings, t),
-            products=_pick(full.products, p),
-            excluded=(),
-        ),
-        contact=_contact(config.contact, channels, timings),
+        catalogue=small,
+        contact=_contact(config.contact, small),
         population=structs.replace(
             people,
             consent_rates=_pick(people.consent_rates, c),
@@ -65,16 +67,18 @@ def _of(table: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name in names}
 
 
-def _contact(contact: ContactRules, channels: Sequence[str], timings: Sequence[str]) -> ContactRules:
-    """Without the rules and limits of channels and timings that are gone."""
+def _contact(contact: ContactRules, small: Catalogue) -> ContactRules:
+    """Without the rules and limits of channels, timings and products that are gone."""
+    channels, timings = small.names("channel"), small.names("timing")
     limits = (one for one in contact.policy.limits if one.channel is None or one.channel in channels)
     rules = tuple(
-        rule
+        structs.replace(rule, scope=scope)
         for rule in contact.rules
         if getattr(rule, "channel", channels[0]) in channels
         and getattr(rule, "timing", timings[0]) in timings
+        and (scope := rule.scope.within(small)) is not None
     )
-    return ContactRules(rules=rules, policy=structs.replace(contact.policy, limits=tuple(limits)))
+    return structs.replace(contact, rules=rules, policy=structs.replace(contact.policy, limits=tuple(limits)))
 
 
 def _response(

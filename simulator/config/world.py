@@ -281,6 +281,7 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             schema=self.schema,
             model=SegmentRatesModel(),
             policy=NoContact(),
+            tags=self.contact.tags,
             rules=self.contact.rules,
             contact_policy=self.contact.policy,
         )

@@ -1,0 +1,94 @@
+"""The rules of a strategy in the order in which they are asked, each under a name of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from nba.arrays import BoolArray
+from nba.catalogue import Catalogue
+from nba.conditions import Vocabulary
+from nba.constraints.base import LAYERS, Allows, Layer
+from nba.constraints.rules import Rule
+from nba.errors import InvalidConfig, UnknownAction, require
+
+# What removes actions besides rules; no rule may go by these names.
+RESERVED_NAMES = ("catalogue", "request", "contact_policy", "silence")
+
+
+class Asked(NamedTuple):
+    """A rule, made ready to be asked."""
+
+    rule: Rule
+    name: str  # unique
+    layer: Layer
+    allows: Allows
+    outside: BoolArray | None  # (C | 1, T | 1, P | 1) contacts that it does not speak of; None: of all
+
+    def mask(self, contexts: object) -> BoolArray:
+        """(B, C | 1, T | 1, P | 1) contacts that it leaves."""
+        left: BoolArray = self.allows(contexts)  # type: ignore[arg-type]
+        return left if self.outside is None else left | self.outside
+
+
+def in_order(rules: Sequence[Rule], known: Vocabulary) -> tuple[Asked, ...]:
+    """Rules by layer, then as they are written; InvalidConfig names the place of a wrong one."""
+    for index, rule in enumerate(rules):
+        free = f"{rule.name!r} is taken by what else removes actions; use another name"
+        require(rule.name not in RESERVED_NAMES, "rules", f"rules[{index}].name", free)
+    names, masks = _names(rules), _scopes(rules, known.catalogue)
+    asked = []
+    for index in sorted(range(len(rules)), key=lambda index: LAYERS.index(rules[index].layer)):
+        rule = rules[index]
+        try:
+            allows = rule.bound(known)
+        except InvalidConfig as error:
+            pointer = f"rules[{index}].{error.pointer}".rstrip(".")
+            raise InvalidConfig("rules", pointer, error.rule) from None
+        except UnknownAction as error:
+            raise InvalidConfig("rules", f"rules[{index}]", str(error)) from None
+        outside = None if masks[index].all() else ~masks[index]
+        asked.append(Asked(rule, names[index], rule.layer, allows, outside))
+    return tuple(asked)
+
+
+def _names(rules: Sequence[Rule]) -> list[str]:
+    """Unique names: one's own, with the scope where several share it, or the kind with a number."""
+    own, kinds, names = Counter(rule.name for rule in rules), Counter[str](), list[str]()
+    for index, rule in enumerate(rules):
+        if rule.name:
+            shared = own[rule.name] > 1 and not rule.scope.is_everything
+            name = f"{rule.name}@{rule.scope.text}" if shared else rule.name
+        else:
+            kinds[rule.kind] += 1
+            name = rule.kind if kinds[rule.kind] == 1 else f"{rule.kind}-{kinds[rule.kind]}"
+        once = f"removals are attributed by name, and {name!r} is there before; give one of them another name"
+        require(name not in names, "rules", f"rules[{index}].name", once)
+        names.append(name)
+    return names
+
+
+def _scopes(rules: Sequence[Rule], catalogue: Catalogue) -> list[BoolArray]:
+    """What each rule speaks of: its scope without what a nearer rule of its name speaks of."""
+    masks = []
+    for index, rule in enumerate(rules):
+        try:
+            masks.append(rule.scope.mask(catalogue))
+        except UnknownAction as error:
+            raise InvalidConfig("rules", f"rules[{index}].scope", str(error)) from None
+    left = list(masks)
+    for one, other in combinations([i for i, rule in enumerate(rules) if rule.name], 2):
+        if rules[one].name != rules[other].name or not (masks[one] & masks[other]).any():
+            continue
+        same = f"{rules[one].name!r} is in layer {rules[one].layer} before; one name stands in one layer"
+        require(rules[one].layer == rules[other].layer, "rules", f"rules[{other}].layer", same)
+        depths = rules[one].scope.depth, rules[other].scope.depth
+        twice = f"{rules[one].name!r} is said of the same actions before, as near as here; narrow one scope"
+        require(depths[0] != depths[1], "rules", f"rules[{other}].scope", twice)
+        far, near = (one, other) if depths[0] < depths[1] else (other, one)
+        left[far] = left[far] & ~masks[near]
+    return [np.asarray(mask) for mask in left]

@@ -1,0 +1,115 @@
+"""Why, and why not: what is left of all contacts after each layer, and what took away the rest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import BoolArray, IntArray
+from nba.constraints import LAYERS
+from nba.context import AttributeValue, Context
+from nba.strategy import Eligibility, Strategy
+
+# The layers of a funnel: what exists, what was asked for, the rules', and the contact policy as a whole.
+FUNNEL = ("catalogue", "request", *LAYERS)
+
+_NEEDS = {
+    "catalogue": "an action that the catalogue does not exclude",
+    "request": "an action that was asked for",
+    "contact_policy": "room under every contact limit, and a product that has rested since its last offer",
+    "silence": "no contact that is eligible",
+}
+
+
+class Removal(Struct, frozen=True, kw_only=True):
+    """Actions that one rule was the first to remove for one customer.
+
+    `needs` says what must be so, `values` what is known of the customer, null where nothing is.
+    """
+
+    rule: str
+    layer: str
+    needs: str
+    values: dict[str, AttributeValue]
+    actions: tuple[str, ...]
+
+
+class FunnelStep(Struct, frozen=True, kw_only=True):
+    """What a layer of rules leaves, and how much each of its rules was the first to remove.
+
+    `actions` counts pairs of a customer and a contact, `customers` those to whom some contact is left.
+    """
+
+    layer: str
+    actions: int
+    customers: int
+    removed: dict[str, int]
+
+
+class Funnel(NamedTuple):
+    """How many contacts each rule removed, and whom each layer leaves some; funnels of blocks add up."""
+
+    removed: IntArray  # (R,) by `Strategy.rule_names`
+    customers: IntArray  # (1 + L,) with a contact before and after each of FUNNEL
+    actions: IntArray  # (1,) pairs of customer and contact before any layer
+
+    def __add__(self, other: object) -> Funnel:
+        """The funnel of both sets of customers."""
+        assert isinstance(other, Funnel)
+        return Funnel(*(one + two for one, two in zip(self, other, strict=True)))
+
+    @staticmethod
+    def of(strategy: Strategy, eligibility: Eligibility) -> Funnel:
+        """The funnel of some customers."""
+        contacts = eligibility.removed_by[:, 1:].view(np.uint8)  # what nothing removed comes last, as 255
+        removed = np.bincount(contacts.ravel(), minlength=256)[: len(strategy.rule_names)]
+        latest = contacts.max(axis=1, initial=0)
+        places = [FUNNEL.index(layer) for layer in strategy.rule_layers if layer in FUNNEL]
+        passed = [0, *(sum(place <= number for place in places) for number in range(len(FUNNEL)))]
+        customers = [int(np.count_nonzero(latest >= first)) for first in passed]
+        return Funnel(removed.astype(np.int64), np.array(customers), np.array([contacts.size]))
+
+    def steps(self, strategy: Strategy) -> tuple[FunnelStep, ...]:
+        """The funnel as records, from all contacts to those that may be drawn."""
+        left, steps = int(self.actions[0]), []
+        for number, layer in enumerate(FUNNEL):
+            rows = zip(strategy.rule_names, strategy.rule_layers, self.removed.tolist(), strict=True)
+            removed = {name: count for name, of_layer, count in rows if of_layer == layer}
+            left -= sum(removed.values())
+            customers = int(self.customers[1 + number])
+            steps.append(FunnelStep(layer=layer, actions=left, customers=customers, removed=removed))
+        return tuple(steps)
+
+
+def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = None) -> tuple[Removal, ...]:
+    """Every action that a customer may not have now, by the first rule against it; requested is (1, A)."""
+    removed_by = strategy.eligible(strategy.encode([context]), requested).removed_by[0]
+    actions = defaultdict(list)
+    for action in np.flatnonzero(removed_by >= 0).tolist():
+        actions[int(removed_by[action])].append(strategy.catalogue.action_ids[action])
+    rules = {one.name: one.rule for one in strategy.asked}
+    found = []
+    for place in sorted(actions):
+        name, layer = strategy.rule_names[place], strategy.rule_layers[place]
+        rule = rules.get(name)
+        found.append(
+            Removal(
+                rule=name,
+                layer=layer,
+                needs=_NEEDS.get(name, "") if rule is None else rule.needs(strategy.vocabulary),
+                values={} if rule is None else _values(context, rule.asked(strategy.vocabulary)),
+                actions=tuple(actions[place]),
+            )
+        )
+    return tuple(found)
+
+
+def _values(context: Context, names: tuple[str, ...]) -> dict[str, AttributeValue]:
+    """What a context says of some attributes; opt-outs go with consents."""
+    values = {name: context.attributes.get(name) for name in names}
+    if "consents" in values and context.opted_out:
+        values["opted_out"] = list(context.opted_out)
+    return values
