@@ -123,10 +123,10 @@ class Condition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
         if self.owns is not None:
             return _owning(known.products(self.owns), self.is_ is not False)
         if self.not_ is not None:
-            inner = _within("not", self.not_, known)
+            inner = within("not", self.not_, known)
             return lambda contexts: inner(contexts).turned()
         name = "all_of" if self.all_of is not None else "any_of"
-        asks = [_within(f"{name}[{n}]", part, known) for n, part in enumerate(self.parts)]
+        asks = [within(f"{name}[{n}]", part, known) for n, part in enumerate(self.parts)]
         combine = _both if self.all_of is not None else _either
         return lambda contexts: reduce(combine, [ask(contexts) for ask in asks])
 
@@ -203,8 +203,8 @@ class Vocabulary(NamedTuple):
         found = Vocabulary(catalogue, schema, columns, held, {})
         for index, tag in enumerate(tags):
             place, once = f"tags[{index}].name", f"a tag has one meaning, got {tag.name!r} again"
-            require(bool(tag.name) and tag.name not in found.tags, "strategy", place, once)
-            _within(f"tags[{index}].when", tag.when, found)
+            require(bool(tag.name) and tag.name not in found.tags, "tags", place, once)
+            within(f"tags[{index}].when", tag.when, found, source="tags")
             found = found._replace(tags={**found.tags, tag.name: tag.when})
         return found
 
@@ -263,9 +263,9 @@ def _either(one: Verdict, other: Verdict) -> Verdict:
     return Verdict(one.holds | other.holds, one.fails & other.fails)
 
 
-def _within(place: str, part: Condition, known: Vocabulary) -> Ask:
+def within(place: str, part: Condition, known: Vocabulary, source: str = "condition") -> Ask:
     """A part made ready; an error says where in the whole it stands."""
     try:
         return part.bound(known)
     except InvalidConfig as error:
-        raise InvalidConfig(error.source, f"{place}.{error.pointer}", error.rule) from None
+        raise InvalidConfig(source, f"{place}.{error.pointer}", error.rule) from None

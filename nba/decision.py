@@ -30,6 +30,31 @@ class RankedAction(Struct, frozen=True, kw_only=True):
     expected_value: float
 
 
+class Terms(Struct, frozen=True, kw_only=True):
+    """How the expected value of an action comes about; amounts are account currency per decision.
+
+    conversion = score x value x lever_factor x context_factor, and
+
+        expected_value = conversion + cost + sum of stages + shadow_price + fatigue_price + rounding
+
+    exactly (what costs is below 0). `score` is the mean of what the model expects of the contact in
+    conversions, `value` what one brings, and `stages` probability x money of what else comes of a contact,
+    such as opt-outs. Decisions are served in 32 bits: `rounding` is what that adds to the 64 bits here.
+    """
+
+    score: float
+    value: float
+    lever_factor: float
+    context_factor: float
+    conversion: float
+    cost: float
+    stages: dict[str, float]
+    shadow_price: float
+    fatigue_price: float
+    rounding: float
+    expected_value: float
+
+
 class Decision(Struct, frozen=True, kw_only=True):
     """One decision as it is logged.
 
@@ -52,6 +77,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     distribution_digest: str
     features: tuple[float, ...]
     removed: dict[str, int]
+    terms: tuple[Terms, ...] = ()  # of `actions`, in their order
 
 
 class DecisionBatch(NamedTuple):

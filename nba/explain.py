@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from msgspec import Struct
 from nba.arrays import BoolArray, IntArray
 from nba.constraints import LAYERS
 from nba.context import AttributeValue, Context
+from nba.decision import Terms
 from nba.strategy import Eligibility, Strategy
 
 # The layers of a funnel: what exists, what was asked for, the rules', and the contact policy as a whole.
@@ -47,6 +49,24 @@ class FunnelStep(Struct, frozen=True, kw_only=True):
     actions: int
     customers: int
     removed: dict[str, int]
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """An action that may be drawn: how probably as the first, and why."""
+
+    action_id: str
+    probability: float
+    terms: Terms
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """All actions of one customer: those that may be drawn, the best first, and the others."""
+
+    customer_id: str
+    at: datetime
+    funnel: tuple[FunnelStep, ...]
+    candidates: tuple[Candidate, ...]
+    removed: tuple[Removal, ...]
 
 
 class Funnel(NamedTuple):

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.arbitration import Tariff
+from nba.arbitration import Money, Tariff
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
+from nba.explain import Candidate, Explanation, Funnel, why_not
 from nba.feedback import RoundBatch
 from nba.learning import learnt_batch
 from nba.outcomes import Aftermath, FrozenOutcomes, OutcomeBeliefs
@@ -23,6 +24,7 @@ from nba.posteriors import Posterior
 from nba.propensity import choose, probability_of
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
 from nba.strategy import Strategy
+from nba.terms import Reckoning
 
 _CHUNK = 64  # contexts at a time: keeps what is made of them inside the cache
 
@@ -74,7 +76,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Draw, and decide for nobody: what is made or compiled once is not left to the first decision."""
         fatigue = np.zeros((1, len(self.strategy.catalogue.channels), 2))
         eligible = np.ones((1, self.strategy.catalogue.n_actions), dtype=np.bool_)
-        self._chunk(np.zeros((1, self.strategy.schema.n_columns)), fatigue, eligible)
+        self._chunk(np.zeros((1, self.strategy.schema.n_columns)), fatigue, eligible, None)
 
     def action_distribution(self, contexts: ContextBatch, requested: BoolArray | None = None) -> FloatArray:
         """(B, A) probabilities of the eligible actions; requested (B, A) narrows them further."""
@@ -134,7 +136,38 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             distribution_digest=sha256(batch.distribution[0].tobytes()).hexdigest(),
             features=tuple(contexts.features[0].tolist()),
             removed={n: int(c) for n, c in zip(self.strategy.rule_names, counts, strict=True) if c},
+            terms=self._reckoned(contexts, batch).terms(batch.ranked[0, batch.ranked[0] >= 0]),
         )
+
+    def explain(self, context: Context, requested: BoolArray | None = None) -> Explanation:
+        """Why and why not, for one customer: every action, with its terms or what removed it.
+
+        requested is (1, A). Nothing is drawn: `probability` is that of rank 1.
+        """
+        contexts = self.strategy.encode([context])
+        eligibility = self.strategy.eligible(contexts, requested)
+        batch = self.decide(contexts, np.array([""], dtype=object), requested=requested)
+        order = np.argsort(-batch.expected_values[0], kind="stable")
+        actions = order[: int(batch.eligible[0].sum())]
+        terms, ids = self._reckoned(contexts, batch).terms(actions), self.strategy.catalogue.action_ids
+        shares = batch.distribution[0, actions].tolist()
+        rows = zip(actions.tolist(), shares, terms, strict=True)
+        return Explanation(
+            customer_id=context.customer_id,
+            at=context.at,
+            funnel=Funnel.of(self.strategy, eligibility).steps(self.strategy),
+            candidates=tuple(Candidate(action_id=ids[a], probability=p, terms=t) for a, p, t in rows),
+            removed=why_not(self.strategy, context, requested),
+        )
+
+    def _reckoned(self, contexts: ContextBatch, batch: DecisionBatch) -> Reckoning:
+        """What the expected values of one customer are made of."""
+        unit = Reckoning.unit(self.strategy.catalogue.n_actions)
+        everything = np.ones((1, self.strategy.catalogue.n_actions), dtype=np.bool_)
+        mean, features = self.frozen.mean_draw, contexts.features
+        scores = self.posterior.expected_values(mean, features, unit, everything)[0]
+        values, outcomes = batch.expected_values[0], self.frozen.outcomes
+        return Reckoning(self.strategy, self._tariff, outcomes, contexts, scores, values)
 
     def learn(self, rounds: RoundBatch, seq: int, aftermath: Aftermath | None = None) -> Snapshot:
         """The next snapshot: after a batch of rounds and what came of contacts, at log position `seq`."""
@@ -183,24 +216,37 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""
         is_open: BoolArray = np.logical_or.reduce(eligible[:, 1:], axis=1)
         (open_rows,) = is_open.nonzero()
+        weighing = self.strategy.weighing
+        held = None if weighing is None else weighing.held(contexts)
         if 0 < open_rows.size == eligible.shape[0] <= _CHUNK:
-            return self._chunk(contexts.features, contexts.fatigue, eligible)
+            return self._chunk(contexts.features, contexts.fatigue, eligible, held)
         distribution, expected = np.zeros(eligible.shape), np.full(eligible.shape, -np.inf)
         distribution[:, NO_ACTION], expected[:, NO_ACTION] = 1.0, 0.0  # where no contact is possible
         for start in range(0, open_rows.size, _CHUNK):
             rows = open_rows[start : start + _CHUNK]
-            chunk = self._chunk(contexts.features[rows], contexts.fatigue[rows], eligible[rows])
+            own = None if held is None else held[rows]
+            chunk = self._chunk(contexts.features[rows], contexts.fatigue[rows], eligible[rows], own)
             distribution[rows], expected[rows] = chunk
         return Belief(distribution, expected)
 
-    def _chunk(self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray) -> Belief:
-        """Belief about a few contexts: scores to utilities to distribution."""
-        strategy, ready, outcomes = self.strategy, self.frozen.ready, self.frozen.outcomes
-        money = self._tariff.money(fatigue, outcomes.worth(features), outcomes.ratios(features))
+    def _chunk(
+        self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray, held: FloatArray | None
+    ) -> Belief:
+        """Belief about a few contexts: scores to utilities to distribution; held (B, n) context weights."""
+        strategy, ready = self.strategy, self.frozen.ready
+        money = self._money(features, fatigue, held)
         base = strategy.policy.distribution(self.posterior, ready, features, money, eligible)
         expected = self.posterior.expected_values(self.frozen.mean_draw, features, money, eligible)
         mixed = strategy.floor.mix(base, eligible, strategy.catalogue.costs)
         return Belief(strategy.floor.capped(mixed, expected), expected)
+
+    def _money(self, features: FloatArray, fatigue: FloatArray, held: FloatArray | None) -> Money:
+        """From expected rewards to utilities, with the terms that the arbitration has on."""
+        has, outcomes, weighing = self.strategy.arbitration.has, self.frozen.outcomes, self.strategy.weighing
+        worth = outcomes.worth(features) if has("stages") else None
+        ratios = outcomes.ratios(features) if has("value") else None
+        weights = None if weighing is None or held is None else weighing.factors(held)
+        return self._tariff.money(fatigue, worth, ratios, weights)
 
     @cached_property
     def _tariff(self) -> Tariff:

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from nba.arbitration import Arbitration
+from nba.arbitration import Arbitration, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Tag, Vocabulary
@@ -26,6 +26,7 @@ from nba.propensity import Floor
 from nba.timing import waits_days
 
 _DAY_SECONDS = 86_400.0
+_OWN = ("rules", "tags", "arbitration")  # whose errors are told with their place in the strategy
 _MOST_RULES = 100  # rules are counted in bytes
 
 
@@ -70,6 +71,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("catalogue.timings", partial(self.waits, nobody))
         prices = np.zeros(self.catalogue.resource_use.shape[1])
         self._try("arbitration", partial(self.arbitration.tariff, self.catalogue, prices))
+        self._try("arbitration", lambda: self.weighing)
         names = [model.stage for model in self.stages]
         once = f"a stage has one model, got {', '.join(names)}"
         require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
@@ -83,7 +85,9 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         try:
             ask()
         except InvalidConfig as error:
-            raise InvalidConfig(f"strategy {self.name}", error.pointer or pointer, error.rule) from None
+            if error.source not in _OWN:
+                raise
+            raise InvalidConfig(f"strategy {self.name}", error.pointer, error.rule) from None
         except UnknownAction as error:
             raise InvalidConfig(f"strategy {self.name}", pointer, str(error)) from None
         except KeyError as error:
@@ -117,6 +121,11 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def asked(self) -> tuple[Asked, ...]:
         """The rules in the order in which they are asked: by layer, then as they are written."""
         return in_order(self.rules, self.vocabulary)
+
+    @cached_property
+    def weighing(self) -> Weighing | None:
+        """The context weights, ready to be asked; None where there are none."""
+        return self.arbitration.weighing(self.vocabulary)
 
     @property
     def rule_names(self) -> tuple[str, ...]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from nba.decision import Decision
-from nba.features import FeatureSchema
-from serving.body import decode_body
+from nba.explain import why_not
+from nba.strategy import Strategy
+from serving.body import decode_body, requested_of
 from serving.ledger.records import DecisionRow, EventRow, from_micros
 from serving.wire import DecisionAudit, DecisionResponse, FeedbackEntry
 
 _SAME_IN_AUDIT = (
     "decision_id", "customer_id", "at", "opens_at", "policy", "policy_version", "posterior_seq", "actions",
-    "no_contact_propensity", "n_eligible", "removed", "eligible_digest", "distribution_digest",
+    "no_contact_propensity", "n_eligible", "removed", "terms", "eligible_digest", "distribution_digest",
 )  # fmt: skip
 
 
@@ -27,17 +28,18 @@ def response_of(decision: Decision, row: DecisionRow, *, replayed: bool = False)
     )
 
 
-def audit_of(row: DecisionRow, events: list[EventRow], schema: FeatureSchema) -> DecisionAudit:
+def audit_of(row: DecisionRow, events: list[EventRow], strategy: Strategy) -> DecisionAudit:
     """All that is known about a decision, from its row and its events."""
     body = decode_body(row.body)
     context, decision = body.context, body.decision
     same = {name: getattr(decision, name) for name in _SAME_IN_AUDIT}
     return DecisionAudit(
         attributes=context.attributes,
-        features=dict(zip(schema.labels, decision.features, strict=True)),
+        features=dict(zip(strategy.schema.labels, decision.features, strict=True)),
         contacts=len(context.contacts),
         opted_out=context.opted_out,
         feedback_until=from_micros(row.feedback_until),
+        why_not=why_not(strategy, context, requested_of(body, strategy.catalogue)),
         feedback=[_entry(event) for event in events],
         **same,
     )

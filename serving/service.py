@@ -106,7 +106,7 @@ class DecisionService:
         if row is None:
             rule = "this service has made no such decision"
             raise invalid("/decision_id", rule, slug="unknown-decision", status=404)
-        return audit_of(row, self._reader.events_of(row.decision_id), self._strategy.schema)
+        return audit_of(row, self._reader.events_of(row.decision_id), self._strategy)
 
     def close(self) -> None:
         """Release the reader."""

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from nba.context import AttributeValue
-from nba.decision import RankedAction
+from nba.decision import RankedAction, Terms
+from nba.explain import Removal
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -104,6 +105,8 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     no_contact_propensity: float
     n_eligible: int
     removed: dict[str, int]  # rule -> actions that it was the first to remove
+    terms: tuple[Terms, ...]  # of `actions`: what their expected values are made of
+    why_not: tuple[Removal, ...]  # the actions that were removed, by rule
     eligible_digest: str
     distribution_digest: str
     feedback_until: datetime

@@ -51,7 +51,7 @@ LAYERS = (
     {"features", "fatigue", "exposure", "timing", "arbitration", "kernels", "scope", "conditions"},
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun", "outcomes"},
-    {"strategy", "explain"},
+    {"strategy", "explain", "terms"},
     {"snapshot"},
     {"bundle", "apprentice"},
     {"cli", "doctor"},

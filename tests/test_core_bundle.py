@@ -148,8 +148,8 @@ def test_a_bundle_of_the_format_before_reads_as_it_was_meant(tmp_path: Path) -> 
     path = save_bundle(taught(), tmp_path / "old")
     strategy = json.loads((path / MANIFEST).read_text())["strategy"]
     del strategy["tags"], strategy["catalogue"]["groups"]
-    for product in strategy["catalogue"]["products"]:
-        del product["group"], product["tags"], product["instalment"]
+    for row in strategy["catalogue"]["products"]:
+        del row["group"], row["tags"], row["instalment"]
     strategy["rules"] = [
         {key: value for key, value in rule.items() if key not in ("name", "layer", "scope")}
         for rule in strategy["rules"]

@@ -1,0 +1,86 @@
+"""The terms of expected values: what an action is believed to bring, and what it costs."""
+
+from __future__ import annotations
+
+from math import fsum
+from typing import NamedTuple
+
+import numpy as np
+
+from nba.arbitration import Money, Tariff
+from nba.arrays import FloatArray, IntArray
+from nba.context import ContextBatch
+from nba.decision import Terms
+from nba.outcomes import FrozenOutcomes
+from nba.strategy import Strategy
+
+
+class Reckoning(NamedTuple):
+    """All that the utilities of one customer are made of."""
+
+    strategy: Strategy
+    tariff: Tariff
+    outcomes: FrozenOutcomes
+    contexts: ContextBatch  # B = 1
+    scores: FloatArray  # (A,) mean expected rewards
+    expected_values: FloatArray  # (A,) as they are served
+
+    @staticmethod
+    def unit(n_actions: int) -> Money:
+        """The money under which utilities are scores."""
+        return Money.of(np.ones((1, n_actions)), np.zeros((1, n_actions)))
+
+    def terms(self, actions: IntArray) -> tuple[Terms, ...]:
+        """The terms of some actions (n,)."""
+        arbitration, catalogue = self.strategy.arbitration, self.strategy.catalogue
+        factors, weighing = arbitration.lever_factors(catalogue), self.strategy.weighing
+        weights = np.ones(catalogue.n_actions)
+        if weighing is not None:
+            weights = weighing.factors(weighing.held(self.contexts))[0]
+        values, stages = self._values(), self._stages()
+        charges, fatigue = self.tariff.parts, self.contexts.fatigue[0, :, 1]
+        found = []
+        for action in actions.tolist():
+            channel = int(catalogue.channel_of[action])
+            slope = self.tariff.slope * float(fatigue[channel]) if channel >= 0 else 0.0
+            score, value = float(self.scores[action]), float(values[action])
+            factor, weight = float(factors[action]), float(weights[action])
+            parts = {
+                "conversion": score * value * factor * weight,
+                "cost": 0.0 - float(charges.cost[action]),
+                "shadow_price": 0.0 - float(charges.shadow_price[action]),
+                "fatigue_price": 0.0 - float(charges.fatigue_level[action]) - slope,
+            }
+            of_stages = {name: float(row[channel]) for name, row in stages.items()} if channel >= 0 else {}
+            expected = float(self.expected_values[action])
+            rest = expected - fsum((*parts.values(), *of_stages.values()))
+            found.append(
+                Terms(
+                    score=score,
+                    value=value,
+                    lever_factor=factor,
+                    context_factor=weight,
+                    stages=of_stages,
+                    rounding=rest,
+                    expected_value=expected,
+                    **parts,
+                )
+            )
+        return tuple(found)
+
+    def _values(self) -> FloatArray:
+        """(A,) account currency that a conversion brings this customer."""
+        arbitration, catalogue = self.strategy.arbitration, self.strategy.catalogue
+        margins = arbitration.margins(catalogue)
+        ratios = self.outcomes.ratios(self.contexts.features) if arbitration.has("value") else None
+        if ratios is None:
+            return margins
+        own: FloatArray = ratios[0].take(catalogue.product_of, mode="wrap")
+        return margins * own
+
+    def _stages(self) -> dict[str, FloatArray]:
+        """Probability x money (C,) of every stage."""
+        if not self.strategy.arbitration.has("stages"):
+            return {}
+        features = self.contexts.features
+        return {one.stage: one.probabilities(features)[0] * one.money for one in self.outcomes.stages}

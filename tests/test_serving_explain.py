@@ -1,0 +1,64 @@
+"""The service explains a decision: terms that add up, and every removed action with its rule."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+from serving_fixtures import contacted, decided, service, tiny_strategy
+
+from nba.conditions import Condition
+from nba.constraints import Consent, NotOwned, OnlyIf
+from nba.scope import Scope
+
+ADULT = OnlyIf(name="adult", scope=Scope(product="loan"), when=Condition(attribute="age", at_least=50))
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 60))
+
+
+def test_a_decision_is_explained_by_its_terms_and_by_what_was_removed(tmp_path: Path) -> None:
+    async def test() -> None:
+        strategy = {"rules": (Consent(), NotOwned(), ADULT)}
+        async with service(tmp_path, strategy=strategy) as client:
+            made = await contacted(client, exclude=["card"], limit=2)
+            audit = (await client.get(f"/v1/decisions/{made['decision_id']}")).json()
+            assert len(audit["terms"]) == len(audit["actions"]) > 0
+            for terms, action in zip(audit["terms"], audit["actions"], strict=True):
+                names = ("conversion", "cost", "shadow_price", "fatigue_price", "rounding")
+                assert (
+                    fsum([*(terms[name] for name in names), *terms["stages"].values()])
+                    == action["expected_value"]
+                )
+            removed = {one["rule"]: one for one in audit["why_not"]}
+            assert removed.keys() == audit["removed"].keys() == {"request", "adult"}
+            assert removed["adult"]["layer"] == "eligible" and removed["adult"]["needs"] == "age >= 50"
+            assert removed["adult"]["values"] == {"age": 40.0}
+            assert sorted(removed["adult"]["actions"]) == [
+                f"{channel}/{timing}/loan"
+                for channel in ("call", "mail")
+                for timing in ("evening", "morning")
+            ]
+            assert {one.split("/")[2] for one in removed["request"]["actions"]} == {"card"}
+
+    run(test())
+
+
+def test_what_was_removed_is_told_as_it_was_when_the_decision_was_made(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with service(tmp_path, strategy={"contacts": 1}) as client:
+            first = await contacted(client)
+            second = await decided(client)
+            before, after = [
+                (await client.get(f"/v1/decisions/{one['decision_id']}")).json() for one in (first, second)
+            ]
+            assert before["why_not"] == []
+            (limit,) = after["why_not"]
+            assert limit["rule"] == limit["layer"] == "contact_policy"
+            assert len(limit["actions"]) == tiny_strategy().catalogue.n_actions - 1
+
+    run(test())
