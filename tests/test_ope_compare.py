@@ -97,7 +97,7 @@ def test_looking_every_day_finds_nothing_where_nothing_is() -> None:
 
 def alarms_of(comparison: Comparison) -> np.ndarray:
     """Whether the sequence and the interval of a comparison exclude zero."""
-    told = Comparison(comparison.match, comparison.supports, comparison.moments, None).report()
+    told = comparison._replace(replicates=None).report()
     if told.verdict == "refused":
         return np.zeros(2, dtype=np.bool_)
     pairs = (told.sequence_low, told.sequence_high), (told.ci_low, told.ci_high)

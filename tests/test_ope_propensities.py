@@ -73,7 +73,7 @@ def test_rounds_of_the_same_customers_ask_for_the_bootstrap() -> None:
     again = rounds._replace(clusters=rounds.clusters // np.uint64(4))
     report = Evaluation.of(Settings(estimators=(SNIPS,)), again, target).report()
     assert report.verdict == "weak" and report.reasons == (
-        "3000 of 4000 rounds are of customers who had one before, and these intervals take rounds as "
+        "75 % of rounds are of customers who had one before, and these intervals take rounds as "
         "independent; set n_replicates for a bootstrap of customers.",
     )
     asked = Evaluation.of(Settings(estimators=(SNIPS,), n_replicates=100), again, target).report()

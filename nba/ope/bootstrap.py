@@ -7,6 +7,7 @@ so that replicates of two targets may be subtracted. Chamandy, Muralidharan, Naj
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import exp, factorial, nan
 from typing import NamedTuple
 
@@ -38,13 +39,7 @@ class Replicates(NamedTuple):
     @staticmethod
     def of(terms: Terms, clusters: KeyArray, seed: int, n_replicates: int = REPLICATES) -> Replicates:
         """The sums of one partition under every replicate's weights of its customers (n,)."""
-        require(n_replicates >= 2, "bootstrap", "n_replicates", f"must be at least 2, got {n_replicates}")
-        keys, sums = _by_cluster(terms, clusters)
-        totals = np.empty((-(-n_replicates // _WORDS) * _WORDS, N_COLUMNS))
-        for block in range(totals.shape[0] // _WORDS):
-            counts = poisson_counts(keyed_words(seed, Purpose.BOOTSTRAP, keys, block=block))
-            totals[_WORDS * block : _WORDS * (block + 1)] = counts.T @ sums
-        return Replicates(totals[:n_replicates])
+        return replicates_of([terms], clusters, seed, n_replicates)[0]
 
     def __add__(self, other: object) -> Replicates:
         """The sums of both partitions."""
@@ -53,6 +48,23 @@ class Replicates(NamedTuple):
     def values(self, *, self_normalised: bool) -> FloatArray:
         """(R,) the estimate of each replicate."""
         return values(self.totals, self_normalised=self_normalised)
+
+
+def replicates_of(
+    terms: Sequence[Terms], clusters: KeyArray, seed: int, n_replicates: int = REPLICATES
+) -> tuple[Replicates, ...]:
+    """The sums of several estimators' terms of one partition (n,), under the same weights of customers."""
+    require(n_replicates >= 2, "bootstrap", "n_replicates", f"must be at least 2, got {n_replicates}")
+    keys, which = np.unique(clusters, return_inverse=True)
+    # One draw per customer, not per round.
+    columns = (column for one in terms for column in one.columns().T)
+    sums = np.column_stack([np.bincount(which, column, minlength=keys.size) for column in columns])
+    totals = np.empty((-(-n_replicates // _WORDS) * _WORDS, sums.shape[1]))
+    for block in range(totals.shape[0] // _WORDS):
+        counts = poisson_counts(keyed_words(seed, Purpose.BOOTSTRAP, keys, block=block))
+        totals[_WORDS * block : _WORDS * (block + 1)] = counts.T @ sums
+    ends = range(0, sums.shape[1], N_COLUMNS)
+    return tuple(Replicates(totals[:n_replicates, begin : begin + N_COLUMNS]) for begin in ends)
 
 
 def percentile(replicated: FloatArray, confidence: float = CONFIDENCE) -> Interval:
@@ -66,10 +78,3 @@ def percentile(replicated: FloatArray, confidence: float = CONFIDENCE) -> Interv
 def poisson_counts(words: np.typing.NDArray[np.uint32]) -> FloatArray:
     """Poisson(1) counts of 32-bit random numbers, of their shape, by inversion."""
     return np.searchsorted(_CUTS, words, side="right").astype(np.float64)
-
-
-def _by_cluster(terms: Terms, clusters: KeyArray) -> tuple[KeyArray, FloatArray]:
-    """The customers of a partition and their sums (customers, 5): one draw per customer, not per round."""
-    keys, which = np.unique(clusters, return_inverse=True)
-    sums = [np.bincount(which, column, minlength=keys.size) for column in terms.columns().T]
-    return keys, np.column_stack(sums)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from nba.arrays import BoolArray, FloatArray
 from nba.errors import require
 from nba.ope.bootstrap import Replicates, percentile
+from nba.ope.doubts import Seen
 from nba.ope.estimators import DirectMethod, DoublyRobust, Estimator
 from nba.ope.intervals import CONFIDENCE, check_confidence, cressie_read
 from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
@@ -35,6 +36,7 @@ class Match(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     planned_rounds: int = 10_000
     n_replicates: int = 0
     seed: int = 0
+    propensities_estimated: bool = False
 
     def __post_init__(self) -> None:
         """Check what a difference can be made of."""
@@ -78,6 +80,7 @@ class Comparison(NamedTuple):
 
     match: Match
     supports: tuple[Support, Support]
+    seen: Seen  # rewards and customers
     moments: Moments
     replicates: Replicates | None
 
@@ -104,7 +107,7 @@ class Comparison(NamedTuple):
             if match.n_replicates
             else None
         )
-        return Comparison(match, supports, Moments.of(apart), again)
+        return Comparison(match, supports, Seen.of(rounds), Moments.of(apart), again)
 
     def __add__(self, other: object) -> Comparison:
         """The sums of both partitions, made with an equal match."""
@@ -115,7 +118,7 @@ class Comparison(NamedTuple):
         again = None
         if self.replicates is not None and other.replicates is not None:
             again = self.replicates + other.replicates
-        return Comparison(self.match, (one, two), self.moments + other.moments, again)
+        return Comparison(self.match, (one, two), self.seen + other.seen, self.moments + other.moments, again)
 
     def report(self) -> Compared:
         """The difference with its interval and sequence, unless either target is refused."""
@@ -155,12 +158,19 @@ class Comparison(NamedTuple):
         return (*estimate, interval.low, interval.high, *ends, interval.method)
 
     def _judged(self) -> tuple[Verdict, tuple[str, ...]]:
-        """The worse of both verdicts, and the reasons of each."""
+        """The worse of both verdicts, the reasons of each, and what speaks against the interval."""
         told = [support.verdict(self.match.floors) for support in self.supports]
+        doubts = self.seen.doubts(
+            bootstrapped=self.replicates is not None,
+            propensities_estimated=self.match.propensities_estimated,
+        )
         order: tuple[Verdict, ...] = ("supported", "weak", "refused")
         reasons = (
             f"{name} target: {reason}"
             for name, (_, mine) in zip(("first", "second"), told, strict=True)
             for reason in mine
         )
-        return max((verdict for verdict, _ in told), key=order.index), tuple(reasons)
+        verdicts: list[Verdict] = [verdict for verdict, _ in told]
+        if doubts:
+            verdicts.append("weak")
+        return max(verdicts, key=order.index), (*reasons, *doubts)

@@ -17,16 +17,16 @@ from msgspec import Struct
 
 from nba.arrays import BoolArray, FloatArray
 from nba.errors import require
-from nba.ope.bootstrap import Replicates, percentile
+from nba.ope.bootstrap import Replicates, percentile, replicates_of
+from nba.ope.doubts import Seen
 from nba.ope.estimators import USUAL, Estimator
 from nba.ope.intervals import CONFIDENCE, Interval, check_confidence, cressie_read
 from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
 from nba.ope.selection import candidate, slope
 from nba.ope.support import Floors, Support, Verdict
-from nba.ope.terms import Estimate, Moments, Range
+from nba.ope.terms import Estimate, Moments
 
 _BLOCK = 8_192  # rounds
-_MOST_AGAIN = 0.05  # share of rounds by customers seen before, from where on rounds are not independent
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,11 +91,9 @@ class Evaluation(NamedTuple):
 
     settings: Settings
     support: Support
-    reward_sum: float
-    reward_range: Range
+    seen: Seen  # rewards and customers
     moments: tuple[Moments, ...]  # per estimator
     replicates: tuple[Replicates, ...]  # per estimator, empty without bootstrap
-    n_again: int  # rounds of customers who had another round in the same partition
 
     @staticmethod
     def of(
@@ -122,8 +120,7 @@ class Evaluation(NamedTuple):
             )
             for cut in cuts
         )
-        ordered = np.sort(rounds.clusters)
-        return reduce(add, parts)._replace(n_again=int(np.count_nonzero(ordered[1:] == ordered[:-1])))
+        return reduce(add, parts)
 
     @staticmethod
     def _summed(
@@ -137,19 +134,14 @@ class Evaluation(NamedTuple):
         some = rounds.take(kept)
         known = {name: table[kept] for name, table in predicted.items()}
         terms = [one.terms(some, able[kept], known.get(one.model)) for one in settings.estimators]
-        again = [
-            Replicates.of(one, some.clusters, settings.seed, settings.n_replicates)
-            for one in terms
-            if settings.n_replicates
-        ]
         return Evaluation(
             settings,
             Support.of(rounds, able, lost),
-            float(rounds.rewards.sum()),
-            rounds.possible_rewards,
+            Seen.of(rounds),
             tuple(Moments.of(one) for one in terms),
-            tuple(again),
-            n_again=0,
+            replicates_of(terms, some.clusters, settings.seed, settings.n_replicates)
+            if settings.n_replicates
+            else (),
         )
 
     def __add__(self, other: object) -> Evaluation:
@@ -161,11 +153,9 @@ class Evaluation(NamedTuple):
         return Evaluation(
             self.settings,
             self.support + other.support,
-            self.reward_sum + other.reward_sum,
-            self.reward_range.union(other.reward_range),
+            self.seen + other.seen,
             tuple(one + its for one, its in zip(self.moments, other.moments, strict=True)),
             tuple(one + its for one, its in zip(self.replicates, other.replicates, strict=True)),
-            self.n_again + other.n_again,
         )
 
     def report(self) -> Report:
@@ -180,7 +170,7 @@ class Evaluation(NamedTuple):
             max_weight=support.max_ratio,
             mean_weight=support.mean_ratio,
             lost_target_mass=support.lost_target_mass,
-            on_policy_mean=self.reward_sum / support.n,
+            on_policy_mean=self.seen.reward_sum / support.n,
             estimates=told,
             selected=self._selected(told),
             verdict=verdict,
@@ -207,18 +197,8 @@ class Evaluation(NamedTuple):
 
     def _doubts(self) -> tuple[str, ...]:
         """Why intervals or estimates may be worse than they say."""
-        told = []
-        if not self.replicates and self.n_again > _MOST_AGAIN * self.support.n:
-            told.append(
-                f"{self.n_again} of {self.support.n} rounds are of customers who had one before, and these "
-                "intervals take rounds as independent; set n_replicates for a bootstrap of customers."
-            )
-        if self.settings.propensities_estimated:
-            told.append(
-                "propensities were estimated from the log: what the logging policy knew beyond the features "
-                "is in no estimate, and may be in every one; log the propensities."
-            )
-        return tuple(told)
+        estimated = self.settings.propensities_estimated
+        return self.seen.doubts(bootstrapped=bool(self.replicates), propensities_estimated=estimated)
 
     def _told(self, place: int) -> Told:
         """Value and interval of one estimator."""
@@ -244,4 +224,5 @@ class Evaluation(NamedTuple):
             interval = percentile(again, self.settings.confidence)
         else:
             interval = cressie_read(self.moments[place], confidence=self.settings.confidence)
-        return interval if isnan(interval.low) else interval.within(self.reward_range)
+        stated = self.seen.stated  # what was observed bounds no value: a larger reward may come
+        return interval if stated is None or isnan(interval.low) else interval.within(stated)

@@ -17,8 +17,40 @@ from nba.ope.terms import Range, covering
 from nba.randomness import Purpose, keyed_uniforms
 
 SUM_TOLERANCE = 1e-6  # methods E1
+_SHARE_TOLERANCE = 1e-3  # of a propensity
+FOLDS_RULE = (
+    "all rounds fall into one fold, so no model is left that has not seen them: log more customers, "
+    "or give each round a key of its own"
+)
 _NAMED_ROWS = 5
 _FOLD_BLOCK = 2**32 - 1  # of the bootstrap's random numbers: no replicate reaches it
+
+
+class Fault(NamedTuple):
+    """A rule that some rows of a log break."""
+
+    column: str
+    rule: str
+    count: int  # of rows
+    n: int  # rows of the log or the partition
+    rows: tuple[int, ...]  # the first few
+
+    def __str__(self) -> str:
+        """A sentence with the count and the row numbers."""
+        more = f" and {self.count - len(self.rows)} more" if self.count > len(self.rows) else ""
+        named = ", ".join(map(str, self.rows))
+        return f"{self.column}: {self.rule}; {self.count} of {self.n} rows do not (rows {named}{more})."
+
+
+def merged_faults(parts: Sequence[tuple[Fault, ...]], n: int) -> tuple[Fault, ...]:
+    """The faults of a log of n rows from those of its partitions, in their order."""
+    found: dict[tuple[str, str], Fault] = {}
+    for fault in (one for part in parts for one in part):
+        before = found.get((fault.column, fault.rule))
+        count, rows = (before.count, before.rows) if before else (0, ())
+        rows = (rows + fault.rows)[:_NAMED_ROWS]
+        found[fault.column, fault.rule] = fault._replace(count=count + fault.count, n=n, rows=rows)
+    return tuple(found.values())
 
 
 class BadLog(NBAError, ValueError):
@@ -128,6 +160,11 @@ def check_log(rounds: LoggedRounds, first_row: int = 0) -> None:
     not eligible, distributions that do not sum to one or disagree with the propensities, and probability
     on actions that are not eligible (methods E1).
     """
+    _refuse(log_faults(rounds, first_row))
+
+
+def log_faults(rounds: LoggedRounds, first_row: int = 0) -> tuple[Fault, ...]:
+    """What `check_log` refuses, to be merged over partitions; empty for a log without fault."""
     n = rounds.n_rounds
     for name in ("rewards", "propensities", "clusters"):
         check_shape(getattr(rounds, name), (n,), name)
@@ -138,18 +175,24 @@ def check_log(rounds: LoggedRounds, first_row: int = 0) -> None:
         _reward_fault(rounds, say),
         *_table_faults(rounds, say),
     ]
-    _refuse(faults)
+    return tuple(fault for fault in faults if fault is not None)
 
 
 def check_target(rounds: LoggedRounds, target: FloatArray, first_row: int = 0) -> None:
     """Raise BadLog unless target (n, A) holds distributions over the actions of the log."""
+    _refuse(target_faults(rounds, target, first_row))
+
+
+def target_faults(rounds: LoggedRounds, target: FloatArray, first_row: int = 0) -> tuple[Fault, ...]:
+    """What `check_target` refuses, to be merged over partitions."""
     check_shape(target, (rounds.n_rounds, None), "target")
     say = partial(_fault, first_row=first_row)
     outside = (rounds.actions < 0) | (rounds.actions >= target.shape[1])
-    _refuse(
-        [say("actions", f"must lie in [0, {target.shape[1]}), the columns of the target", outside),
-         *_distribution_faults("target", target, say)]
-    )  # fmt: skip
+    faults = [
+        say("actions", f"must lie in [0, {target.shape[1]}), the columns of the target", outside),
+        *_distribution_faults("target", target, say),
+    ]
+    return tuple(fault for fault in faults if fault is not None)
 
 
 def on_eligible(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -171,16 +214,16 @@ def on_eligible(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray, F
     return kept / np.where(mass > 0.0, mass, 1.0)[:, None], np.where(touched, lost, 0.0)
 
 
-Say = Callable[[str, str, BoolArray], str]
+Say = Callable[[str, str, BoolArray], Fault | None]
 
 
-def _reward_fault(rounds: LoggedRounds, say: Say) -> str:
+def _reward_fault(rounds: LoggedRounds, say: Say) -> Fault | None:
     """Rewards outside the stated range."""
     low, high = rounds.possible_rewards
     return say("rewards", f"must lie in [{low}, {high}]", (rounds.rewards < low) | (rounds.rewards > high))
 
 
-def _table_faults(rounds: LoggedRounds, say: Say) -> Iterator[str]:
+def _table_faults(rounds: LoggedRounds, say: Say) -> Iterator[Fault | None]:
     """Faults of the columns that hold one entry per action."""
     for name, table in (("logging", rounds.logging), ("eligible", rounds.eligible)):
         if table is None:
@@ -195,14 +238,16 @@ def _table_faults(rounds: LoggedRounds, say: Say) -> Iterator[str]:
         yield say("actions", "the chosen action must be eligible", ~chosen)
     if rounds.logging is not None:
         yield from _distribution_faults("logging", rounds.logging, say)
-        apart = ~(np.abs(rounds.at(rounds.logging) - rounds.propensities) <= SUM_TOLERANCE)
+        # A rare action's weight is one over its propensity: that has to agree in what is told of it.
+        allowed = np.minimum(SUM_TOLERANCE, _SHARE_TOLERANCE * rounds.propensities)
+        apart = ~(np.abs(rounds.at(rounds.logging) - rounds.propensities) <= allowed)
         yield say("propensities", "must equal the logging distribution at the chosen action", apart)
         if rounds.eligible is not None:
             barred: BoolArray = np.logical_or.reduce((rounds.logging > 0.0) & ~rounds.eligible, axis=1)
             yield say("logging", "must be zero on actions that are not eligible", barred)
 
 
-def _distribution_faults(name: str, table: FloatArray, say: Say) -> Iterator[str]:
+def _distribution_faults(name: str, table: FloatArray, say: Say) -> Iterator[Fault | None]:
     total = table @ np.ones(table.shape[1])
     apart = ~(np.abs(total - 1.0) <= SUM_TOLERANCE)
     if table.min(initial=0.0) >= 0.0 and not apart.any():  # then none is above 1 either
@@ -212,17 +257,13 @@ def _distribution_faults(name: str, table: FloatArray, say: Say) -> Iterator[str
     yield say(name, "probabilities of a row must sum to 1", apart)
 
 
-def _fault(column: str, rule: str, bad: BoolArray, first_row: int) -> str:
-    """A sentence on the rows that break a rule; empty if none does."""
+def _fault(column: str, rule: str, bad: BoolArray, first_row: int) -> Fault | None:
+    """The rows that break a rule; None if none does."""
     rows = np.flatnonzero(bad)
-    if not rows.size:
-        return ""
-    named = ", ".join(str(row + first_row) for row in rows[:_NAMED_ROWS])
-    more = f" and {rows.size - _NAMED_ROWS} more" if rows.size > _NAMED_ROWS else ""
-    return f"{column}: {rule}; {rows.size} of {bad.size} rows do not (rows {named}{more})."
+    named = tuple((rows[:_NAMED_ROWS] + first_row).tolist())
+    return Fault(column, rule, rows.size, bad.size, named) if rows.size else None
 
 
-def _refuse(faults: Sequence[str]) -> None:
-    told = tuple(fault for fault in faults if fault)
-    if told:
-        raise BadLog(told)
+def _refuse(faults: Sequence[Fault]) -> None:
+    if faults:
+        raise BadLog(tuple(map(str, faults)))

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, check_shape
 from nba.errors import require
-from nba.ope.logged import folds_of
+from nba.ope.logged import FOLDS_RULE, folds_of
 
 _EDGES = np.array([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9])  # of predicted probabilities
 _LEAST_EXPECTED = 10.0  # choices in a bin, from where on its deviation is close to normal
@@ -119,7 +119,7 @@ def estimated_logging(
     folds, distribution = folds_of(clusters, n_folds, seed), np.zeros(eligible.shape)
     for fold in np.unique(folds):
         seen, unseen = folds != fold, folds == fold
-        require(bool(seen.any()), "choice_model", "clusters", "must be several: all rounds are in one fold")
+        require(bool(seen.any()), "choice_model", "clusters", FOLDS_RULE)
         coefficients = model.fit(features[seen], actions[seen], eligible[seen])
         distribution[unseen] = softmax(features[unseen] @ coefficients.T, eligible[unseen])
     return distribution, Calibration.of(distribution, actions, eligible)

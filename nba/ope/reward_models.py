@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from nba.arrays import FloatArray, IntArray, check_shape, take_rows
 from nba.errors import require
-from nba.ope.logged import LoggedRounds, folds_of
+from nba.ope.logged import FOLDS_RULE, LoggedRounds, folds_of
 
 N_FOLDS = 3  # methods E2
 _NEWTON_STEPS = 30
@@ -181,7 +181,7 @@ def cross_fitted(
     predicted = np.empty((rounds.n_rounds, n_actions))
     for fold in np.unique(folds):
         seen = folds != fold
-        require(bool(seen.any()), "reward model", "clusters", "must be several: all rounds are in one fold")
+        require(bool(seen.any()), "reward model", "clusters", FOLDS_RULE)
         predicted[~seen] = model.fit(take_rows(rows, seen), n_actions)(features[~seen])
     low, high = rounds.possible_rewards
     return np.clip(predicted, low, high)
