@@ -31,15 +31,15 @@ class Fault(NamedTuple):
 
     column: str
     rule: str
-    count: int  # of rows
+    n_bad: int
     n: int  # rows of the log or the partition
     rows: tuple[int, ...]  # the first few
 
     def __str__(self) -> str:
         """A sentence with the count and the row numbers."""
-        more = f" and {self.count - len(self.rows)} more" if self.count > len(self.rows) else ""
+        more = f" and {self.n_bad - len(self.rows)} more" if self.n_bad > len(self.rows) else ""
         named = ", ".join(map(str, self.rows))
-        return f"{self.column}: {self.rule}; {self.count} of {self.n} rows do not (rows {named}{more})."
+        return f"{self.column}: {self.rule}; {self.n_bad} of {self.n} rows do not (rows {named}{more})."
 
 
 def merged_faults(parts: Sequence[tuple[Fault, ...]], n: int) -> tuple[Fault, ...]:
@@ -47,9 +47,9 @@ def merged_faults(parts: Sequence[tuple[Fault, ...]], n: int) -> tuple[Fault, ..
     found: dict[tuple[str, str], Fault] = {}
     for fault in (one for part in parts for one in part):
         before = found.get((fault.column, fault.rule))
-        count, rows = (before.count, before.rows) if before else (0, ())
+        n_bad, rows = (before.n_bad, before.rows) if before else (0, ())
         rows = (rows + fault.rows)[:_NAMED_ROWS]
-        found[fault.column, fault.rule] = fault._replace(count=count + fault.count, n=n, rows=rows)
+        found[fault.column, fault.rule] = fault._replace(n_bad=n_bad + fault.n_bad, n=n, rows=rows)
     return tuple(found.values())
 
 
