@@ -67,11 +67,11 @@ def read_table(path: Path, texts: Collection[str], form: Format = Format()) -> T
     import pyarrow as pa
 
     try:
-        head = _head(path)
+        head = head_of(path)
         if head.startswith(b"PAR1"):
             table = _read_parquet(path)
         else:
-            form = form._replace(separator=form.separator or _separator(head, form.encoding))
+            form = form._replace(separator=form.separator or separator_of(head, form.encoding))
             table = _read_csv(path, head, form)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -79,10 +79,10 @@ def read_table(path: Path, texts: Collection[str], form: Format = Format()) -> T
     except pa.ArrowException as error:
         raise InvalidConfig(str(path), "", f"cannot be read to its end: {error}") from None
     table = table.rename_columns([name.strip() for name in table.column_names])
-    _check_names(path, table.column_names)
+    check_names(path, table.column_names)
     require(table.num_rows > 0, str(path), "", "has no rows below its header")
     is_csv = not head.startswith(b"PAR1")
-    columns = {name: _typed(table[name], name in texts, is_csv, form) for name in table.column_names}
+    columns = {name: typed(table[name], name in texts, is_csv, form) for name in table.column_names}
     left = tuple(name for name, column in columns.items() if column is None)
     kept = {name: column for name, column in columns.items() if column is not None}
     return Table(str(path), kept, table.num_rows, left)
@@ -122,21 +122,23 @@ def told_rows(bad: BoolArray) -> str:
     return f"rows {shown}{more} ({rows.size:,} of {bad.size:,}; row 1 is the first below the header)"
 
 
-def _head(path: Path) -> bytes:
+def head_of(path: Path) -> bytes:
     """The first bytes of a file's content, unzipped."""
     with path.open("rb") as file:
         magic = file.read(4)
     rule = "is a ZIP archive or an Excel workbook; save the table as CSV or Parquet"
     require(not magic.startswith(b"PK"), str(path), "", rule)
-    with _opened(path, magic) as file:
+    with opened_file(path, magic) as file:
         return bytes(file.read(_HEAD))
 
 
-def _opened(path: Path, magic: bytes) -> Any:
+def opened_file(path: Path, magic: bytes) -> Any:
+    """A file open for reading, unzipped if it begins like one that is zipped."""
     return gzip.open(path) if magic.startswith(b"\x1f\x8b") else path.open("rb")
 
 
-def _separator(head: bytes, encoding: str) -> str:
+def separator_of(head: bytes, encoding: str) -> str:
+    """The separator that comes up most in the header."""
     header = head.decode(encoding, errors="replace").partition("\n")[0]
     return max(SEPARATORS, key=header.count)  # of equals the first: a single column has commas
 
@@ -156,8 +158,8 @@ def _read_csv(path: Path, head: bytes, form: Format) -> Any:
 
     with path.open("rb") as file:
         magic = file.read(4)
-    names = _names(path, head, form)
-    with _opened(path, magic) as file:
+    names = header_of(path, head, form)
+    with opened_file(path, magic) as file:
         return arrow.read_csv(
             pa.PythonFile(file, mode="r"),
             # One thread names the row that is wrong; blocks are large because a row must fit into one.
@@ -167,7 +169,7 @@ def _read_csv(path: Path, head: bytes, form: Format) -> Any:
         )
 
 
-def _names(path: Path, head: bytes, form: Format) -> list[str]:
+def header_of(path: Path, head: bytes, form: Format) -> list[str]:
     """The header's names as they are written, which must be there and unique."""
     try:
         text = head.decode(form.encoding, errors="strict" if len(head) < _HEAD else "ignore")
@@ -178,13 +180,14 @@ def _names(path: Path, head: bytes, form: Format) -> list[str]:
         raise InvalidConfig(str(path), "--encoding", f"{form.encoding!r} is not known") from None
     names = next(csv.reader(io.StringIO(text.lstrip("\ufeff")), delimiter=form.separator or ","), [])
     require(bool(names), str(path), "", "is empty")
-    _check_names(path, names)
+    check_names(path, names)
     no_header = all(_is_number(name) for name in names)
     require(not no_header, str(path), "", "the first line must name the columns; it holds numbers only")
     return names
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def check_names(path: Path, names: list[str]) -> None:
+    """Raise InvalidConfig for a name that comes up twice."""
     twice = sorted({name for name in names if names.count(name) > 1})
     require(not twice, str(path), ", ".join(map(repr, twice)), "names of columns must be unique")
 
@@ -197,7 +200,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _typed(column: Any, as_text: bool, is_csv: bool, form: Format) -> Any:
+def typed(column: Any, as_text: bool, is_csv: bool, form: Format) -> Any:
     """One column as float64 or as text, None if it is neither."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -210,16 +213,16 @@ def _typed(column: Any, as_text: bool, is_csv: bool, form: Format) -> Any:
         return None
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if is_number and not as_text:
-        return _joined(column.cast(pa.float64(), safe=False))
-    text = _joined(pc.utf8_trim_whitespace(column.cast(pa.large_string())))
+        return joined(column.cast(pa.float64(), safe=False))
+    text = joined(pc.utf8_trim_whitespace(column.cast(pa.large_string())))
     # A label may well be named None or NA; only nothing at all is missing there.
     nothing: Sequence[str] = ("",) if as_text else ("", *form.missing)
     text = pc.if_else(pc.is_in(text, value_set=pa.array(nothing, pa.large_string())), None, text)
-    found = None if as_text or not is_csv else _as_numbers(text, form.separator == ";")
+    found = None if as_text or not is_csv else as_numbers(text, form.separator == ";")
     return text if found is None else found
 
 
-def _as_numbers(text: Any, may_have_commas: bool) -> Any:
+def as_numbers(text: Any, may_have_commas: bool) -> Any:
     """Texts as float64, None if one of them is no number; files with semicolons may have decimal commas."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -234,10 +237,11 @@ def _as_numbers(text: Any, may_have_commas: bool) -> Any:
     return None
 
 
-def _joined(column: Any) -> Any:
+def joined(column: Any) -> Any:
+    """A column of chunks as one array."""
     import pyarrow as pa
 
-    whole = column.combine_chunks()
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 

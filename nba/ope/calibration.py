@@ -10,6 +10,7 @@ right logs far too often: one rare choice of propensity 1e-4 is many standard er
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
 from typing import NamedTuple
 
@@ -94,18 +95,22 @@ class ArmSums(NamedTuple):
         observed, expected, variances = self.choices.T
         return Deviations(observed, expected, variances, np.ones_like(self.largest), one_sided=False)
 
-    def faults(self, chance: float) -> tuple[str, ...]:
-        """What the log contradicts, if propensities that are right would do so with at most `chance`."""
+    def faults(self, chance: float, names: Sequence[str] = ()) -> tuple[str, ...]:
+        """What the log contradicts, if propensities that are right would do so with at most `chance`.
+
+        Sentences name actions by `names` (A,), or by number.
+        """
         tests = [
             (self.mean_weights(), "have a sum of inverse propensities that"),
             (self.choice_counts(), "were chosen more or less often than"),
         ]
         asked = [(one, words) for one, words in tests if one is not None]
         each = chance / (len(asked) * self.largest.size)
-        return tuple(filter(None, (_fault(one, words, each) for one, words in asked)))
+        named = names or tuple(f"action {number}" for number in range(self.largest.size))
+        return tuple(filter(None, (_fault(one, words, each, named) for one, words in asked)))
 
 
-def _fault(tested: Deviations, words: str, chance: float) -> str:
+def _fault(tested: Deviations, words: str, chance: float, names: Sequence[str]) -> str:
     """A sentence on the actions that stray too far; empty if none does."""
     excess = tested.excess(chance)
     off = np.flatnonzero(excess > 1.0)
@@ -113,7 +118,7 @@ def _fault(tested: Deviations, words: str, chance: float) -> str:
         return ""
     worst = int(excess.argmax())
     return (
-        f"{off.size} of {excess.size} actions {words} right propensities give, most of all action {worst}: "
+        f"{off.size} of {excess.size} actions {words} right propensities give, most of all {names[worst]}: "
         f"{tested.observed[worst]:.1f} instead of {tested.expected[worst]:.1f}. Something filtered or "
         "rounded after the draw, or the propensities are of another policy."
     )

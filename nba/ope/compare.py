@@ -37,6 +37,7 @@ class Match(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n_replicates: int = 0
     seed: int = 0
     propensities_estimated: bool = False
+    labels: tuple[str, ...] = ()  # (A,) of the actions, for sentences
 
     def __post_init__(self) -> None:
         """Check what a difference can be made of."""
@@ -159,7 +160,7 @@ class Comparison(NamedTuple):
 
     def _judged(self) -> tuple[Verdict, tuple[str, ...]]:
         """The worse of both verdicts, the reasons of each, and what speaks against the interval."""
-        told = [support.verdict(self.match.floors) for support in self.supports]
+        told = [support.verdict(self.match.floors, self.match.labels) for support in self.supports]
         doubts = self.seen.doubts(
             bootstrapped=self.replicates is not None,
             propensities_estimated=self.match.propensities_estimated,

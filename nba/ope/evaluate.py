@@ -34,7 +34,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     With `n_replicates` the intervals are those of the cluster bootstrap, right where customers come
     back; with 0 they are Cressie-Read intervals, right for independent rounds. A log whose propensities
-    were estimated (nba.ope.propensities) is never more than weak.
+    were estimated (nba.ope.propensities) is never more than weak. Reasons name actions by their labels
+    (A,), or by number without.
     """
 
     estimators: tuple[Estimator, ...] = USUAL
@@ -43,6 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n_replicates: int = 0
     seed: int = 0
     propensities_estimated: bool = False
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the confidence, and that names tell the estimators apart."""
@@ -186,7 +188,7 @@ class Evaluation(NamedTuple):
     def _judged(self) -> tuple[Verdict, tuple[str, ...], tuple[int, ...]]:
         """The verdict with its reasons, and the places of the estimators that may be told."""
         floors, doubts, every = self.settings.floors, self._doubts(), range(len(self.moments))
-        verdict, reasons = self.support.verdict(floors)
+        verdict, reasons = self.support.verdict(floors, self.settings.labels)
         if verdict != "refused":
             return ("weak" if doubts else verdict), reasons + doubts, tuple(every)
         enough = tuple(i for i in every if self.moments[i].effective_n >= floors.least_effective_n)

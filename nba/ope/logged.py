@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -168,14 +169,14 @@ def log_faults(rounds: LoggedRounds, first_row: int = 0) -> tuple[Fault, ...]:
     n = rounds.n_rounds
     for name in ("rewards", "propensities", "clusters"):
         check_shape(getattr(rounds, name), (n,), name)
-    say = partial(_fault, first_row=first_row)
+    say = partial(fault_of, first_row=first_row)
     faults = [
         say("propensities", "must lie in (0, 1]", ~((rounds.propensities > 0) & (rounds.propensities <= 1))),
         say("rewards", "must be finite", ~np.isfinite(rounds.rewards)),
         _reward_fault(rounds, say),
         *_table_faults(rounds, say),
     ]
-    return tuple(fault for fault in faults if fault is not None)
+    return tuple(chain.from_iterable(faults))
 
 
 def check_target(rounds: LoggedRounds, target: FloatArray, first_row: int = 0) -> None:
@@ -186,13 +187,13 @@ def check_target(rounds: LoggedRounds, target: FloatArray, first_row: int = 0) -
 def target_faults(rounds: LoggedRounds, target: FloatArray, first_row: int = 0) -> tuple[Fault, ...]:
     """What `check_target` refuses, to be merged over partitions."""
     check_shape(target, (rounds.n_rounds, None), "target")
-    say = partial(_fault, first_row=first_row)
+    say = partial(fault_of, first_row=first_row)
     outside = (rounds.actions < 0) | (rounds.actions >= target.shape[1])
     faults = [
         say("actions", f"must lie in [0, {target.shape[1]}), the columns of the target", outside),
         *_distribution_faults("target", target, say),
     ]
-    return tuple(fault for fault in faults if fault is not None)
+    return tuple(chain.from_iterable(faults))
 
 
 def on_eligible(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -214,16 +215,16 @@ def on_eligible(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray, F
     return kept / np.where(mass > 0.0, mass, 1.0)[:, None], np.where(touched, lost, 0.0)
 
 
-Say = Callable[[str, str, BoolArray], Fault | None]
+Say = Callable[[str, str, BoolArray], tuple[Fault, ...]]
 
 
-def _reward_fault(rounds: LoggedRounds, say: Say) -> Fault | None:
+def _reward_fault(rounds: LoggedRounds, say: Say) -> tuple[Fault, ...]:
     """Rewards outside the stated range."""
     low, high = rounds.possible_rewards
     return say("rewards", f"must lie in [{low}, {high}]", (rounds.rewards < low) | (rounds.rewards > high))
 
 
-def _table_faults(rounds: LoggedRounds, say: Say) -> Iterator[Fault | None]:
+def _table_faults(rounds: LoggedRounds, say: Say) -> Iterator[tuple[Fault, ...]]:
     """Faults of the columns that hold one entry per action."""
     for name, table in (("logging", rounds.logging), ("eligible", rounds.eligible)):
         if table is None:
@@ -247,7 +248,7 @@ def _table_faults(rounds: LoggedRounds, say: Say) -> Iterator[Fault | None]:
             yield say("logging", "must be zero on actions that are not eligible", barred)
 
 
-def _distribution_faults(name: str, table: FloatArray, say: Say) -> Iterator[Fault | None]:
+def _distribution_faults(name: str, table: FloatArray, say: Say) -> Iterator[tuple[Fault, ...]]:
     total = table @ np.ones(table.shape[1])
     apart = ~(np.abs(total - 1.0) <= SUM_TOLERANCE)
     if table.min(initial=0.0) >= 0.0 and not apart.any():  # then none is above 1 either
@@ -257,11 +258,11 @@ def _distribution_faults(name: str, table: FloatArray, say: Say) -> Iterator[Fau
     yield say(name, "probabilities of a row must sum to 1", apart)
 
 
-def _fault(column: str, rule: str, bad: BoolArray, first_row: int) -> Fault | None:
-    """The rows that break a rule; None if none does."""
+def fault_of(column: str, rule: str, bad: BoolArray, first_row: int = 0) -> tuple[Fault, ...]:
+    """The fault of the rows (n,) that break a rule; empty if none does."""
     rows = np.flatnonzero(bad)
     named = tuple((rows[:_NAMED_ROWS] + first_row).tolist())
-    return Fault(column, rule, rows.size, bad.size, named) if rows.size else None
+    return (Fault(column, rule, rows.size, bad.size, named),) if rows.size else ()
 
 
 def _refuse(faults: Sequence[Fault]) -> None:

@@ -5,6 +5,8 @@ Sums over rounds that merge; the verdict and its reasons come at the end. Method
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import sqrt
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -112,9 +114,12 @@ class Support(NamedTuple):
         sums = np.array([[total], [expected], [variance], [self.largest_ratio]])
         return Deviations(sums[0], sums[1], sums[2], sums[3], one_sided=False)
 
-    def verdict(self, floors: Floors) -> tuple[Verdict, tuple[str, ...]]:
-        """Whether the target is supported, and the reasons if it is not, or only weakly."""
-        refusals = (*self.thin(floors), *self.refusals(floors))
+    def verdict(self, floors: Floors, names: Sequence[str] = ()) -> tuple[Verdict, tuple[str, ...]]:
+        """Whether the target is supported, and the reasons if it is not, or only weakly.
+
+        Reasons name actions by `names` (A,), or by number.
+        """
+        refusals = (*self.thin(floors), *self.refusals(floors, names))
         if refusals:
             return "refused", refusals
         doubts = self._doubts(floors)
@@ -129,19 +134,19 @@ class Support(NamedTuple):
             f"{floors.least_effective_n:g}: log more rounds, or judge a target closer to the log's.",
         )
 
-    def refusals(self, floors: Floors) -> tuple[str, ...]:
+    def refusals(self, floors: Floors, names: Sequence[str] = ()) -> tuple[str, ...]:
         """The reasons to refuse every estimate."""
         if self.lost_target_mass <= floors.most_lost_mass:
-            return self._wrong_propensities(floors)
+            return self._wrong_propensities(floors, names)
         lost = (
             f"lost_target_mass is {self.lost_target_mass:.4f} and must be at most {floors.most_lost_mass:g}: "
             "the target wants actions that the log could not choose; what they earn is not in it."
         )
-        return lost, *self._wrong_propensities(floors)
+        return lost, *self._wrong_propensities(floors, names)
 
-    def _wrong_propensities(self, floors: Floors) -> tuple[str, ...]:
+    def _wrong_propensities(self, floors: Floors, names: Sequence[str]) -> tuple[str, ...]:
         """Refusals because the log contradicts its propensities: half the false alarms for each kind."""
-        arms = self.arms.faults(floors.false_alarm / 2.0)
+        arms = self.arms.faults(floors.false_alarm / 2.0, names)
         if self.ratio_deviation().excess(floors.false_alarm / 2.0)[0] <= 1.0:
             return arms
         return (
@@ -150,6 +155,12 @@ class Support(NamedTuple):
             "chosen.",
             *arms,
         )
+
+    def _most_lost(self) -> float:
+        """Lost mass that the mean weight, 1 less that, leaves possible within two standard errors."""
+        square = self.ratio_sums[1]
+        variance = max(float(square) / self.n - self.mean_ratio**2, 0.0)
+        return 1.0 - self.mean_ratio + 2.0 * sqrt(variance / self.n)
 
     def _doubts(self, floors: Floors) -> tuple[str, ...]:
         """Reasons to call a supported target weak."""
@@ -164,10 +175,10 @@ class Support(NamedTuple):
                 f"one round holds {share:.3f} of all weight (max_weight {self.max_ratio:.1f}), "
                 f"above {floors.weak_largest_share:g}."
             )
-        if not self.knows_eligible:
+        if not self.knows_eligible and (lost := self._most_lost()) > floors.most_lost_mass:
             told.append(
-                "the log does not tell which actions could be chosen, so lost target mass shows only in the "
-                "mean weight; log the eligible set or the whole distribution."
+                "the log does not tell which actions could be chosen, and by the mean weight the target may "
+                f"have lost {lost:.2f} of its mass; log the eligible set or the whole distribution."
             )
         return tuple(told)
 
