@@ -190,6 +190,6 @@ def _calibration(calibration: Calibration) -> Chart:
         "Estimated propensities",
         f"Estimated propensity and share chosen: {pairs}.",
         "The log has no propensities. These were estimated from its choices, each by a model that did not "
-        "see the customer; points off the line say that the model is wrong. What it was not told shows nowhere.",
+        "see the customer; points off the line say that it is wrong. What it was not told shows nowhere.",
         svg("calibration", draw),
     )
