@@ -13,7 +13,7 @@ from nba.ope.compare import Comparison, Match
 from nba.ope.doubts import Returning, Seen
 from nba.ope.estimators import InversePropensity
 from nba.ope.evaluate import Evaluation, Settings
-from nba.ope.logged import BadLog, check_log, log_faults, merged_faults
+from nba.ope.logged import BadLog, LoggedRounds, check_log, log_faults, merged_faults
 from nba.ope.reward_models import Ridge, cross_fitted
 
 IPS = Settings(estimators=(InversePropensity(),))
@@ -117,3 +117,21 @@ def test_rounds_of_one_customer_leave_no_model_and_the_message_says_so() -> None
     alone = rounds._replace(clusters=np.zeros(50, dtype=np.uint64))
     with pytest.raises(InvalidConfig, match="all rounds fall into one fold.*log more customers"):
         cross_fitted(Ridge(), np.ones((50, 1)), alone, 6)
+
+
+def test_mass_on_what_is_next_to_never_chosen_is_missing() -> None:
+    """The weights are right on average, but a log of this size has none of those that make up for it."""
+    rng, n = np.random.default_rng(1), 5_000
+    logging = np.tile([1.0 - 1e-9, 1e-9], (n, 1))
+    rounds = LoggedRounds(
+        actions=np.zeros(n, dtype=np.int64),
+        rewards=(rng.random(n) < 0.2).astype(np.float64),
+        propensities=logging[:, 0],
+        clusters=np.arange(n, dtype=np.uint64),
+        logging=logging,
+        reward_range=UNIT,
+    )
+    report = Evaluation.of(IPS, rounds, np.full((n, 2), 0.5)).report()
+    assert report.lost_target_mass == 0.0 and report.effective_n == pytest.approx(n)
+    assert report.verdict == "refused" and report.estimates == ()
+    assert report.reasons[0].startswith("mean_weight is 0.5000 instead of 1.0000")

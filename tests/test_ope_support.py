@@ -137,8 +137,11 @@ def test_failure_2_the_logging_policy_judged_by_its_own_log_is_exact() -> None:
 
 @pytest.mark.parametrize("skewed", [False, True])
 def test_right_logs_are_seldom_refused(skewed: bool) -> None:
-    """At most one in twenty may be, and fewer are; rare choices of propensity 1e-4 included."""
-    floors, refused = Floors(false_alarm=0.05, least_effective_n=0.0), 0
+    """At most one in twenty may be, and fewer are; rare choices of propensity 1e-4 included.
+
+    That a log of 2,000 rounds misses the rare choices is another reason, and is let pass here.
+    """
+    floors, refused = Floors(false_alarm=0.05, least_effective_n=0.0, most_lost_mass=1.0), 0
     problem, rng = mild_problem(9), np.random.default_rng(10)
     if skewed:
         logging = np.where((np.arange(20)[:, None] < 10) & (np.arange(6) < 5), 1e-4, 0.1)

@@ -32,6 +32,7 @@ def stream(n_rounds: int, problem: Problem) -> tuple[Report, float]:
     rng, spent, total = np.random.default_rng(1), 0.0, None
     for first in range(0, n_rounds, _PARTITION):
         rounds, target, contexts = problem.log(min(_PARTITION, n_rounds - first), rng)
+        rounds = rounds._replace(clusters=rounds.clusters + np.uint64(first))  # nobody comes back
         predicted = {"rewards": problem.rates[contexts]}
         begun = process_time()
         part = Evaluation.of(SETTINGS, rounds, target, predicted, first)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from experiments.evaluation.stored import Stored
+from experiments.tables.read import Table
 from nba.errors import InvalidConfig, require
+from nba.ope import LoggedRounds
 
 PREFIXED = "columns:"  # one column per action, named by a prefix and the action's label
 
@@ -61,7 +63,14 @@ class Asked(NamedTuple):
     features: tuple[str, ...] = ()
 
     def found(self, log: Stored) -> Names:
-        """The columns; InvalidConfig names what is not there, or means two things."""
+        """The columns; InvalidConfig names what is not there, or means two things.
+
+        Our own logs have a propensity and a customer, and need not be told.
+        """
+        if log.is_own:
+            chosen = self.action == "action"
+            own = "propensity" if chosen else f"{PREFIXED}p_" if self.action == "contact" else None
+            self = self._replace(propensity=self.propensity or own, cluster=self.cluster or "customer")
         for option in ("reward", "action", "eligible", "cluster", "segment"):
             if (name := getattr(self, option)) is not None:
                 log.need(name, f"--{option}")
@@ -106,3 +115,11 @@ def prefixed(log: Stored, prefix: str, option: str) -> dict[str, str]:
         shown = ", ".join(log.columns[:12])
         raise InvalidConfig(log.source, option, f"no column begins with {prefix!r}; there are {shown}")
     return found
+
+
+class Rows(NamedTuple):
+    """What a target may ask of some rows."""
+
+    table: Table
+    rounds: LoggedRounds
+    labels: tuple[str, ...]  # (A,)

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.evaluation.names import Names
+from experiments.evaluation.ledger_target import OfLedger
+from experiments.evaluation.names import Names, Rows
+from experiments.evaluation.own import BODY
 from experiments.evaluation.stored import Part, Stored
 from experiments.evaluation.survey import floats_of
-from experiments.evaluation.targets import Rows, Target, table_of
+from experiments.evaluation.targets import Target, table_of
 from experiments.tables.columns import Encoded
 from experiments.tables.read import Table, coded, is_missing, is_numeric, numbers
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray
@@ -83,7 +85,8 @@ class Coder(NamedTuple):
         """The rounds of a part, some at a time."""
         wanted = [name for target in self.targets for name in target.columns]
         columns = tuple(dict.fromkeys([*self.names.columns, *wanted]))
-        for first, table in self.log.read(part, columns, self.names.texts, self.n_rows):
+        texts = (*self.names.texts, BODY)
+        for first, table in self.log.read(part, columns, texts, self.n_rows):
             yield self._coded(table, first)
 
     def _coded(self, table: Table, first: int) -> Coded:
@@ -110,9 +113,23 @@ class Coder(NamedTuple):
         targets = tuple(target.of(Rows(table, rounds, self.labels)) for target in self.targets)
         if not faults:  # else a target that is made of the log would be told to be wrong as well
             faults = tuple(fault for target in targets for fault in target_faults(rounds, target, first))
+            faults += self._replayed(table, rounds, targets, first)
         if not self.is_whole:  # what could be chosen was checked, and says nothing of a part of a target
             rounds = rounds._replace(logging=None, eligible=None)
         return Coded(rounds, targets, features, self._segments(table), faults, first)
+
+    def _replayed(
+        self, table: Table, rounds: LoggedRounds, targets: tuple[FloatArray, ...], first: int
+    ) -> tuple[Fault, ...]:
+        """Propensities of a ledger that its own bundle does not give again."""
+        found: tuple[Fault, ...] = ()
+        for target, given in zip(self.targets, targets, strict=True):
+            if isinstance(target, OfLedger):
+                strays = target.strays(table, rounds.at(given), rounds.propensities)
+                found += fault_of(
+                    "propensities", "must be what the ledger's bundle gives again", strays, first
+                )
+        return found
 
     def _named(self, column: str) -> str:
         """What the log calls a column of rounds."""

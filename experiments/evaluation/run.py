@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.evaluation.estimators import Log, estimators_of, followed
 from experiments.evaluation.names import Asked, Names
+from experiments.evaluation.own import is_ledger, is_run, stored_ledger, stored_run
 from experiments.evaluation.passes import (
     Judged,
     Learnt,
@@ -29,6 +30,7 @@ from experiments.evaluation.stored import Stored, stored
 from experiments.evaluation.survey import Survey, eligible_sets, surveyed
 from experiments.evaluation.targets import Logged, target_of
 from experiments.executor import Executor, executor
+from experiments.executor import Report as Progress
 from experiments.tables.columns import Reading
 from experiments.tables.read import Format
 from experiments.terminal import progress, say
@@ -147,9 +149,18 @@ def _begun(order: Order) -> Iterator[tuple[Stored, Executor]]:
     guess = order.log.stat().st_size // 40 + 1 if order.log.is_file() else 1
     with TemporaryDirectory(prefix="nba-") as scratch:
         with progress("read", guess) as report:
-            log = stored(order.log, order.form, Path(scratch), report)
+            log = _stored(order, Path(scratch), report)
         with executor(order.workers) as executor_:
             yield log, executor_
+
+
+def _stored(order: Order, scratch: Path, report: Progress) -> Stored:
+    """Any of the logs that can be judged, in parts."""
+    if is_run(order.log):
+        return stored_run(order.log, scratch, report)
+    if is_ledger(order.log):
+        return stored_ledger(order.log, scratch, report)
+    return stored(order.log, order.form, scratch, report)
 
 
 def _prepared(order: Order, log: Stored, executor_: Executor) -> Prepared:

@@ -51,7 +51,9 @@ class Stored(NamedTuple):
     columns: tuple[str, ...]
     parts: tuple[Part, ...]
     form: Format
-    numbers: frozenset[str] | None  # columns of a CSV that hold nothing but numbers
+    numbers: frozenset[str] | None = None  # columns of a CSV that hold nothing but numbers
+    is_own: bool = False  # made of one of our own logs
+    bundle: str = ""  # digest of the bundle that a ledger was begun with
 
     @property
     def n_rows(self) -> int:
@@ -152,7 +154,7 @@ def _of_parquet(path: Path, files: Sequence[Path], form: Format) -> Stored:
             n_rows = sum(sizes[group] for group in groups)
             parts.append(Part(file, groups, first, n_rows))
             first += n_rows
-    return Stored(str(path), tuple(names or ()), tuple(parts), form, None)
+    return Stored(str(path), tuple(names or ()), tuple(parts), form)
 
 
 def _ranges(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:

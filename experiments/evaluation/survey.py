@@ -25,6 +25,7 @@ from nba.ope import Range
 _ROWS = 65_536  # read at a time
 _SAMPLE_ROWS = 100_000
 _MOST_LABELS, _MOST_SETS = 2_000, 100_000
+_TRUTHS = {"true": 1.0, "false": 0.0}
 _SEPARATORS = (LIST_SEPARATOR, "|", ";", ",")  # of the labels in a set
 
 
@@ -113,7 +114,7 @@ def _labels(text: str, separator: str) -> tuple[str, ...]:
 
 
 def floats_of(column: Any) -> FloatArray:
-    """(n,) numbers of a column, NaN where a cell is missing or is no number."""
+    """(n,) numbers of a column, 1 and 0 for true and false, NaN where a cell is missing or neither."""
     if is_numeric(column):
         return numbers(column)
     codes, texts = coded(column)
@@ -157,6 +158,8 @@ def _counts(table: Table, name: str | None) -> Counter[str]:
 
 
 def _float(text: str) -> float:
+    if text.lower() in _TRUTHS:
+        return _TRUTHS[text.lower()]
     try:
         return float(text)
     except ValueError:

@@ -12,7 +12,9 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from experiments.evaluation.names import PREFIXED, prefixed
+from experiments.evaluation.ledger_target import OfLedger, ledger_target
+from experiments.evaluation.names import PREFIXED, Rows, prefixed
+from experiments.evaluation.own import BODY
 from experiments.evaluation.stored import Stored
 from experiments.evaluation.survey import floats_of
 from experiments.tables.columns import IS_MISSING, Encoded
@@ -22,18 +24,9 @@ from nba.bundle import load_bundle
 from nba.catalogue import NO_ACTION
 from nba.context import ContextBatch
 from nba.errors import InvalidConfig, require
-from nba.ope import LoggedRounds
 from nba.snapshot import Snapshot
 
 _WORDS = "always:LABEL, uniform, logged, column:NAME, columns:PREFIX, or the path of a policy bundle"
-
-
-class Rows(NamedTuple):
-    """What a target may ask of some rows."""
-
-    table: Table
-    rounds: LoggedRounds
-    labels: tuple[str, ...]  # (A,)
 
 
 class Always(NamedTuple):
@@ -147,7 +140,7 @@ class OfBundle(NamedTuple):
         return target
 
 
-Target: TypeAlias = Always | Uniform | Logged | OfChosen | OfAll | OfBundle
+Target: TypeAlias = Always | Uniform | Logged | OfChosen | OfAll | OfBundle | OfLedger
 
 
 def target_of(text: str, log: Stored, labels: tuple[str, ...]) -> Target:
@@ -168,7 +161,11 @@ def target_of(text: str, log: Stored, labels: tuple[str, ...]) -> Target:
         return Always(rest)
     rule = f"{text!r} is neither a bundle's folder nor one of {_WORDS}"
     require(Path(text).is_dir(), log.source, "--target", rule)
-    return _bundle(Path(text), log, labels)
+    return (
+        ledger_target(Path(text), log)
+        if BODY in log.columns and log.is_own
+        else _bundle(Path(text), log, labels)
+    )
 
 
 def table_of(table: Table, tables: dict[str, str], labels: tuple[str, ...]) -> FloatArray:
@@ -214,7 +211,7 @@ def _bundle(path: Path, log: Stored, labels: tuple[str, ...]) -> OfBundle:
         "asks for a customer's history (consents, contacts, fatigue), which a table does not hold; judge "
         "bundles of `nba learn`, or this one on the ledger of `nba serve`"
     )
-    require(not needs, str(path), "", rule)
+    require(not needs and not log.is_own, str(path), "", rule)
     known: dict[str, str] = {label.replace("/", "|"): label for label in labels}
     ids = [one.removeprefix("any/any/") for one in strategy.catalogue.action_ids]
     ids[NO_ACTION] = _no_contact(path) or ids[NO_ACTION]

@@ -68,6 +68,11 @@ class Seen(NamedTuple):
     returning: Returning
 
     @staticmethod
+    def none() -> Seen:
+        """The sums of no rounds."""
+        return Seen(0, 0.0, 0.0, None, None, Returning.of(np.zeros(0, dtype=np.uint64)))
+
+    @staticmethod
     def of(rounds: LoggedRounds) -> Seen:
         """The sums of one partition."""
         rewards, n = rounds.rewards, rounds.n_rounds
@@ -92,7 +97,7 @@ class Seen(NamedTuple):
 
     def doubts(self, *, bootstrapped: bool, propensities_estimated: bool) -> tuple[str, ...]:
         """Why intervals or estimates may be worse than they say."""
-        told = [*self._of_rewards(bootstrapped)]
+        told = self._of_rewards()
         if not bootstrapped and self.returning.share > _MOST_AGAIN:
             told.append(
                 f"{100.0 * self.returning.share:.0f} % of rounds are of customers who had one before, and "
@@ -105,25 +110,23 @@ class Seen(NamedTuple):
             )
         return tuple(told)
 
-    def _of_rewards(self, bootstrapped: bool) -> list[str]:
+    def _of_rewards(self) -> list[str]:
         """Doubts because rewards yet unseen may be of another size than all that were seen."""
         low, high = self.observed or Range(0.0, 0.0)
-        told = []
-        if low == high and bootstrapped:
-            told.append(f"all rewards are {low:g}: a bootstrap sees no error in that; take n_replicates = 0.")
         if self.stated is not None:
-            return told
+            return []
         if low == high:
-            told.append(
+            return [
                 f"all rewards are {low:g} and their range is not stated, so intervals know of no other; "
                 "state reward_range."
-            )
-        elif (share := max(-low, high) / self.size_sum) > _LARGEST_SHARE:
-            told.append(
-                f"one reward is {share:.3f} of the size of all, and the range of rewards is not stated, so "
-                "intervals know of none beyond it; state reward_range."
-            )
-        return told
+            ]
+        share = max(-low, high) / self.size_sum
+        if share <= _LARGEST_SHARE:
+            return []
+        return [
+            f"one reward is {share:.3f} of the size of all, and the range of rewards is not stated, so "
+            "intervals know of none beyond it; state reward_range."
+        ]
 
 
 def _joined(one: Range | None, other: Range | None) -> Range | None:

@@ -6,7 +6,7 @@ refused, the report has no estimates: a number that is printed is believed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from math import isnan
 from operator import add
@@ -23,7 +23,7 @@ from nba.ope.estimators import USUAL, Estimator
 from nba.ope.intervals import CONFIDENCE, Interval, check_confidence, cressie_read
 from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
 from nba.ope.selection import candidate, slope
-from nba.ope.support import Floors, Support, Verdict
+from nba.ope.support import Floors, Support, Verdict, missing_mass
 from nba.ope.terms import Estimate, Moments
 
 _BLOCK = 8_192  # rounds
@@ -122,7 +122,7 @@ class Evaluation(NamedTuple):
             )
             for cut in cuts
         )
-        return reduce(add, parts)
+        return reduce(add, parts)._replace(seen=Seen.of(rounds))
 
     @staticmethod
     def _summed(
@@ -139,7 +139,7 @@ class Evaluation(NamedTuple):
         return Evaluation(
             settings,
             Support.of(rounds, able, lost),
-            Seen.of(rounds),
+            Seen.none(),  # counted once for all blocks
             tuple(Moments.of(one) for one in terms),
             replicates_of(terms, some.clusters, settings.seed, settings.n_replicates)
             if settings.n_replicates
@@ -191,7 +191,7 @@ class Evaluation(NamedTuple):
         verdict, reasons = self.support.verdict(floors, self.settings.labels)
         if verdict != "refused":
             return ("weak" if doubts else verdict), reasons + doubts, tuple(every)
-        enough = tuple(i for i in every if self.moments[i].effective_n >= floors.least_effective_n)
+        enough = tuple(i for i in every if _is_enough(self.moments[i], floors))
         if self.support.refusals(floors) or not enough:
             return verdict, reasons + doubts, ()
         kept = ", ".join(self.settings.estimators[i].name for i in enough)
@@ -200,7 +200,23 @@ class Evaluation(NamedTuple):
     def _doubts(self) -> tuple[str, ...]:
         """Why intervals or estimates may be worse than they say."""
         estimated = self.settings.propensities_estimated
-        return self.seen.doubts(bootstrapped=bool(self.replicates), propensities_estimated=estimated)
+        told = self.seen.doubts(bootstrapped=bool(self.replicates), propensities_estimated=estimated)
+        blind = ", ".join(self._blind())
+        reason = (
+            f"of {blind} a bootstrap sees no error, because the rounds that count all have the same reward; "
+            "take n_replicates = 0."
+        )
+        return (*told, reason) if blind else told
+
+    def _blind(self) -> Iterator[str]:
+        """The estimators whose replicates are all the same."""
+        if not self.replicates:
+            return
+        for one, moments, again in zip(self.settings.estimators, self.moments, self.replicates, strict=True):
+            if moments.weight_range != (0.0, 0.0):
+                values = again.values(self_normalised=one.self_normalised)
+                if np.nanmax(values, initial=-np.inf) <= np.nanmin(values, initial=np.inf):
+                    yield one.name
 
     def _told(self, place: int) -> Told:
         """Value and interval of one estimator."""
@@ -228,3 +244,10 @@ class Evaluation(NamedTuple):
             interval = cressie_read(self.moments[place], confidence=self.settings.confidence)
         stated = self.seen.stated  # what was observed bounds no value: a larger reward may come
         return interval if stated is None or isnan(interval.low) else interval.within(stated)
+
+
+def _is_enough(moments: Moments, floors: Floors) -> bool:
+    """Whether the weights of an estimator itself, such as those of groups, are supported."""
+    if moments.n_rounds == 0 or moments.effective_n < floors.least_effective_n:
+        return False
+    return missing_mass(moments.mean_ratio, moments.ratio_error) <= floors.most_lost_mass

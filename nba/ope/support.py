@@ -18,6 +18,7 @@ from nba.ope.calibration import ArmSums, Deviations
 from nba.ope.logged import LoggedRounds
 
 Verdict: TypeAlias = Literal["supported", "weak", "refused"]
+_SURE = 3.0  # standard errors
 _OCTAVES = np.arange(-6, 21)  # weights from 2^-6 to 2^20, one bin each, and one bin below and above
 
 
@@ -127,12 +128,20 @@ class Support(NamedTuple):
 
     def thin(self, floors: Floors) -> tuple[str, ...]:
         """The reason to refuse weights of single actions, those of groups may still do; empty if none."""
-        if self.effective_n >= floors.least_effective_n:
-            return ()
-        return (
-            f"effective_n is {self.effective_n:.1f} of {self.n} rounds and must be at least "
-            f"{floors.least_effective_n:g}: log more rounds, or judge a target closer to the log's.",
-        )
+        told = []
+        if self.effective_n < floors.least_effective_n:
+            told.append(
+                f"effective_n is {self.effective_n:.1f} of {self.n} rounds and must be at least "
+                f"{floors.least_effective_n:g}: log more rounds, or judge a target closer to the log's."
+            )
+        expected = float(self.ratio_sums[2]) / self.n
+        if missing_mass(self.mean_ratio, self._ratio_error(), expected) > floors.most_lost_mass:
+            told.append(
+                f"mean_weight is {self.mean_ratio:.4f} instead of {expected:.4f}: the target wants what the "
+                "log has next to never chosen, and what that earns is not in it; judge a target closer to "
+                "the log's."
+            )
+        return tuple(told)
 
     def refusals(self, floors: Floors, names: Sequence[str] = ()) -> tuple[str, ...]:
         """The reasons to refuse every estimate."""
@@ -158,9 +167,12 @@ class Support(NamedTuple):
 
     def _most_lost(self) -> float:
         """Lost mass that the mean weight, 1 less that, leaves possible within two standard errors."""
-        square = self.ratio_sums[1]
-        variance = max(float(square) / self.n - self.mean_ratio**2, 0.0)
-        return 1.0 - self.mean_ratio + 2.0 * sqrt(variance / self.n)
+        return 1.0 - self.mean_ratio + 2.0 * self._ratio_error()
+
+    def _ratio_error(self) -> float:
+        """Standard error of the mean weight, by the weights that were seen."""
+        variance = max(float(self.ratio_sums[1]) / self.n - self.mean_ratio**2, 0.0)
+        return sqrt(variance / self.n)
 
     def _doubts(self, floors: Floors) -> tuple[str, ...]:
         """Reasons to call a supported target weak."""
@@ -181,6 +193,14 @@ class Support(NamedTuple):
                 f"have lost {lost:.2f} of its mass; log the eligible set or the whole distribution."
             )
         return tuple(told)
+
+
+def missing_mass(mean_ratio: float, error: float, expected: float = 1.0) -> float:
+    """Target mass on what was possible and next to never chosen: lost as well, though no weight shows it.
+
+    What the mean weight falls short by, beyond three standard errors of the weights that were seen.
+    """
+    return expected - mean_ratio - _SURE * error
 
 
 def _promised(rounds: LoggedRounds, target: FloatArray) -> tuple[float, float]:

@@ -151,6 +151,12 @@ class Moments(NamedTuple):
         square = float(self.gram[_RATIO, _RATIO])
         return float(self.gram[_ONE, _RATIO]) ** 2 / square if square > 0.0 else 0.0
 
+    @property
+    def ratio_error(self) -> float:
+        """Standard error of the mean importance weight."""
+        square = float(self.gram[_RATIO, _RATIO] / self.gram[_ONE, _ONE])
+        return sqrt(max(square - self.mean_ratio**2, 0.0) / float(self.gram[_ONE, _ONE]))
+
     def covariance(self) -> FloatArray:
         """(5, 5) covariance of the columns, with the divisor n."""
         means = self.means
