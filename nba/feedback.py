@@ -19,6 +19,7 @@ from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import Catalogue, Product
 
 N_INTERVALS = 4
+_STEPS = 257  # ages at which the exposure of an interval is tabled
 
 
 class RoundBatch(NamedTuple):
@@ -101,6 +102,14 @@ class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
         exposure = np.where(is_contact, (uplift + organic) / 2.0, organic)
         return exposure, np.where(is_contact, uplift / exposure, 0.0), organic / exposure
 
+    def moment(self, product: int, interval: int, share: float, is_contact: bool) -> float:
+        """Age in days at which a share in [0, 1) of an interval's exposure has been watched (within 1e-4)."""
+        begins, ends = self._edges[product, interval : interval + 2]
+        if not is_contact:
+            return float(begins + share * (ends - begins))
+        ages, shares = self._progress[product, interval]
+        return float(np.interp(share, shares, ages))
+
     def _done(self, products: IntArray, ages_days: FloatArray) -> FloatArray:
         """(n,) share of contact-caused conversions that have come by an age, along each product's curve."""
         done = completion(ages_days, self.delays_days[products])
@@ -113,6 +122,18 @@ class ExposureSchedule(Struct, frozen=True, eq=False, dict=True):
     def _edges(self) -> FloatArray:
         """(P, N_INTERVALS + 1) ages at which intervals begin and the window ends."""
         return np.concatenate([np.zeros((len(self.cuts_days), 1)), self.cuts_days], axis=1)
+
+    @cached_property
+    def _progress(self) -> FloatArray:
+        """(P, N_INTERVALS, 2, n) ages in an interval, and shares of a contact's exposure watched by then."""
+        steps = np.linspace(0.0, 1.0, _STEPS)
+        begins, widths = self._edges[:, :-1, None], np.diff(self._edges, axis=1)[:, :, None]
+        ages = begins + steps * widths
+        products = np.broadcast_to(np.arange(len(ages))[:, None, None], ages.shape).ravel()
+        first, contacts = np.broadcast_to(begins, ages.shape), np.ones(ages.size, dtype=np.bool_)
+        with np.errstate(invalid="ignore"):  # nothing is watched by the first age: its shares are not read
+            exposure = self.watched(products, first.ravel(), ages.ravel(), contacts)[0].reshape(ages.shape)
+        return np.stack([ages, exposure / exposure[:, :, -1:]], axis=2)
 
 
 def completion(ages_days: FloatArray, means_days: FloatArray | float) -> FloatArray:

@@ -48,6 +48,7 @@ class Purpose(IntEnum):
     BOOTSTRAP = 18
     MEMBER = 19
     AMOUNT = 20
+    EXPOSURE = 21
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = 10) -> NDArray[np.uint32]:

@@ -1,12 +1,18 @@
 """From the log to rounds: what a logged event teaches about the decision it belongs to.
 
-A conversion in interval k of the attribution window is a row of exposure 0 and reward 1; an interval
-that has passed, whole or until a newer contact cut it short, is a row of its exposure and reward 0,
-which the learner itself puts into the log.
+A conversion in interval k of the attribution window is a row of exposure 0 and reward 1, at once. The
+exposure of the interval is a row of reward 0, which the learner itself puts into the log at one moment of
+the interval: where a share u of the exposure has been watched, u uniform and keyed by (decision, interval).
+By any age a share p of the exposure has been watched and with chance p all of it is told, so that at every
+moment the exposure told of young rounds is on average the exposure watched, and what the log has taught is
+unbiased however young it is; told at the end of the interval, conversions would long stand alone. A newer
+contact ends the watching: what was not told by then is not told, which is as unbiased. Whoever adds rewards
+and exposure (methods B2: the score of a Poisson process, whose compensator is rounded at random here) pays
+for it with noise that is the expected reward of an interval smaller than that of the conversions.
 What became of a contact (seen, engaged, opted out, ...) teaches its stages together with the trial, when the
-first interval of the contact has passed (methods B4), and what is told later when it is told. A planned
-contact that a newer one has cut short counts as made. A conversion that teaches and names its
-value teaches amounts as well.
+first interval of the contact has passed or a newer contact has cut it short (methods B4), and what is told
+later when it is told. A planned contact that a newer one has cut short counts as made. A conversion that
+teaches and names its value teaches amounts as well.
 After no-contact one product is watched, drawn by the decision's key (`nba.exposure`); a conversion
 teaches only when it is of the product watched. All else is kept, and counts for consent and ownership.
 """
@@ -23,20 +29,26 @@ from nba.decision import Decision
 from nba.exposure import probe_products
 from nba.feedback import N_INTERVALS, ExposureSchedule, RoundBatch
 from nba.outcomes import STAGES, Aftermath, ContactRows, SaleRows
-from nba.randomness import decision_keys
+from nba.randomness import Purpose, decision_keys, keyed_uniforms
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 from serving.body import decode_body
 from serving.ledger.records import LoggedEvent, to_micros
 
 _DAY_SECONDS = 86_400.0
+TRIAL = N_INTERVALS  # the step at which the first interval of a contact has passed
 
 
 class Windows:
-    """When each decision's attribution window, and the intervals inside it, end."""
+    """When each decision's attribution window ends, and when what was watched of it is told.
+
+    Steps 0 to N_INTERVALS - 1 tell the exposure of an interval; `TRIAL`, where stages are learnt, comes after
+    step 0 of a contact.
+    """
 
     def __init__(self, strategy: Strategy) -> None:
         self._catalogue, self._seed = strategy.catalogue, strategy.seed
+        self._has_stages = bool(strategy.stages)
         catalogue = self._catalogue
         self.schedule = ExposureSchedule.of(catalogue)
         # After no-contact every product may still be bought: the longest window counts.
@@ -53,9 +65,15 @@ class Windows:
         """Whether a product cannot be bought again."""
         return not self._catalogue.repeatable[self._catalogue.level("product", product)]
 
-    def due(self, at: int, product: str, step: int) -> int:
-        """When interval `step` of a decision watched for `product` ends, in microseconds."""
-        days = int(self.schedule.cuts_days[self._catalogue.level("product", product), step])
+    def due(self, decision_id: str, at: int, product: str, step: int, *, is_contact: bool) -> int:
+        """When a step of a decision that opens at `at` is due, in microseconds; `product` is watched."""
+        level = self._catalogue.level("product", product)
+        if step == TRIAL:
+            days = float(self.schedule.cuts_days[level, 0])
+        else:
+            keys = decision_keys([decision_id])
+            share = float(keyed_uniforms(self._seed, Purpose.EXPOSURE, keys, block=step)[0])
+            days = self.schedule.moment(level, step, share, is_contact)
         return at + int(days * _DAY_SECONDS * 1_000_000)
 
     def watched(self, decision: Decision, context: Context) -> str | None:
@@ -67,9 +85,21 @@ class Windows:
         name, owned = products[int(probe[0])].name, context.attributes.get("owned")
         return None if isinstance(owned, list) and name in owned else name
 
-    def following(self, at: int, product: str, step: int) -> int | None:
-        """When the interval after `step` ends; None when `step` is the last."""
-        return self.due(at, product, step + 1) if step + 1 < N_INTERVALS else None
+    def following(self, step: int, *, is_contact: bool) -> int | None:
+        """The step after `step`; None when that is the last."""
+        if step == 0 and is_contact and self._has_stages:
+            return TRIAL
+        following = 1 if step == TRIAL else step + 1
+        return following if following < N_INTERVALS else None
+
+    def told(self, step: int, *, is_contact: bool, is_cut: bool) -> str:
+        """What the log says at a step: "exposure", "trial", or that a newer contact "closed" the round.
+
+        A round that is cut short before its trial is told has been tried all the same.
+        """
+        if step == TRIAL or (is_cut and step == 0 and is_contact and self._has_stages):
+            return "trial"
+        return "closed" if is_cut else "exposure"
 
 
 class Folder:
@@ -100,7 +130,7 @@ class Folder:
     def _lesson(self, logged: LoggedEvent) -> Aftermath | None:
         """What an event tells about the stages of its contact, or about the amount of a conversion."""
         event, level = logged.event, self._strategy.catalogue.level
-        is_trial, is_sale = event.kind == "exposure" and event.step == 0, event.outcome == "converted"
+        is_trial, is_sale = event.outcome == "trial", event.outcome == "converted"
         if not event.teaches or not (is_trial or is_sale or event.outcome in STAGES):
             return None
         decision = decode_body(logged.body).decision
@@ -114,7 +144,7 @@ class Folder:
         if channel is None:
             return None  # after no-contact there is nothing to see, and nothing to opt out of
         told = logged.told.split(",")
-        if not is_trial and "exposure" not in told:
+        if not is_trial and "trial" not in told:
             return None  # its trial will tell: alone it would move the mean while nothing stands against it
         happened = told if is_trial else [event.outcome]
         counts = np.array([[float(stage in happened) for stage in STAGES]])
@@ -130,20 +160,17 @@ class Folder:
         schedule = self._windows.schedule
         action = np.array([self._strategy.catalogue.row_of(decision.actions[0].action_id)])
         product = np.array([self._strategy.catalogue.level("product", logged.watched)])
-        age = np.array([max((event.occurred_at - to_micros(decision.opens_at)) / 1e6 / _DAY_SECONDS, 0.0)])
-        if event.kind == "exposure":
-            begins = schedule.begins(product, np.array([event.step]))
-            if age[0] <= begins[0]:
-                return None  # a newer contact came before anything of the interval was watched
-            exposure, uplift, organic = schedule.watched(product, begins, age, action > 0)
+        is_exposure = event.outcome == "exposure"
+        if is_exposure:
+            interval = np.array([event.step])
         elif event.outcome == "converted":
-            interval = schedule.interval(product, age)
+            age = max((event.occurred_at - to_micros(decision.opens_at)) / 1e6 / _DAY_SECONDS, 0.0)
+            interval = schedule.interval(product, np.array([age]))
             if interval[0] == N_INTERVALS:
                 return None  # after the window of a probe: no exposure stands against it
-            exposure, uplift, organic = schedule.shares(product, interval, action > 0)
         else:
             return None
-        is_exposure = event.kind == "exposure"
+        exposure, uplift, organic = schedule.shares(product, interval, action > 0)
         return RoundBatch(
             features=np.array([decision.features]),
             actions=action,

@@ -18,14 +18,14 @@ from typing import NamedTuple
 from nba.bundle import outcomes_from_bytes, posterior_bytes, posterior_from_bytes
 from nba.errors import BundleError
 from nba.snapshot import Snapshot
+from serving.binding import bind
 from serving.evidence import Folder, Windows
 from serving.failpoints import failpoint
-from serving.ledger import Due, EventRow, Ledger, LedgerError, SavedPosterior
+from serving.ledger import Due, EventRow, Ledger, SavedPosterior
 from serving.ledger.records import Exposed, to_micros
 from serving.settings import Clock, Settings
 
 BATCH = 512
-BUNDLE_KEY = "bundle_digest"
 log = logging.getLogger("serving.learner")
 
 
@@ -40,12 +40,7 @@ class OnlineLearner:
     """Turns the log into snapshots; `step` is plain and synchronous, `run` calls it in a thread."""
 
     def __init__(self, base: Snapshot, digest: str, ledger: Ledger, settings: Settings) -> None:
-        bound = ledger.bind(BUNDLE_KEY, digest).result()
-        if bound != digest:
-            raise LedgerError(
-                f"The store was written under bundle {bound[:12]}, not {digest[:12]}: its log belongs to "
-                "that policy. Serve that bundle again, or start the new one on a new --store."
-            )
+        bind(ledger, digest)
         # In the service a posterior's position is one in the store's log, which starts at 0.
         self.base, self.digest = base.at(base.posterior, 0), digest
         self.published: Published | None = None
@@ -182,19 +177,23 @@ class OnlineLearner:
         return None
 
     def _log_exposures(self, now: datetime) -> None:
-        """Put every interval that has passed into the log, once, before it is folded."""
+        """Put everything that is due into the log, once, before it is folded."""
         micros = to_micros(now)
         while due := self._reader.due(micros, BATCH):
             self._ledger.append_exposures([self._exposed(one, micros) for one in due]).result()
 
     def _exposed(self, due: Due, received_at: int) -> Exposed:
+        windows, is_contact = self._windows, due.channel is not None
+        round_ = (due.decision_id, due.at, due.product)
+        is_cut = due.due_at < windows.due(*round_, due.step, is_contact=is_contact)
+        outcome = windows.told(due.step, is_contact=is_contact, is_cut=is_cut)
         event = EventRow(
             kind="exposure",
-            event_id=f"exposure:{due.decision_id}:{due.step}",
+            event_id=f"{outcome}:{due.decision_id}:{due.step}",
             decision_id=due.decision_id,
             customer_id=due.customer_id,
             fingerprint="",
-            outcome="exposure",
+            outcome=outcome,
             value=0.0,
             product=due.product,
             channel=None,
@@ -203,5 +202,6 @@ class OnlineLearner:
             received_at=received_at,
             status="accepted",
         )
-        following = self._windows.following(due.at, due.product, due.step)
-        return Exposed(event=event, decision_seq=due.decision_seq, next_due=following)
+        step = windows.following(due.step, is_contact=is_contact)
+        next_due = None if step is None else windows.due(*round_, step, is_contact=is_contact)
+        return Exposed(event=event, decision_seq=due.decision_seq, next_step=step, next_due=next_due)

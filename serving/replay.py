@@ -10,10 +10,11 @@ from msgspec import Struct
 
 from nba.bundle import bundle_digest, load_bundle, posterior_bytes
 from nba.snapshot import Snapshot
+from serving.binding import check_bound
 from serving.body import decode_body, requested_of
 from serving.evidence import Folder
-from serving.learner import BATCH, BUNDLE_KEY
-from serving.ledger import DecisionRow, LedgerError, Reader, open_reader
+from serving.learner import BATCH
+from serving.ledger import DecisionRow, Reader, open_reader
 
 SHOWN = 20  # mismatches named in the report; all are counted
 
@@ -39,11 +40,7 @@ def replay(bundle: Path, store: str) -> ReplayReport:
     base, digest = load_bundle(bundle), bundle_digest(bundle)
     reader = open_reader(store)
     try:
-        bound = reader.meta(BUNDLE_KEY)
-        if bound != digest:
-            raise LedgerError(
-                f"The store was written under bundle {(bound or 'none')[:12]}, not {digest[:12]}."
-            )
+        check_bound(reader, digest)
         return _Replay(base.at(base.posterior, 0), reader).report(digest)
     finally:
         reader.close()

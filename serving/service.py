@@ -188,8 +188,14 @@ class DecisionService:
             feedback_until=to_micros(self._windows.feedback_until(decision.opens_at, chosen.product)),
             body=encode_body(body),
             watched=watched,
-            first_due=self._windows.due(opens_at, watched, 0) if watched else 0,
+            first_due=self._first_due(decision, opens_at, watched),
         )
+
+    def _first_due(self, decision: Decision, opens_at: int, watched: str | None) -> int:
+        if watched is None:
+            return 0
+        is_contact = decision.actions[0].channel is not None
+        return self._windows.due(decision.decision_id, opens_at, watched, 0, is_contact=is_contact)
 
     def _snapshot(self) -> Snapshot:
         published = self._learner.published

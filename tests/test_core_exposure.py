@@ -82,6 +82,19 @@ def test_completion_is_a_gamma_distribution_of_shape_two() -> None:
         assert abs((drawn <= age).mean() - share) < 4 * np.sqrt(share * (1 - share) / drawn.size)
 
 
+@pytest.mark.parametrize("interval", range(N_INTERVALS))
+@pytest.mark.parametrize("is_contact", [True, False])
+def test_the_moment_of_a_share_is_when_that_share_has_been_watched(interval: int, is_contact: bool) -> None:
+    product, ends = np.array([CARD]), SCHEDULE.cuts_days[[CARD], interval].astype(np.float64)
+    begins = SCHEDULE.begins(product, np.array([interval]))
+    whole = SCHEDULE.watched(product, begins, ends, np.array([is_contact]))[0]
+    for share in (0.001, 0.1, 0.5, 0.9, 0.999):
+        age = np.array([SCHEDULE.moment(CARD, interval, share, is_contact)])
+        seen = SCHEDULE.watched(product, begins, age, np.array([is_contact]))[0]
+        np.testing.assert_allclose(seen / whole, share, atol=1e-4)
+    assert SCHEDULE.moment(CARD, interval, 0.0, is_contact) == begins[0]
+
+
 def test_a_conversion_is_credited_to_the_open_contact_about_the_product() -> None:
     ledger = opened((70, 1, CARD, 0), (71, 1, 0, 0), (72, 2, CARD, 0))
     assert credit(ledger, 1, CARD, 3) == 70

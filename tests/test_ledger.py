@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from nba.errors import InvalidConfig
+from serving.binding import bind, check_bound
 from serving.ledger import (
     DecisionRow,
     EventRow,
@@ -21,6 +22,7 @@ from serving.ledger import (
     open_ledger,
 )
 from serving.ledger.migrations import Migration, migrate, shipped
+from serving.ledger.operations import append_decision
 from serving.ledger.records import Exposed, from_micros, to_micros
 from serving.ledger.store import sqlite_path
 
@@ -102,7 +104,8 @@ def test_a_sender_cannot_take_the_id_of_an_exposure(ledger: SQLiteLedger) -> Non
     ledger.append_decision(decision("d1")).result()
     assert ledger.append_event(event("exposure:d1:0")).result().status == "accepted"
     exposure = event("exposure:d1:0", kind="exposure", outcome="exposure", step=0)
-    assert ledger.append_exposures([Exposed(event=exposure, decision_seq=1, next_due=None)]).result() == 1
+    last = Exposed(event=exposure, decision_seq=1, next_step=None, next_due=None)
+    assert ledger.append_exposures([last]).result() == 1
 
 
 def test_many_writers_share_commits_and_lose_nothing(ledger: SQLiteLedger) -> None:
@@ -165,9 +168,8 @@ def expose(ledger: SQLiteLedger, now: int, following: int | None) -> None:
             outcome="exposure",
             step=one.step,
         )
-        ledger.append_exposures(
-            [Exposed(event=row, decision_seq=one.decision_seq, next_due=following)]
-        ).result()
+        more = Exposed(event=row, decision_seq=one.decision_seq, next_step=one.step + 1, next_due=following)
+        ledger.append_exposures([more]).result()
 
 
 def test_a_watch_moves_from_cut_to_cut_and_ends(ledger: SQLiteLedger) -> None:
@@ -242,8 +244,9 @@ def test_a_changed_migration_and_a_newer_store_are_refused(tmp_path: Path) -> No
     first = shipped()[0]
     with pytest.raises(LedgerError, match="another 0001"):
         migrate(db, [first._replace(script=first.script + "-- changed")])
-    migrate(db, [*shipped(), Migration(2, "0002_more.sqlite.sql", "CREATE TABLE more (a INTEGER) STRICT")])
-    with pytest.raises(LedgerError, match=r"newer version \(migration 2\)"):
+    newest = shipped()[-1].number + 1
+    migrate(db, [*shipped(), Migration(newest, "more.sqlite.sql", "CREATE TABLE more (a INTEGER) STRICT")])
+    with pytest.raises(LedgerError, match=rf"newer version \(migration {newest}\)"):
         migrate(db, shipped())
     db.close()
 
@@ -265,3 +268,22 @@ def test_a_failed_commit_fails_its_writes_and_the_next_one_heals(ledger: SQLiteL
     assert not ledger.is_writable()  # and tries
     ledger.append_decision(decision("d2")).result()
     assert ledger.is_writable() and ledger.reader().counts() == {"decisions": 2}
+
+
+def test_a_store_that_was_taught_at_interval_ends_says_so(tmp_path: Path) -> None:
+    """The schema of before: with decisions it is refused, empty it goes on."""
+    for is_used in (False, True):
+        path = tmp_path / f"{is_used}.db"
+        db = apsw.Connection(str(path))
+        migrate(db, shipped()[:1])
+        if is_used:
+            append_decision(db, decision("d1"))
+        db.close()
+        ledger = open_ledger(f"sqlite:///{path}")
+        if is_used:
+            with pytest.raises(LedgerError, match="told at interval ends, by an older nba"):
+                bind(ledger, "digest")
+        else:
+            bind(ledger, "digest")
+            check_bound(ledger.reader(), "digest")
+        ledger.close()

@@ -12,7 +12,10 @@ from typing import Any
 import apsw
 import numpy as np
 import pytest
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
 from serving_fixtures import (
+    PATIENCE,
     SURE,
     Clock,
     caught_up,
@@ -28,8 +31,10 @@ from serving_fixtures import (
 from nba.arrays import FloatArray
 from nba.bundle import bundle_digest, load_bundle, posterior_bytes
 from nba.feedback import N_INTERVALS, ExposureSchedule, RoundBatch
+from serving.evidence import Windows
 from serving.learner import OnlineLearner
 from serving.ledger import LedgerError, open_ledger, open_reader
+from serving.ledger.records import from_micros, to_micros
 from serving.replay import replay
 from serving.settings import Settings
 
@@ -93,20 +98,36 @@ def test_a_contact_teaches_its_exposure_interval_by_interval(tmp_path: Path) -> 
     asyncio.run(check())
 
 
-def test_a_newer_contact_ends_an_interval_but_what_was_watched_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("late", "told"), [(-1, ["closed"]), (0, ["exposure", "closed"])])
+def test_a_newer_contact_ends_the_watching_of_what_was_not_told(
+    tmp_path: Path, late: int, told: list[str]
+) -> None:
+    """The newer contact comes a microsecond before the moment of the first interval, or at it."""
+
     async def check() -> None:
         clock = Clock()
         async with service(tmp_path, clock=clock, strategy=SURE) as client:
             older = await contacted(client, candidates=["card"])
-            clock.forward(hours=6)
+            strategy, opened = tiny_strategy(**SURE), to_micros(clock.now)
+            moment = Windows(strategy).due(older["decision_id"], opened, "card", 0, is_contact=True)
+            clock.now = from_micros(moment + late)
             await contacted(client, candidates=["card"])
-            await caught_up(client, 1)
+            await folded(client, len(told))
             audit = (await client.get(f"/v1/decisions/{older['decision_id']}")).json()
-            assert [one["event_id"].rpartition(":")[2] for one in audit["feedback"]] == ["0"]
-        posterior = _folded(audit, np.zeros(1), np.array([0.25]), np.zeros(1))
+            assert [one["outcome"] for one in audit["feedback"]] == told
+        cuts = CUTS.cuts_days[strategy.catalogue.level("product", "card")].astype(np.float64)
+        whole = len(told) - 1  # the whole interval is told, or nothing of it
+        posterior = _folded(audit, np.zeros(whole), cuts[:whole], np.zeros(whole))
         assert replay(tmp_path / "bundle", url(tmp_path)).posterior_sha256 == posterior
 
     asyncio.run(check())
+
+
+async def folded(client: AsyncTestClient[Litestar], seq: int) -> None:
+    """Wait until the learner has folded a log position, whether it taught or not."""
+    async with asyncio.timeout(PATIENCE):
+        while (await client.get("/v1/learner")).json()["folded_seq"] < seq:
+            await asyncio.sleep(0.01)
 
 
 def _expected(audit: dict[str, Any]) -> str:

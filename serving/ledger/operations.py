@@ -29,7 +29,7 @@ _INSERT_DECISION = _insert("decision", DECISION_COLUMNS)
 _INSERT_EVENT = _insert("event", EVENT_COLUMNS)
 _WATCH = "INSERT INTO watch (decision_seq, customer_id, product, step, due_at) VALUES (?, ?, ?, 0, ?)"
 _IS_WATCHED = "SELECT 1 FROM watch WHERE customer_id = ? AND product = ? AND closed_at IS NULL"
-# What was watched of the interval that a newer contact cuts short is due at once.
+# A round that a newer contact cuts short is due at once.
 _CLOSE = (
     "UPDATE watch SET closed_at = ?1, due_at = min(due_at, ?1) "
     "WHERE customer_id = ?2 AND product = ?3 AND closed_at IS NULL"
@@ -103,8 +103,8 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
     for row in rows:
         new += append_event(db, row.event).status == row.event.status
         db.execute(_END, (row.decision_seq, row.next_due))
-        if row.next_due is not None and row.event.step is not None:
-            db.execute(_MOVE, (row.decision_seq, row.event.step + 1, row.next_due))
+        if row.next_due is not None:
+            db.execute(_MOVE, (row.decision_seq, row.next_step, row.next_due))
     return new
 
 

@@ -27,7 +27,7 @@ class DecisionRow(Struct, frozen=True, kw_only=True):
     """One decision.
 
     `watched` is the product whose conversions teach: the one offered, or after no-contact a probe, which
-    the ledger drops when the customer and product are watched already. `first_due` is its first cut.
+    the ledger drops when the customer and product are watched already. `first_due` is its first step.
     `opens_at` is when the contact is made, `at` when it was decided.
     """
 
@@ -49,10 +49,11 @@ class DecisionRow(Struct, frozen=True, kw_only=True):
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
-    """One entry of the learning log: feedback, or an exposure that has passed (`step` says which).
+    """One entry of the learning log: feedback, or what was watched (kind "exposure"; `step` says which part).
 
     `is_once` says that the product cannot be bought again; the ledger decides with it, when it appends a
-    conversion, whether it `teaches`. Of other feedback the first of an outcome teaches.
+    conversion, whether it `teaches`: not if it is credited elsewhere or was credited before. Of other
+    feedback the first of an outcome teaches.
     """
 
     kind: Literal["feedback", "exposure"]
@@ -86,11 +87,11 @@ class LoggedEvent(Struct, frozen=True):
     event: EventRow
     watched: str | None
     body: bytes
-    told: str  # with commas: outcomes that taught of the decision before, "exposure" for an interval
+    told: str  # with commas: outcomes that taught of the decision before, "exposure" and "trial" among them
 
 
 class Due(Struct, frozen=True, kw_only=True):
-    """A decision whose exposure schedule reached a cut."""
+    """A decision of which a step is due: at its moment, or before when a newer contact cut it short."""
 
     decision_seq: int
     step: int
@@ -99,13 +100,15 @@ class Due(Struct, frozen=True, kw_only=True):
     customer_id: str
     at: int
     product: str
+    channel: str | None
 
 
 class Exposed(Struct, frozen=True, kw_only=True):
-    """An exposure event, and the cut that comes after it (None when it was the last)."""
+    """An exposure event, and the step that comes after it (None when it was the last)."""
 
     event: EventRow
     decision_seq: int
+    next_step: int | None
     next_due: int | None
 
 

@@ -92,10 +92,10 @@ class SQLiteReader:
         return [_event(row) for row in self._db.execute(statement, (decision_id,))]
 
     def due(self, now: int, limit: int) -> list[Due]:
-        """Decisions whose next exposure cut has passed, oldest first."""
+        """Decisions of which a step is due, the longest due first."""
         rows = self._db.execute(
-            "SELECT decision_seq, step, due_at, decision_id, watch.customer_id, opens_at, watch.product "
-            "FROM watch JOIN decision ON decision.seq = decision_seq WHERE due_at <= ? "
+            "SELECT decision_seq, step, due_at, decision_id, watch.customer_id, opens_at, watch.product, "
+            "channel FROM watch JOIN decision ON decision.seq = decision_seq WHERE due_at <= ? "
             "ORDER BY due_at, decision_seq LIMIT ?",
             (now, limit),
         )

@@ -55,7 +55,7 @@ class Reader(Protocol):
         ...
 
     def due(self, now: int, limit: int) -> list[Due]:
-        """Decisions whose next exposure cut has passed, oldest first."""
+        """Decisions of which a step is due, the longest due first."""
         ...
 
     def decisions_by_posterior(self, after: tuple[int, int], limit: int) -> list[DecisionRow]:
