@@ -6,7 +6,7 @@ Shape letters: n rows, A actions, K columns of the feature matrix, F folds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from experiments.evaluation.ledger_target import OfLedger
 from experiments.evaluation.names import Names, Rows
 from experiments.evaluation.own import BODY
 from experiments.evaluation.stored import Part, Stored
-from experiments.evaluation.survey import floats_of
+from experiments.evaluation.survey import floats_of, without
 from experiments.evaluation.targets import Target, table_of
 from experiments.tables.columns import Encoded
-from experiments.tables.read import Table, coded, is_missing, is_numeric, numbers
+from experiments.tables.read import Table, coded, is_numeric, numbers
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray
 from nba.features import FeatureSchema
 from nba.ope import LoggedRounds, Range
@@ -169,7 +169,7 @@ class Coder(NamedTuple):
         for name in self.names.features:
             if is_numeric(columns[name]) and (infinite := np.isinf(numbers(columns[name]))).any():
                 faults += fault_of(name, "must be finite, or empty where it is not known", infinite, first)
-                columns[name] = _without(columns[name], infinite)
+                columns[name] = without(columns[name], infinite)
         return Encoded.of(table._replace(columns=columns), self.schema).matrix(), faults
 
     def _eligible(self, table: Table) -> tuple[BoolArray | None, BoolArray]:
@@ -229,10 +229,3 @@ def _is_even(names: Names, labels: tuple[str, ...]) -> bool:
     """Whether one propensity for all rows is that of all actions alike."""
     value = names.chances.value
     return value is not None and names.eligible is None and abs(value * len(labels) - 1.0) < 1e-6
-
-
-def _without(column: Any, bad: BoolArray) -> Any:
-    """A column of numbers with some cells emptied."""
-    import pyarrow as pa
-
-    return pa.array(numbers(column), mask=bad | is_missing(column))

@@ -16,8 +16,8 @@ from experiments.evaluation.names import Names
 from experiments.evaluation.stored import LIST_SEPARATOR, Part, Stored
 from experiments.executor import Executor, Report
 from experiments.tables.columns import Reading, Wish, read_schema
-from experiments.tables.read import Table, coded, is_numeric, numbers
-from nba.arrays import FloatArray
+from experiments.tables.read import Table, coded, is_missing, is_numeric, numbers
+from nba.arrays import BoolArray, FloatArray
 from nba.errors import InvalidConfig, require
 from nba.features import FeatureSchema
 from nba.ope import Range
@@ -71,7 +71,11 @@ class Survey(NamedTuple):
         if not names.features:
             return Reading(FeatureSchema(columns=(), moments=False), {}, {})
         wish = Wish(only=names.features)
-        return read_schema(self._sample(), (names.reward,), wish, (names.action,))
+        try:
+            return read_schema(self._sample(), (names.reward,), wish, (names.action,))
+        except InvalidConfig as error:  # its ways out are those of `nba learn`
+            rule = f"{error.rule.partition(';')[0]}; leave it out of --features"
+            raise InvalidConfig(error.source, error.pointer, rule) from None
 
     def _sample(self) -> Table:
         import pyarrow as pa
@@ -139,11 +143,28 @@ def _of_part(log: Stored, names: Names, step: int, part: Part, report: Report) -
                 float(told.min(initial=inf)),
                 float(told.max(initial=-inf)),
                 bool(np.isin(told, (0.0, 1.0)).all()),
-                (table.keep(kept),) if names.features else (),
+                (_finite(table, names.features).keep(kept),) if names.features else (),
             )
         )
         report(table.n_rows)
     return reduce(add, found)
+
+
+def without(column: Any, bad: BoolArray) -> Any:
+    """A column of numbers (n,) with some cells emptied."""
+    import pyarrow as pa
+
+    return pa.array(numbers(column), mask=bad | is_missing(column))
+
+
+def _finite(table: Table, names: Iterable[str]) -> Table:
+    """A table without the infinite numbers of some columns, which are told when rows are checked."""
+    found = {
+        name: without(table.columns[name], np.isinf(numbers(table.columns[name])))
+        for name in names
+        if is_numeric(table.columns[name])
+    }
+    return table._replace(columns=table.columns | found)
 
 
 def _counts(table: Table, name: str | None) -> Counter[str]:
