@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import structs
 
+from experiments.spec import DAY_BITS
 from nba.apprentice import Decider
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
@@ -75,3 +76,13 @@ class Decided(NamedTuple):
     ids: StrArray  # (B,)
     contexts: ContextBatch
     choices: Choices
+
+
+def decision_number(customers: IntArray, day: int) -> IntArray:
+    """(B,) one integer per (customer, day): a customer has at most one decision a day."""
+    return (customers << DAY_BITS) | day
+
+
+def decision_id(seed: int, number: int) -> str:
+    """The id of a simulated decision."""
+    return f"sim-{seed}-{number >> DAY_BITS}-{number & ((1 << DAY_BITS) - 1)}"

@@ -15,11 +15,14 @@ from nba.catalogue import NO_ACTION
 from nba.context import Context
 from nba.snapshot import Snapshot
 
-_OWN_FIELDS = ("customer_id", "at", "contacts", "opted_out")
+_OWN_FIELDS = ("customer_id", "at", "contacts", "opted_out", "outcomes")
 
 
 def contexts_of(frame: Any) -> list[Context]:
-    """One context per row: `customer_id`, `at` (ISO 8601), `contacts`, `opted_out`, all else attributes."""
+    """One context per row: `customer_id`, `at` (ISO 8601), `contacts`, `opted_out` and `outcomes`.
+
+    All else is attributes.
+    """
     return [msgspec.convert(_record(row), Context) for row in frame.to_dict("records")]
 
 

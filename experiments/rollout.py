@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.aftermath import Observed, PlannedContacts
-from experiments.choices import Chooser, Decided
+from experiments.choices import Chooser, Decided, decision_id, decision_number
 from experiments.executor import Executor, Report, SerialExecutor
+from experiments.happenings import Happenings
 from experiments.logs import DecisionLog, Logs, LogSink, MemorySink, OutcomeLog, join
 from experiments.publication import Apprenticeship, Learning, Lesson
-from experiments.spec import DAY_BITS, Phase
+from experiments.spec import Phase
 from experiments.tallies import DayTally, Totals, day_row
 from nba.apprentice import Comparison, Decider, Tutored
 from nba.arrays import FloatArray, IntArray, join_rows, take_rows
@@ -40,6 +41,7 @@ class Block(NamedTuple):
     state: WorldState
     ledger: OpenRounds
     planned: PlannedContacts
+    happenings: Happenings
     totals: Totals
 
 
@@ -70,7 +72,8 @@ class Stretch(NamedTuple):
         n_columns = self.world.config.schema.n_columns if self.learns else 0
         state = self.world.reset(self.seed, self.customers)
         ledger, planned = OpenRounds.none(n_columns), PlannedContacts.none(n_columns)
-        return Block(state, ledger, planned, Totals.zero(self.customers.size))
+        happenings = Happenings.none(self.snapshot, self.world.config.catalogue)
+        return Block(state, ledger, planned, happenings, Totals.zero(self.customers.size))
 
     @property
     def observes(self) -> bool:
@@ -207,7 +210,7 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
     block, taught, keys, observed, daily, logs, compared = work.begun(), [], [], [], [], [], []
     for number in range(work.days):
         world, state = work.world, block.state
-        day = _decided(work, state, is_deciding=number < work.deciding_days)
+        day = _decided(work, block, is_deciding=number < work.deciding_days)
         compared += _compared(work, day)
         responses = world.respond(state, day.rows, day.choices.actions)
         opened = _opened(work, block, day, responses)
@@ -227,7 +230,8 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         daily.append(day_row(tally))
         outcomes = OutcomeLog.of(world, state, conversions, credited)
         logs.append(Logs(DecisionLog.of(state, day.numbers, tally), outcomes))
-        block = Block(after, ledger, planned, block.totals.after(tally))
+        happenings = block.happenings.after(day, responses, conversions, state.day)
+        block = Block(after, ledger, planned, happenings, block.totals.after(tally))
         report(block.totals.value.size)
     return StretchResult(
         None if work.is_last else block,
@@ -241,19 +245,10 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
     )
 
 
-def decision_number(customers: IntArray, day: int) -> IntArray:
-    """(B,) one integer per (customer, day): a customer has at most one decision a day."""
-    return (customers << DAY_BITS) | day
-
-
-def decision_id(seed: int, number: int) -> str:
-    """The id of a simulated decision."""
-    return f"sim-{seed}-{number >> DAY_BITS}-{number & ((1 << DAY_BITS) - 1)}"
-
-
-def _decided(work: Stretch, state: WorldState, is_deciding: bool) -> Decided:
+def _decided(work: Stretch, block: Block, is_deciding: bool) -> Decided:
+    state = block.state
     rows = work.world.due(state) if is_deciding else np.zeros(0, dtype=np.int64)
-    contexts = work.world.observe(state, rows)
+    contexts = block.happenings.onto(work.world.observe(state, rows), rows, state.day)
     numbers = decision_number(state.people.ids[rows], state.day)
     ids = np.array([decision_id(state.seed, number) for number in numbers.tolist()], dtype=object)
     # Only rounds that teach are probed by their keys.

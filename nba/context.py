@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -13,12 +13,24 @@ from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray, StrArray, Time
 AttributeValue: TypeAlias = float | int | str | bool | None | list[str]
 
 
+OUTCOMES = ("delivered", "seen", "engaged", "converted", "rejected", "opted_out", "complained")
+
+
 class Contact(Struct, frozen=True, kw_only=True):
     """One contact of a customer, made or planned; `at` is when it is made."""
 
     channel: str
     product: str
     at: datetime  # aware
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What came of a contact, one of OUTCOMES; without a channel it came by a way that nobody knows."""
+
+    outcome: str
+    product: str
+    at: datetime  # aware
+    channel: str | None = None
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -33,6 +45,7 @@ class Context(Struct, frozen=True, kw_only=True):
     attributes: dict[str, AttributeValue]
     contacts: tuple[Contact, ...] = ()
     opted_out: tuple[str, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
 
 
 class ContextBatch(NamedTuple):
@@ -47,12 +60,17 @@ class ContextBatch(NamedTuple):
     contact_counts: IntArray  # (B, W, C + 1) contacts in each window; the last column is all channels
     owned: BoolArray  # (B, P)
     offer_age_days: FloatArray  # (B, P) since the product was last offered, inf if never
+    rests: Mapping[Any, BoolArray] = {}  # rule about outcomes -> (B, C, P) contacts that rest under it
 
     def take(self, rows: IntArray | slice) -> ContextBatch:
         """The contexts of `rows`, in that order."""
         columns = {name: column[rows] for name, column in self.attributes.items()}
-        parts = {name: part[rows] for name, part in self._asdict().items() if name != "attributes"}
-        return ContextBatch(attributes=columns, **parts)
+        rests = {rule: part[rows] for rule, part in self.rests.items()}
+        parts = self._asdict()
+        for name in ("attributes", "rests"):
+            del parts[name]
+        taken = {name: part[rows] for name, part in parts.items()}
+        return ContextBatch(attributes=columns, rests=rests, **taken)
 
     @property
     def n_contexts(self) -> int:

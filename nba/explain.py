@@ -110,7 +110,7 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
     actions = defaultdict(list)
     for action in np.flatnonzero(removed_by >= 0).tolist():
         actions[int(removed_by[action])].append(strategy.catalogue.action_ids[action])
-    rules = {one.name: one.rule for one in strategy.asked}
+    rules = {one.name: one.rule for one in strategy.rulebook.asked}
     found = []
     for place in sorted(actions):
         name, layer = strategy.rule_names[place], strategy.rule_layers[place]
@@ -119,8 +119,8 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
             Removal(
                 rule=name,
                 layer=layer,
-                needs=_NEEDS.get(name, "") if rule is None else rule.needs(strategy.vocabulary),
-                values={} if rule is None else _values(context, rule.asked(strategy.vocabulary)),
+                needs=_NEEDS.get(name, "") if rule is None else rule.needs(strategy.rulebook.known),
+                values={} if rule is None else _values(context, rule.asked(strategy.rulebook.known)),
                 actions=tuple(actions[place]),
             )
         )

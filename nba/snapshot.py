@@ -196,9 +196,12 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         ranked = np.full((contexts.n_contexts, limit), -1, dtype=np.int64)
         shares = np.zeros(ranked.shape)
         ranked[:, 0], shares[:, 0] = first
+        clashes = self.strategy.rulebook.clashes
         open_actions, alive = eligible.copy(), np.arange(contexts.n_contexts)
         for rank in range(1, limit):
             open_actions[alive, ranked[alive, rank - 1]] = False
+            if clashes is not None:
+                open_actions[alive] &= ~clashes[ranked[alive, rank - 1]]
             alive = alive[ranked[alive, rank - 1] != NO_ACTION]
             if alive.size == 0:
                 break

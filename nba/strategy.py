@@ -14,7 +14,7 @@ from nba.arbitration import Arbitration, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Tag, Vocabulary
-from nba.constraints import Asked, ContactPolicy, Rule, in_order
+from nba.constraints import ContactPolicy, Rule, RuleBook
 from nba.context import Context, ContextBatch
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel
@@ -65,8 +65,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         """Make every rule ready, so that one that names something unknown is refused here."""
         too_many = f"must be fewer than {_MOST_RULES}, got {len(self.rules)}"
         require(len(self.rules) < _MOST_RULES, f"strategy {self.name}", "rules", too_many)
+        self._try("rules", lambda: self.rulebook)
         nobody = self._nobody()
-        self._try("rules", lambda: self.asked)
         self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
         prices = np.zeros(self.catalogue.resource_use.shape[1])
@@ -110,22 +110,18 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             contact_counts=np.zeros((0, len(self.contact_policy.windows_days), c + 1), dtype=np.int64),
             owned=np.zeros((0, p), dtype=np.bool_),
             offer_age_days=np.zeros((0, p)),
+            rests={rule: np.zeros((0, c, p), dtype=np.bool_) for rule in self.rulebook.rests},
         )
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The names that rules and levers may use."""
-        return Vocabulary.of(self.catalogue, self.schema, self.tags)
-
-    @cached_property
-    def asked(self) -> tuple[Asked, ...]:
-        """The rules in the order in which they are asked: by layer, then as they are written."""
-        return in_order(self.rules, self.vocabulary)
+    def rulebook(self) -> RuleBook:
+        """The rules, ready to be asked, and the names that they may use."""
+        return RuleBook.of(self.rules, Vocabulary.of(self.catalogue, self.schema, self.tags))
 
     @cached_property
     def weighing(self) -> Weighing | None:
         """The context weights, ready to be asked; None where there are none."""
-        return self.arbitration.weighing(self.vocabulary)
+        return self.arbitration.weighing(self.rulebook.known)
 
     @property
     def rule_names(self) -> tuple[str, ...]:
@@ -141,14 +137,18 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def _removers(self) -> tuple[tuple[str, str], ...]:
         alone = ("catalogue", "request"), ("contact_policy", *(() if self.silence else ("silence",)))
         before, after = ([(name, name) for name in names] for names in alone)
-        return (*before, *((one.name, one.layer) for one in self.asked), *after)
+        return (*before, *((one.name, one.layer) for one in self.rulebook.asked), *after)
 
     @property
     def lookback_days(self) -> float:
-        """How far back contacts matter: limits, product rest, and fatigue down to a thousandth."""
+        """How far back contacts matter: limits, rests, offers, and fatigue down to a thousandth.
+
+        Infinite where products must never meet.
+        """
         windows = self.contact_policy.windows_days
         longest_fatigue = 10.0 * max(self.fatigue.short_half_life_days, self.fatigue.long_half_life_days)
-        return max(longest_fatigue, self.contact_policy.product_rest_days, *windows, 0)
+        rest = self.contact_policy.product_rest_days
+        return max(longest_fatigue, rest, *windows, self.rulebook.memory_days)
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
         """Apply catalogue, request (B, A), rules and contact policy in turn; the first to remove counts."""
@@ -161,7 +161,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         if requested is not None:
             left &= requested
         passed += flags
-        for rule in self.asked:
+        for rule in self.rulebook.asked:
             of_contacts &= rule.mask(contexts)
             passed += flags
         of_contacts &= self.contact_policy.allows(contexts, catalogue, self._most)
@@ -192,6 +192,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             contact_counts=counts,
             owned=np.array([self._named(context, "owned", "product") for context in contexts]),
             offer_age_days=ages,
+            rests=self.rulebook.resting(contexts),
         )
 
     def _consents(self, context: Context) -> BoolArray:

@@ -12,16 +12,19 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from nba.catalogue import Catalogue
-from nba.context import AttributeValue, Contact, Context
+from nba.context import AttributeValue, Contact, Context, Outcome
 from nba.strategy import Strategy
 from serving.ledger import Reader
 from serving.ledger.records import EventRow, from_micros
+
+_LONGEST_DAYS = 36_500  # a century: what must never meet is remembered for good
 
 
 class Remembered(Struct, kw_only=True):
     """The history of one customer; `pending` counts decisions that are not on the disk yet."""
 
     contacts: list[Contact] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)  # where rules ask for them
     opted_out: set[str] = field(default_factory=set)
     bought: set[str] = field(default_factory=set)
     pending: int = 0
@@ -32,7 +35,8 @@ class CustomerBook:
 
     def __init__(self, reader: Reader, strategy: Strategy, capacity: int = 100_000) -> None:
         self._reader, self._catalogue, self._capacity = reader, strategy.catalogue, capacity
-        self._memory = timedelta(days=strategy.lookback_days)
+        self._memory = timedelta(days=min(strategy.lookback_days, _LONGEST_DAYS))
+        self._rests = strategy.rulebook.rests
         self._known: OrderedDict[str, Remembered] = OrderedDict()
 
     def context(self, customer_id: str, at: datetime, attributes: dict[str, AttributeValue]) -> Context:
@@ -45,6 +49,7 @@ class CustomerBook:
             attributes=_with_owned(attributes, known.bought),
             contacts=tuple(contact for contact in known.contacts if contact.at > oldest),
             opted_out=tuple(sorted(known.opted_out)),
+            outcomes=tuple(one for one in known.outcomes if one.at > oldest),
         )
 
     def remembered(self, customer_id: str) -> Remembered:
@@ -61,6 +66,11 @@ class CustomerBook:
         known = self._known.get(event.customer_id or "")  # an id is never empty, an orphan has none
         if known is None:
             return
+        if self._rests and event.channel is not None and event.product is not None:
+            at = from_micros(event.occurred_at)
+            known.outcomes.append(
+                Outcome(outcome=event.outcome, channel=event.channel, product=event.product, at=at)
+            )
         if event.outcome == "opted_out":
             known.opted_out |= closed_channels(event.channel, self._catalogue)
         elif event.outcome == "converted" and event.product is not None:
@@ -71,6 +81,10 @@ class CustomerBook:
         known = Remembered(bought=set(history.conversions))
         for channel, product, at in history.contacts:
             known.contacts.append(Contact(channel=channel, product=product, at=from_micros(at)))
+        if self._rests:
+            for outcome, channel, product, at in self._reader.outcomes(customer_id):
+                moment = from_micros(at)
+                known.outcomes.append(Outcome(outcome=outcome, channel=channel, product=product, at=moment))
         for closed in history.opt_outs:
             known.opted_out |= closed_channels(closed, self._catalogue)
         return known

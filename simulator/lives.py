@@ -117,6 +117,8 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
         ):
             require(value >= least, "simulator.env", name, f"must be at least {least}, got {value}")
         last = self.days + self.settle_days
+        lasting = "rests after outcomes are known to experiments and to the service, not to environments"
+        require(not self.bank.rulebook.rests, "simulator.env", "contact.rules", lasting)
         rule = f"days and settle_days together must be at most {LAST_DAY}, got {last}"
         require(last <= LAST_DAY, "simulator.env", "days", rule)
 
@@ -252,9 +254,8 @@ def _joined_contexts(parts: Sequence[ContextBatch]) -> ContextBatch:
     tables = [part.attributes for part in parts]
     attributes = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     groups = zip(ContextBatch._fields, zip(*parts, strict=True), strict=True)
-    return ContextBatch._make(
-        attributes if name == "attributes" else np.concatenate(group) for name, group in groups
-    )
+    arrays = {name: np.concatenate(group) for name, group in groups if name not in ("attributes", "rests")}
+    return ContextBatch(attributes=attributes, rests={}, **arrays)
 
 
 def take_customers(state: WorldState, rows: IntArray) -> WorldState:

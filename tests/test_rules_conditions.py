@@ -30,7 +30,7 @@ def answers(condition: Condition, **attributes: Any) -> bool | None:
     """True, False, or None where it is not known."""
     strategy = small_strategy(catalogue=grouped(), tags=TAGS)
     contexts = strategy.encode([Context(customer_id="c", at=NOW, attributes=attributes)])
-    verdict = condition.bound(strategy.vocabulary)(contexts)
+    verdict = condition.bound(strategy.rulebook.known)(contexts)
     assert not (verdict.holds & verdict.fails).any()
     return True if verdict.holds[0] else False if verdict.fails[0] else None
 
@@ -164,6 +164,6 @@ def test_a_condition_is_asked_of_everybody_at_once() -> None:
     records = [{"age": 17.0}, {"age": 60.0}, {}, {"age": 61.0, "has_app": True}]
     contexts = strategy.encode([Context(customer_id="c", at=NOW, attributes=one) for one in records])
     condition = words(all_of=[{"tag": "silver"}, {"attribute": "has_app", "is": True}])
-    verdict = condition.bound(strategy.vocabulary)(contexts)
+    verdict = condition.bound(strategy.rulebook.known)(contexts)
     np.testing.assert_array_equal(verdict.holds, [False, False, False, True])
     np.testing.assert_array_equal(verdict.fails, [True, False, False, False])

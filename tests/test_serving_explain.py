@@ -8,11 +8,12 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
-from serving_fixtures import contacted, decided, service, tiny_strategy
+from serving_fixtures import contacted, decided, reported, service, tiny_strategy
 
 from nba.conditions import Condition
-from nba.constraints import Consent, NotOwned, OnlyIf
+from nba.constraints import Consent, NotOwned, OnlyIf, Rest
 from nba.scope import Scope
+from serving.replay import replay
 
 ADULT = OnlyIf(name="adult", scope=Scope(product="loan"), when=Condition(attribute="age", at_least=50))
 
@@ -62,3 +63,38 @@ def test_what_was_removed_is_told_as_it_was_when_the_decision_was_made(tmp_path:
             assert len(limit["actions"]) == tiny_strategy().catalogue.n_actions - 1
 
     run(test())
+
+
+REST = Rest(outcome="rejected", times=2, within_days=30, days=60)
+
+
+def test_outcomes_make_a_product_rest_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    async def test() -> None:
+        strategy = {"rules": (Consent(), REST)}
+        async with service(tmp_path, strategy=strategy) as client:
+            for _ in range(2):
+                made = await contacted(client, candidates=["card"])
+                before = (await client.get(f"/v1/decisions/{made['decision_id']}")).json()
+                assert "rest" not in before["removed"]
+                await reported(client, made["decision_id"], "rejected")
+            assert (await removed(client))["rest"] == 4
+        async with service(tmp_path) as client:
+            assert (await removed(client))["rest"] == 4, "the ledger remembers"
+            assert "rest" not in await removed(client, "another")
+        report = replay(tmp_path / "bundle", f"sqlite:///{tmp_path}/log.db")
+        assert report.decisions >= 5 and report.mismatches == 0
+
+    run(test())
+
+
+async def removed(client: Any, name: str = "c1") -> dict[str, int]:
+    """What each rule removed in a new decision; with a rest the product is the card, and it says so."""
+    made = await decided(client, name)
+    audit = (await client.get(f"/v1/decisions/{made['decision_id']}")).json()
+    for one in audit["why_not"]:
+        if one["rule"] == "rest":
+            assert {action.split("/")[2] for action in one["actions"]} == {"card"}
+            assert one["layer"] == "contact_policy"
+            assert one["needs"] == "no rest of 60 days after 2 x rejected in 30 days for one product"
+    found: dict[str, int] = audit["removed"]
+    return found

@@ -2,7 +2,7 @@
 
 from nba.constraints.base import LAYERS, Layer
 from nba.constraints.contact_policy import ContactLimit, ContactPolicy
-from nba.constraints.rulebook import Asked, in_order
+from nba.constraints.rulebook import Asked, Rule, RuleBook
 from nba.constraints.rules import (
     Affordable,
     Consent,
@@ -11,9 +11,9 @@ from nba.constraints.rules import (
     NotOwned,
     OnlyIf,
     Requires,
-    Rule,
     Suitability,
 )
+from nba.constraints.suppression import Happened, NotTogether, Rest, happened_to, rests_of
 
 __all__ = [
     "LAYERS",
@@ -22,13 +22,18 @@ __all__ = [
     "Consent",
     "ContactLimit",
     "ContactPolicy",
+    "Happened",
     "HouseChannels",
     "Layer",
     "Near",
     "NotOwned",
+    "NotTogether",
     "OnlyIf",
     "Requires",
+    "Rest",
     "Rule",
+    "RuleBook",
     "Suitability",
-    "in_order",
+    "happened_to",
+    "rests_of",
 ]

@@ -5,16 +5,40 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from nba.arrays import BoolArray
-from nba.catalogue import Catalogue
+from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Vocabulary
 from nba.constraints.base import LAYERS, Allows, Layer
-from nba.constraints.rules import Rule
+from nba.constraints.rules import (
+    Affordable,
+    Consent,
+    HouseChannels,
+    Near,
+    NotOwned,
+    OnlyIf,
+    Requires,
+    Suitability,
+)
+from nba.constraints.suppression import NotTogether, Rest, happened_to, rests_of
+from nba.context import Context
 from nba.errors import InvalidConfig, UnknownAction, require
+
+Rule: TypeAlias = (
+    Consent
+    | NotOwned
+    | Suitability
+    | Requires
+    | Near
+    | HouseChannels
+    | OnlyIf
+    | Affordable
+    | Rest
+    | NotTogether
+)
 
 # What removes actions besides rules; no rule may go by these names.
 RESERVED_NAMES = ("catalogue", "request", "contact_policy", "silence")
@@ -33,6 +57,32 @@ class Asked(NamedTuple):
         """(B, C | 1, T | 1, P | 1) contacts that it leaves."""
         left: BoolArray = self.allows(contexts)  # type: ignore[arg-type]
         return left if self.outside is None else left | self.outside
+
+
+class RuleBook(NamedTuple):
+    """All that a strategy's rules need to be asked."""
+
+    known: Vocabulary
+    asked: tuple[Asked, ...]  # by layer, then as they are written
+    rests: tuple[Rest, ...]  # what contexts must know outcomes for
+    clashes: BoolArray | None  # (A, A) actions that do not stand in one list with another; None: all may
+    memory_days: float  # how far back contacts and outcomes matter, without end where products never meet
+
+    @staticmethod
+    def of(rules: Sequence[Rule], known: Vocabulary) -> RuleBook:
+        """The rules made ready; InvalidConfig names the place of a wrong one."""
+        asked = in_order(rules, known)
+        rests = tuple(rule for rule in rules if isinstance(rule, Rest))
+        apart = [rule for rule in rules if isinstance(rule, NotTogether)]
+        memory = max([0.0, *(one.memory_days for one in rests), *(one.memory_days for one in apart)])
+        return RuleBook(known, asked, rests, _clashes(apart, known.catalogue), memory)
+
+    def resting(self, contexts: Sequence[Context]) -> dict[Rest, BoolArray]:
+        """(B, C, P) contacts that rest, by rule; BadContext for outcomes that nobody knows."""
+        if not self.rests:
+            return {}
+        catalogue = self.known.catalogue
+        return rests_of(self.rests, happened_to(contexts, catalogue), len(contexts), catalogue)
 
 
 def in_order(rules: Sequence[Rule], known: Vocabulary) -> tuple[Asked, ...]:
@@ -92,3 +142,14 @@ def _scopes(rules: Sequence[Rule], catalogue: Catalogue) -> list[BoolArray]:
         far, near = (one, other) if depths[0] < depths[1] else (other, one)
         left[far] = left[far] & ~masks[near]
     return [np.asarray(mask) for mask in left]
+
+
+def _clashes(rules: Sequence[NotTogether], catalogue: Catalogue) -> BoolArray | None:
+    """(A, A) actions whose products do not go together, never with no-contact."""
+    if not rules:
+        return None
+    products = catalogue.product_of
+    together: BoolArray = np.logical_or.reduce([rule.clashes(catalogue) for rule in rules])
+    clash: BoolArray = together[products[:, None], products]
+    clash[NO_ACTION] = clash[:, NO_ACTION] = False
+    return clash

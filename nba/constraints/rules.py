@@ -6,7 +6,7 @@ ask about, so that nobody spells it out action by action. Staying silent breaks 
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 
@@ -260,6 +260,3 @@ def _declared(known: Vocabulary, name: str, *kinds: type[Numeric | Flag | Catego
     rule = f"attribute {name!r} is a {found}; the rule reads a {wanted}"
     require(isinstance(column, kinds), "rule", "attribute", rule)
     return name
-
-
-Rule: TypeAlias = Consent | NotOwned | Suitability | Requires | Near | HouseChannels | OnlyIf | Affordable

@@ -46,6 +46,10 @@ class Reader(Protocol):
         """A customer's contacts, opt-outs and conversions."""
         ...
 
+    def outcomes(self, customer_id: str) -> list[tuple[str, str, str, int]]:
+        """What came of a customer's contacts: outcome, channel, product and when."""
+        ...
+
     def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
         """Accepted events past a log position, in log order, each with its decision."""
         ...
