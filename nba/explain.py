@@ -10,7 +10,8 @@ import numpy as np
 from msgspec import Struct
 
 from nba.arrays import BoolArray, IntArray
-from nba.constraints import LAYERS
+from nba.conditions import Vocabulary
+from nba.constraints import LAYERS, Rule
 from nba.context import AttributeValue, Context
 from nba.decision import Terms
 from nba.strategy import Eligibility, Strategy
@@ -119,12 +120,22 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
             Removal(
                 rule=name,
                 layer=layer,
-                needs=_NEEDS.get(name, "") if rule is None else rule.needs(strategy.rulebook.known),
-                values={} if rule is None else _values(context, rule.asked(strategy.rulebook.known)),
+                needs=_NEEDS.get(name, "") if rule is None else _needs(rule, strategy.rulebook.known),
+                values={} if rule is None else _values(context, _asked(rule, strategy.rulebook.known)),
                 actions=tuple(actions[place]),
             )
         )
     return tuple(found)
+
+
+def _needs(rule: Rule, known: Vocabulary) -> str:
+    """What must be so, in words, and for whom."""
+    return rule.needs(known) + ("" if rule.whom is None else f", for customers with {rule.whom.text}")
+
+
+def _asked(rule: Rule, known: Vocabulary) -> tuple[str, ...]:
+    """Names of the attributes that decide, those that say whom the rule is about last."""
+    return rule.asked(known) + (() if rule.whom is None else rule.whom.asked(known))
 
 
 def _values(context: Context, names: tuple[str, ...]) -> dict[str, AttributeValue]:

@@ -151,7 +151,7 @@ def test_a_bundle_of_the_format_before_reads_as_it_was_meant(tmp_path: Path) -> 
     for row in strategy["catalogue"]["products"]:
         del row["group"], row["tags"], row["instalment"]
     strategy["rules"] = [
-        {key: value for key, value in rule.items() if key not in ("name", "layer", "scope")}
+        {key: value for key, value in rule.items() if key not in ("name", "layer", "scope", "whom")}
         for rule in strategy["rules"]
     ]
     edit_manifest(path, format=3, strategy=strategy)

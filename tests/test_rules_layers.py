@@ -162,6 +162,19 @@ def test_an_instalment_fits_into_a_share_of_the_income(known: dict[str, float], 
     assert found == {"deposit", "fund", *(["card"] if affords else [])}
 
 
+def test_a_rule_may_be_about_some_customers_only_and_about_those_nobody_knows() -> None:
+    calm = Requires(channel="call", flag="has_app", whom=Condition(attribute="age", at_least=75), name="calm")
+    strategy = strategy_of(calm)
+    assert [len(left(strategy, **known)) for known in ({"age": 74}, {"age": 75}, {})] == [12, 6, 6]
+    assert len(left(strategy, age=80, has_app=True)) == 12
+    (found,) = why_not(strategy, Context(customer_id="c", at=NOW, attributes={"age": 80.0}))
+    assert found.needs == "has_app on channel call, for customers with age >= 75"
+    assert found.values == {"has_app": None, "age": 80.0}
+    with pytest.raises(InvalidConfig, match="'height' is not declared") as caught:
+        strategy_of(Consent(whom=Condition(attribute="height", at_least=2)))
+    assert caught.value.pointer == "rules[0].whom.attribute"
+
+
 def layered() -> Strategy:
     vulnerable = Tag(name="vulnerable", when=Condition(attribute="age", at_least=75))
     return strategy_of(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from small import NOW, ids_of, open_strategy, small_contexts
 from test_rules_layers import grouped
 
+from nba.conditions import Condition
 from nba.constraints import NotTogether, Rest
 from nba.context import OUTCOMES, Contact, Context, Outcome
 from nba.errors import BadContext, InvalidConfig
@@ -134,6 +135,20 @@ def test_two_ignored_contacts_rest_and_a_reaction_since_forgives_them() -> None:
     assert removed_products(strategy, contacts=twice, outcomes=(outcome(9.0, "engaged"),)) == set()
     assert removed_products(strategy, contacts=twice, outcomes=(outcome(11.0, "engaged"),)) == {"card"}
     assert removed_products(strategy, contacts=twice, outcomes=(outcome(1.0, "engaged", "fund"),)) == {"card"}
+
+
+def test_vulnerable_customers_are_contacted_less_often() -> None:
+    rule = Rest(
+        outcome="contacted",
+        within_days=14,
+        days=14,
+        each="everything",
+        whom=Condition(attribute="age", at_least=75),
+    )
+    strategy = strategy_of(rule)
+    for age, days, n_left in ((80.0, 13.9, 0), (80.0, 14.0, 12), (80.0, -2.0, 0), (40.0, 1.0, 12)):
+        context = Context(customer_id="c", at=NOW, attributes={"age": age}, contacts=(contact(days),))
+        assert strategy.eligible(strategy.encode([context])).mask[0, 1:].sum() == n_left
 
 
 def rests_by_hand(rule: Rest, context: Context) -> set[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 from msgspec import Struct
 
 from nba.arrays import BoolArray
-from nba.conditions import Vocabulary
+from nba.conditions import Condition, Vocabulary
 from nba.context import ContextBatch
 from nba.scope import EVERYTHING, Scope
 
@@ -25,12 +25,14 @@ class RuleBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `name` tells it apart from others and is what a removal is attributed to; without one it goes by its
     kind. Among rules of one name the one with the nearest scope holds, as a setting of a product replaces
-    that of its group (see nba.scope). `layer` is one of LAYERS, which are asked in that order.
+    that of its group (see nba.scope). `layer` is one of LAYERS, which are asked in that order. With `whom`
+    the rule is only about customers of whom that condition holds, or of whom it is not known.
     """
 
     name: str = ""
     layer: Layer = "eligible"
     scope: Scope = EVERYTHING
+    whom: Condition | None = None
 
     @property
     def kind(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nba.arrays import BoolArray
 from nba.catalogue import NO_ACTION, Catalogue
-from nba.conditions import Vocabulary
+from nba.conditions import Ask, Vocabulary, within
 from nba.constraints.base import LAYERS, Allows, Layer
 from nba.constraints.rules import (
     Affordable,
@@ -24,7 +24,7 @@ from nba.constraints.rules import (
     Suitability,
 )
 from nba.constraints.suppression import NotTogether, Rest, happened_to, rests_of
-from nba.context import Context
+from nba.context import Context, ContextBatch
 from nba.errors import InvalidConfig, UnknownAction, require
 
 Rule: TypeAlias = (
@@ -52,11 +52,16 @@ class Asked(NamedTuple):
     layer: Layer
     allows: Allows
     outside: BoolArray | None  # (C | 1, T | 1, P | 1) contacts that it does not speak of; None: of all
+    whom: Ask | None  # customers that it is about; None: everybody
 
-    def mask(self, contexts: object) -> BoolArray:
+    def mask(self, contexts: ContextBatch) -> BoolArray:
         """(B, C | 1, T | 1, P | 1) contacts that it leaves."""
-        left: BoolArray = self.allows(contexts)  # type: ignore[arg-type]
-        return left if self.outside is None else left | self.outside
+        left = self.allows(contexts)
+        if self.outside is not None:
+            left = left | self.outside
+        if self.whom is not None:
+            left = left | self.whom(contexts).fails[:, None, None, None]
+        return left
 
 
 class RuleBook(NamedTuple):
@@ -96,13 +101,14 @@ def in_order(rules: Sequence[Rule], known: Vocabulary) -> tuple[Asked, ...]:
         rule = rules[index]
         try:
             allows = rule.bound(known)
+            whom = None if rule.whom is None else within("whom", rule.whom, known)
         except InvalidConfig as error:
             pointer = f"rules[{index}].{error.pointer}".rstrip(".")
             raise InvalidConfig("rules", pointer, error.rule) from None
         except UnknownAction as error:
             raise InvalidConfig("rules", f"rules[{index}]", str(error)) from None
         outside = None if masks[index].all() else ~masks[index]
-        asked.append(Asked(rule, names[index], rule.layer, allows, outside))
+        asked.append(Asked(rule, names[index], rule.layer, allows, outside, whom))
     return tuple(asked)
 
 

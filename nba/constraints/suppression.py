@@ -117,6 +117,8 @@ class Rest(RuleBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
             ages = _last_reaction(happened, n_contexts, len(catalogue.products))
             is_one &= happened.ages_days < ages[happened.customers, happened.products]
             happened = happened._replace(ages_days=happened.ages_days - self.ignored_after_days)
+        elif self.outcome == CONTACTED:  # as for limits, a planned contact counts as made now
+            happened = happened._replace(ages_days=np.maximum(happened.ages_days, 0.0))
         in_scope = np.broadcast_to(
             self.scope.mask(catalogue)[:, 0], (len(catalogue.channels), len(catalogue.products))
         )
