@@ -1,4 +1,4 @@
-"""List, fetch and promote registered policies."""
+"""List, fetch, promote and explain policies."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import msgspec
 import typer
 
 from experiments import registry
+from experiments.explain_command import explain
 from experiments.registry import DEFAULT, Change, PolicyVersion
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
+app.command()(explain)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line.")]
 StoreDir = Annotated[Path, typer.Option(help="Folder of the MLflow store and its artifacts.")]
