@@ -13,7 +13,7 @@ from nba.arrays import BoolArray, IntArray
 from nba.conditions import Vocabulary
 from nba.constraints import LAYERS, Rule
 from nba.context import AttributeValue, Context
-from nba.decision import Terms
+from nba.decision import DecisionBatch, Terms
 from nba.strategy import Eligibility, Strategy
 
 # The layers of a funnel: what exists, what was asked for, the rules', and the contact policy as a whole.
@@ -60,16 +60,6 @@ class Candidate(Struct, frozen=True, kw_only=True):
     terms: Terms
 
 
-class Explanation(Struct, frozen=True, kw_only=True):
-    """All actions of one customer: those that may be drawn, the best first, and the others."""
-
-    customer_id: str
-    at: datetime
-    funnel: tuple[FunnelStep, ...]
-    candidates: tuple[Candidate, ...]
-    removed: tuple[Removal, ...]
-
-
 class Funnel(NamedTuple):
     """How many contacts each rule removed, and whom each layer leaves some; funnels of blocks add up."""
 
@@ -103,6 +93,37 @@ class Funnel(NamedTuple):
             customers = int(self.customers[1 + number])
             steps.append(FunnelStep(layer=layer, actions=left, customers=customers, removed=removed))
         return tuple(steps)
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """All actions of one customer: those that may be drawn, the best first, and the others."""
+
+    customer_id: str
+    at: datetime
+    funnel: tuple[FunnelStep, ...]
+    candidates: tuple[Candidate, ...]
+    removed: tuple[Removal, ...]
+
+    @staticmethod
+    def of(
+        strategy: Strategy,
+        context: Context,
+        requested: BoolArray | None,
+        batch: DecisionBatch,
+        found: tuple[IntArray, tuple[Terms, ...]],
+    ) -> Explanation:
+        """From a batch of one, and the actions (n,) that may be drawn with their terms."""
+        actions, terms = found
+        shares, ids = batch.distribution[0, actions].tolist(), strategy.catalogue.action_ids
+        rows = zip(actions.tolist(), shares, terms, strict=True)
+        eligibility = Eligibility(batch.eligible, batch.removed_by)
+        return Explanation(
+            customer_id=context.customer_id,
+            at=context.at,
+            funnel=Funnel.of(strategy, eligibility).steps(strategy),
+            candidates=tuple(Candidate(action_id=ids[a], probability=p, terms=t) for a, p, t in rows),
+            removed=why_not(strategy, context, requested),
+        )
 
 
 def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = None) -> tuple[Removal, ...]:

@@ -15,7 +15,7 @@ from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
-from nba.explain import Candidate, Explanation, Funnel, why_not
+from nba.explain import Explanation
 from nba.feedback import RoundBatch
 from nba.learning import learnt_batch
 from nba.outcomes import Aftermath, FrozenOutcomes, OutcomeBeliefs
@@ -145,26 +145,16 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         requested is (1, A). Nothing is drawn: `probability` is that of rank 1.
         """
         contexts = self.strategy.encode([context])
-        eligibility = self.strategy.eligible(contexts, requested)
         batch = self.decide(contexts, np.array([""], dtype=object), requested=requested)
-        order = np.argsort(-batch.expected_values[0], kind="stable")
-        actions = order[: int(batch.eligible[0].sum())]
-        terms, ids = self._reckoned(contexts, batch).terms(actions), self.strategy.catalogue.action_ids
-        shares = batch.distribution[0, actions].tolist()
-        rows = zip(actions.tolist(), shares, terms, strict=True)
-        return Explanation(
-            customer_id=context.customer_id,
-            at=context.at,
-            funnel=Funnel.of(self.strategy, eligibility).steps(self.strategy),
-            candidates=tuple(Candidate(action_id=ids[a], probability=p, terms=t) for a, p, t in rows),
-            removed=why_not(self.strategy, context, requested),
-        )
+        actions = np.argsort(-batch.expected_values[0], kind="stable")[: int(batch.eligible[0].sum())]
+        terms = self._reckoned(contexts, batch).terms(actions)
+        return Explanation.of(self.strategy, context, requested, batch, (actions, terms))
 
     def _reckoned(self, contexts: ContextBatch, batch: DecisionBatch) -> Reckoning:
         """What the expected values of one customer are made of."""
-        unit = Reckoning.unit(self.strategy.catalogue.n_actions)
-        everything = np.ones((1, self.strategy.catalogue.n_actions), dtype=np.bool_)
-        mean, features = self.frozen.mean_draw, contexts.features
+        mean, features, catalogue = self.frozen.mean_draw, contexts.features, self.strategy.catalogue
+        everything = np.ones((1, catalogue.n_actions), dtype=np.bool_)
+        unit = Reckoning.unit(catalogue.n_actions)
         scores = self.posterior.expected_values(mean, features, unit, everything)[0]
         values, outcomes = batch.expected_values[0], self.frozen.outcomes
         return Reckoning(self.strategy, self._tariff, outcomes, contexts, scores, values)
