@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from nba.catalogue import Catalogue
-from nba.context import AttributeValue, Contact, Context, Outcome
+from nba.context import OUTCOMES, AttributeValue, Contact, Context, Outcome
 from nba.strategy import Strategy
 from serving.ledger import Reader
 from serving.ledger.records import EventRow, from_micros
@@ -67,14 +67,18 @@ class CustomerBook:
         if known is None:
             return
         if self._rests and event.channel is not None and event.product is not None:
-            at = from_micros(event.occurred_at)
-            known.outcomes.append(
-                Outcome(outcome=event.outcome, channel=event.channel, product=event.product, at=at)
-            )
+            self._tell(known, event.outcome, event.channel, event.product, event.occurred_at)
         if event.outcome == "opted_out":
             known.opted_out |= closed_channels(event.channel, self._catalogue)
         elif event.outcome == "converted" and event.product is not None:
             known.bought.add(event.product)
+
+    @staticmethod
+    def _tell(known: Remembered, outcome: str, channel: str, product: str, at: int) -> None:
+        """Add what came of a contact, if rules can ask about it."""
+        if outcome in OUTCOMES:
+            one = Outcome(outcome=outcome, channel=channel, product=product, at=from_micros(at))
+            known.outcomes.append(one)
 
     def _read(self, customer_id: str) -> Remembered:
         history = self._reader.history(customer_id)
@@ -82,9 +86,8 @@ class CustomerBook:
         for channel, product, at in history.contacts:
             known.contacts.append(Contact(channel=channel, product=product, at=from_micros(at)))
         if self._rests:
-            for outcome, channel, product, at in self._reader.outcomes(customer_id):
-                moment = from_micros(at)
-                known.outcomes.append(Outcome(outcome=outcome, channel=channel, product=product, at=moment))
+            for told in self._reader.outcomes(customer_id):
+                self._tell(known, *told)
         for closed in history.opt_outs:
             known.opted_out |= closed_channels(closed, self._catalogue)
         return known
