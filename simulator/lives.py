@@ -169,12 +169,17 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
 
     def seen(self, cohorts: Sequence[Cohort]) -> Seen:
         """What the bank knows of some cohorts today, each on its own day, and what it allows."""
-        contexts = _joined_contexts([self.contexts(one) for one in cohorts])
+        contexts = [self.contexts(one) for one in cohorts]
         seats = np.concatenate([one.seats for one in cohorts])
         days = np.repeat([one.state.day for one in cohorts], [one.seats.size for one in cohorts])
-        chunks = [slice(start, start + _CHUNK) for start in range(0, seats.size, _CHUNK)]
-        mask = np.concatenate([self.bank.eligible(contexts.take(chunk)).mask for chunk in chunks])
-        return Seen(seats, days, contexts.features, mask)
+        features = np.concatenate([one.features for one in contexts])
+        return Seen(seats, days, features, np.concatenate([self._allowed(one) for one in contexts]))
+
+    def _allowed(self, contexts: ContextBatch) -> BoolArray:
+        """(n, A) what the bank allows."""
+        starts = range(0, contexts.n_contexts, _CHUNK)
+        chunks = [contexts.take(slice(start, start + _CHUNK)) for start in starts]
+        return np.concatenate([self.bank.eligible(chunk).mask for chunk in chunks])
 
     def contexts(self, cohort: Cohort) -> ContextBatch:
         """The contexts of a cohort today."""
@@ -247,15 +252,6 @@ def _joined(cohorts: Sequence[Cohort]) -> Cohort:
         return cohorts[0]
     state = join_customers([one.state for one in cohorts])
     return Cohort(state, np.concatenate([one.seats for one in cohorts]))
-
-
-def _joined_contexts(parts: Sequence[ContextBatch]) -> ContextBatch:
-    """Contexts of several days, one after the other."""
-    tables = [part.attributes for part in parts]
-    attributes = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    groups = zip(ContextBatch._fields, zip(*parts, strict=True), strict=True)
-    arrays = {name: np.concatenate(group) for name, group in groups if name not in ("attributes", "rests")}
-    return ContextBatch(attributes=attributes, rests={}, **arrays)
 
 
 def take_customers(state: WorldState, rows: IntArray) -> WorldState:
