@@ -141,7 +141,7 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
             Removal(
                 rule=name,
                 layer=layer,
-                needs=_NEEDS.get(name, "") if rule is None else _needs(rule, strategy.rulebook.known),
+                needs=_NEEDS.get(name.partition(".")[0], "") if rule is None else _needs(rule, strategy.rulebook.known),
                 values={} if rule is None else _values(context, _asked(rule, strategy.rulebook.known)),
                 actions=tuple(actions[place]),
             )

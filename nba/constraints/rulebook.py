@@ -94,7 +94,7 @@ def in_order(rules: Sequence[Rule], known: Vocabulary) -> tuple[Asked, ...]:
     """Rules by layer, then as they are written; InvalidConfig names the place of a wrong one."""
     for index, rule in enumerate(rules):
         free = f"{rule.name!r} is taken by what else removes actions; use another name"
-        require(rule.name not in RESERVED_NAMES, "rules", f"rules[{index}].name", free)
+        require(rule.name.partition(".")[0] not in RESERVED_NAMES, "rules", f"rules[{index}].name", free)
     names, masks = _names(rules), _scopes(rules, known.catalogue)
     asked = []
     for index in sorted(range(len(rules)), key=lambda index: LAYERS.index(rules[index].layer)):
