@@ -130,10 +130,6 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise InvalidConfig("arbitration", "arbitration.levers", rule)
         return factors * (1.0 + weights / 100.0)
 
-    def values(self, catalogue: Catalogue) -> FloatArray:
-        """(A,) account currency per expected reward, levers included."""
-        return self.margins(catalogue) * self.lever_factors(catalogue)
-
     def weighing(self, known: Vocabulary) -> Weighing | None:
         """The context weights made ready, or None; InvalidConfig or UnknownAction for unknown names."""
         if not self.context_weights:
@@ -148,7 +144,10 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """What actions cost at the shadow prices (J,) of resources; unknown channels are an UnknownAction."""
         fatigue, is_priced = self.fatigue_price, self.has("fatigue_price")
         levels = fatigue.per_channel(catalogue) * is_priced
-        parts = Charges(
+        margins, factors = self.margins(catalogue), self.lever_factors(catalogue)
+        parts = Parts(
+            margins,
+            factors,
             catalogue.costs * self.has("cost"),
             catalogue.resource_use @ prices * self.has("shadow_prices"),
             np.where(catalogue.channel_of >= 0, levels[catalogue.channel_of], 0.0),
@@ -156,7 +155,7 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         fixed = parts.cost + parts.shadow_price
         fixed += parts.fatigue_level
         return Tariff(
-            self.values(catalogue).astype(np.float32),
+            (margins * factors).astype(np.float32),
             fixed,
             fixed.astype(np.float32),
             catalogue.channel_of,
@@ -166,9 +165,11 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         )
 
 
-class Charges(NamedTuple):
-    """What an action costs before anything is known of the customer, in account currency."""
+class Parts(NamedTuple):
+    """What makes up values and costs before anything is known of the customer, in account currency."""
 
+    margin: FloatArray  # (A,) per conversion, before levers
+    lever_factor: FloatArray  # (A,)
     cost: FloatArray  # (A,) of the contact
     shadow_price: FloatArray  # (A,) of the resources it uses
     fatigue_level: FloatArray  # (A,) fatigue price of an unfatigued customer
@@ -198,7 +199,7 @@ class Tariff(NamedTuple):
     channel_of: IntArray  # (A,) -1 for no-contact
     product_of: IntArray  # (A,) -1 for no-contact
     slope: float  # account currency per unit of the channel's long fatigue counter
-    parts: Charges  # of `fixed`
+    parts: Parts
 
     def money(
         self,

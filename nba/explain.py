@@ -133,7 +133,7 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
     for action in np.flatnonzero(removed_by >= 0).tolist():
         actions[int(removed_by[action])].append(strategy.catalogue.action_ids[action])
     rules = {one.name: one.rule for one in strategy.rulebook.asked}
-    found = []
+    found, known = [], strategy.rulebook.known
     for place in sorted(actions):
         name, layer = strategy.rule_names[place], strategy.rule_layers[place]
         rule = rules.get(name)
@@ -141,8 +141,8 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
             Removal(
                 rule=name,
                 layer=layer,
-                needs=_NEEDS.get(name.partition(".")[0], "") if rule is None else _needs(rule, strategy.rulebook.known),
-                values={} if rule is None else _values(context, _asked(rule, strategy.rulebook.known)),
+                needs=_NEEDS.get(name.partition(".")[0], "") if rule is None else _needs(rule, known),
+                values={} if rule is None else _values(context, _asked(rule, known)),
                 actions=tuple(actions[place]),
             )
         )

@@ -32,8 +32,8 @@ class Reckoning(NamedTuple):
 
     def terms(self, actions: IntArray) -> tuple[Terms, ...]:
         """The terms of some actions (n,)."""
-        arbitration, catalogue = self.strategy.arbitration, self.strategy.catalogue
-        factors, weighing = arbitration.lever_factors(catalogue), self.strategy.weighing
+        catalogue = self.strategy.catalogue
+        factors, weighing = self.tariff.parts.lever_factor, self.strategy.weighing
         weights = np.ones(catalogue.n_actions)
         if weighing is not None:
             weights = weighing.factors(weighing.held(self.contexts))[0]
@@ -71,7 +71,7 @@ class Reckoning(NamedTuple):
     def _values(self) -> FloatArray:
         """(A,) account currency that a conversion brings this customer."""
         arbitration, catalogue = self.strategy.arbitration, self.strategy.catalogue
-        margins = arbitration.margins(catalogue)
+        margins = self.tariff.parts.margin
         ratios = self.outcomes.ratios(self.contexts.features) if arbitration.has("value") else None
         if ratios is None:
             return margins
