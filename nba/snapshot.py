@@ -53,16 +53,17 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     strategy: Strategy
     posterior: Posterior
-    prices: FloatArray  # (J,) shadow prices
+    prices: FloatArray  # (J,) shadow prices of `Strategy.resource_use`, account currency per unit
     version: int = 0
     posterior_seq: int = 0
     outcomes: OutcomeBeliefs = OutcomeBeliefs()  # stages of contacts, amounts of conversions
+    price_version: int = 0
 
     @staticmethod
     def start(strategy: Strategy) -> Snapshot:
         """A strategy before any round, with no resource scarce."""
         posterior = strategy.model.prior(strategy.catalogue, strategy.schema)
-        prices = np.zeros(strategy.catalogue.resource_use.shape[1])
+        prices = np.zeros(strategy.resource_use.shape[1])
         return Snapshot(strategy=strategy, posterior=posterior, prices=prices, outcomes=strategy.outcomes())
 
     @cached_property
@@ -129,6 +130,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             policy=self.strategy.name,
             policy_version=self.version,
             posterior_seq=self.posterior_seq,
+            price_version=self.price_version,
             actions=tuple(self._ranked(batch, rank) for rank in range(int((batch.ranked[0] >= 0).sum()))),
             no_contact_propensity=float(batch.distribution[0, NO_ACTION]),
             n_eligible=int(batch.eligible[0].sum()),
@@ -183,6 +185,13 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """The same snapshot with another posterior, learnt up to position `seq` of the log."""
         kept = self.outcomes if outcomes is None else outcomes
         return structs.replace(self, posterior=posterior, posterior_seq=seq, outcomes=kept)
+
+    def priced(self, prices: FloatArray, price_version: int) -> Snapshot:
+        """The same snapshot, its draws included, at other prices (J,)."""
+        other = structs.replace(self, prices=prices, price_version=price_version)
+        if "frozen" in self.__dict__:
+            other.__dict__["frozen"] = self.frozen  # draws do not depend on prices
+        return other
 
     def _ranks(
         self,
@@ -250,7 +259,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     @cached_property
     def _tariff(self) -> Tariff:
-        return self.strategy.arbitration.tariff(self.strategy.catalogue, self.prices)
+        return self.strategy.tariff(self.prices)
 
     def _ranked(self, batch: DecisionBatch, rank: int) -> RankedAction:
         action = int(batch.ranked[0, rank])

@@ -10,7 +10,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from nba.arbitration import Arbitration, Weighing
+from nba.allocation.budgets import Pacing
+from nba.arbitration import Arbitration, Tariff, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Tag, Vocabulary
@@ -59,6 +60,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     silence: bool = True
     stages: tuple[StageModel, ...] = ()
     revenue: RevenueModel | None = None
+    pacing: Pacing = Pacing()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,13 +71,26 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("rules", lambda: self.asked)
         self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
-        prices = np.zeros(self.catalogue.resource_use.shape[1])
-        self._try("arbitration", partial(self.arbitration.tariff, self.catalogue, prices))
+        self.pacing.check(self.catalogue, f"strategy {self.name}")
+        self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
         self._try("arbitration", lambda: self.weighing)
         names = [model.stage for model in self.stages]
         once = f"a stage has one model, got {', '.join(names)}"
         require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
         self._try("stages", self.outcomes)
+
+    @cached_property
+    def resource_use(self) -> FloatArray:
+        """(A, J) units of each shared resource per contact: the catalogue's, then the budgets'."""
+        return np.concatenate([self.catalogue.resource_use, self._budget_use], axis=1)
+
+    @cached_property
+    def _budget_use(self) -> FloatArray:
+        return self.pacing.use(self.catalogue)
+
+    def tariff(self, prices: FloatArray) -> Tariff:
+        """What actions cost at the shadow prices (J,) of `resource_use`."""
+        return self.arbitration.tariff(self.catalogue, prices, self.resource_use)
 
     def outcomes(self) -> OutcomeBeliefs:
         """What is believed of stages and amounts before any contact; empty if none is configured."""
@@ -141,6 +156,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def _removers(self) -> tuple[tuple[str, str], ...]:
         alone = ("catalogue", "request"), ("contact_policy", *(() if self.silence else ("silence",)))
         before, after = ([(name, name) for name in names] for names in alone)
+        if self.pacing.budgets:
+            after.insert(1, ("budget", "contact_policy"))  # a limit as well, on all contacts together
         return (*before, *((one.name, one.layer) for one in self.asked), *after)
 
     @property
@@ -151,7 +168,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         return max(longest_fatigue, self.contact_policy.product_rest_days, *windows, 0)
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
-        """Apply catalogue, request (B, A), rules and contact policy in turn; the first to remove counts."""
+        """Apply catalogue, request (B, A), rules, contact policy and budgets; the first to remove counts."""
         catalogue, n_contexts = self.catalogue, contexts.n_contexts
         left = np.empty((n_contexts, catalogue.n_actions), dtype=np.bool_)
         left[:] = catalogue.allowed
@@ -166,6 +183,10 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             passed += flags
         of_contacts &= self.contact_policy.allows(contexts, catalogue, self._most)
         passed += flags
+        if self.pacing.budgets:
+            if contexts.left is not None:
+                left &= (self._budget_use <= contexts.left[:, None, :]).all(axis=2)
+            passed += flags
         # Staying silent breaks no rule, so that no context is ever without an action.
         left[:, NO_ACTION] = self.silence or ~left[:, 1:].any(axis=1)
         passed[:, NO_ACTION] = len(self._removers) - 1  # counts where it was removed, by "silence"
@@ -192,7 +213,15 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             contact_counts=counts,
             owned=np.array([self._named(context, "owned", "product") for context in contexts]),
             offer_age_days=ages,
+            left=self._left(contexts),
         )
+
+    def _left(self, contexts: Sequence[Context]) -> FloatArray | None:
+        """(B, J) units left of each budget."""
+        names = [budget.name for budget in self.pacing.budgets]
+        if not names:
+            return None
+        return np.array([[one.left.get(name, np.inf) for name in names] for one in contexts])
 
     def _consents(self, context: Context) -> BoolArray:
         consents = self._named(context, "consents", "channel")

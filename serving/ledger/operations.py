@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import apsw
 from msgspec import structs
 
-from serving.ledger.records import Appended, DecisionRow, EventRow, Exposed, SavedPosterior
+from serving.ledger.records import Appended, DecisionRow, EventRow, Exposed, PriceRow, SavedPosterior
 
 DECISION_COLUMNS = (
     "decision_id", "request_id", "fingerprint", "customer_id", "at", "opens_at", "channel", "product",
@@ -106,6 +106,11 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
         if row.next_due is not None:
             db.execute(_MOVE, (row.decision_seq, row.next_step, row.next_due))
     return new
+
+
+def append_prices(db: apsw.Connection, row: PriceRow) -> None:
+    """Store a version of the prices of budgets."""
+    db.execute("INSERT INTO price VALUES (:version, :decision_seq, :planned, :state)", structs.asdict(row))
 
 
 def save_posterior(db: apsw.Connection, saved: SavedPosterior, saved_at: int) -> None:

@@ -120,6 +120,15 @@ class History(Struct, frozen=True, kw_only=True):
     conversions: list[str]  # products
 
 
+class PriceRow(Struct, frozen=True, kw_only=True):
+    """One version of the prices of budgets; `planned` where a person set it, otherwise it follows."""
+
+    version: int
+    decision_seq: int  # the last decision that is counted
+    planned: bool
+    state: bytes  # JSON
+
+
 class SavedPosterior(Struct, frozen=True, kw_only=True):
     """A posterior with the log position it stands for."""
 
