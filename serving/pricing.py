@@ -77,7 +77,7 @@ class Pricer:
         made = []
         for row in rows:
             state = self._counted(row)
-            if state.waiting >= self._pacing.every:
+            if state.waiting >= self._pacing.batch:
                 state = self._stepped(state)
                 made.append(state)
             self.state = state
@@ -168,8 +168,10 @@ class PriceKeeper:
             return False
         moved = False
         while rows := self._reader.decisions_after(self.state.seq, BATCH):
-            made = self._pricer.fold(rows)
+            counting = Pricer(self._base.strategy, self.state)
+            made = counting.fold(rows)
             self._append(made, planned=False)
+            self._pricer = counting  # only now: prices that the log lacks must not be served
             moved |= bool(made)
         return moved
 

@@ -83,7 +83,7 @@ def test_prices_rise_with_use_and_a_restart_and_a_replay_find_them_again(tmp_pat
             assert first["prices"]["calls"] > 0.0, "a call at every decision is twice what there is"
             audit = (await client.get(f"/v1/decisions/{answer['decision_id']}")).json()
             assert (audit["price_version"], audit["prices"]) == (2, first["prices"])
-            shadow = audit["terms"][0]["shadow_prices"]
+            shadow = audit["terms"][0]["shadow_price"]
             assert shadow == pytest.approx(-first["prices"]["calls"])
         async with service(tmp_path, clock=clock) as client:
             status = await priced(client, 2)

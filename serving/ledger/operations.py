@@ -109,8 +109,10 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
 
 
 def append_prices(db: apsw.Connection, row: PriceRow) -> None:
-    """Store a version of the prices of budgets."""
-    db.execute("INSERT INTO price VALUES (:version, :decision_seq, :planned, :state)", structs.asdict(row))
+    """Store a version of the prices of budgets; a second time after a failure in between, the same one."""
+    db.execute(
+        "INSERT OR REPLACE INTO price VALUES (:version, :decision_seq, :planned, :state)", structs.asdict(row)
+    )
 
 
 def save_posterior(db: apsw.Connection, saved: SavedPosterior, saved_at: int) -> None:
