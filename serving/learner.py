@@ -216,6 +216,6 @@ class OnlineLearner:
             received_at=received_at,
             status="accepted",
         )
-        step = windows.following(due.step, is_contact=is_contact)
+        step = None if is_cut else windows.following(due.step, is_contact=is_contact)
         next_due = None if step is None else windows.due(*round_, step, is_contact=is_contact)
         return Exposed(event=event, decision_seq=due.decision_seq, next_step=step, next_due=next_due)

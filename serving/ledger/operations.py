@@ -34,7 +34,7 @@ _CLOSE = (
     "UPDATE watch SET closed_at = ?1, due_at = min(due_at, ?1) "
     "WHERE customer_id = ?2 AND product = ?3 AND closed_at IS NULL"
 )
-_END = "DELETE FROM watch WHERE decision_seq = ?1 AND (?2 IS NULL OR closed_at <= due_at)"
+_END = "DELETE FROM watch WHERE decision_seq = ?"
 _MOVE = "UPDATE watch SET step = ?2, due_at = min(?3, coalesce(closed_at, ?3)) WHERE decision_seq = ?1"
 
 
@@ -102,8 +102,9 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
     new = 0
     for row in rows:
         new += append_event(db, row.event).status == row.event.status
-        db.execute(_END, (row.decision_seq, row.next_due))
-        if row.next_due is not None:
+        if row.next_due is None:
+            db.execute(_END, (row.decision_seq,))
+        else:
             db.execute(_MOVE, (row.decision_seq, row.next_step, row.next_due))
     return new
 

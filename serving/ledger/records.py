@@ -104,7 +104,7 @@ class Due(Struct, frozen=True, kw_only=True):
 
 
 class Exposed(Struct, frozen=True, kw_only=True):
-    """An exposure event, and the step that comes after it (None when it was the last)."""
+    """An exposure event, and the step that comes after it (None when it was the last, or cut short)."""
 
     event: EventRow
     decision_seq: int
