@@ -130,6 +130,8 @@ def test_a_constant_propensity_of_all_actions_alike_is_a_whole_policy(tmp_path: 
     log = written(tmp_path, frame)
     told = evaluated(capsys, log, *OFFERS, "--propensity", 0.25, "--target", "always:10")
     assert told["max_weight"] == 4.0 and told["verdict"] == "weak"  # some 750 rows are of the action
+    words = ("--propensity", 0.25, "--target", "always:10.0")  # the same number
+    assert evaluated(capsys, log, *OFFERS, *words) == told
     words = ("--propensity", 0.25, "--target", "always:10", "--estimators", "cab,mrdr,dr")
     assert list(estimates(evaluated(capsys, log, *OFFERS, *words))) == ["cab", "mrdr", "dr"]
 

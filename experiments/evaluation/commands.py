@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 Log = Annotated[
@@ -185,8 +185,10 @@ def _range(text: str) -> Any:
 
 def _tell(told: dict[str, Any], lines: Any, as_json: bool, is_bad: bool) -> None:
     """Print what was found; a log that cannot be right ends the command with exit code 1."""
-    for line in [json.dumps(told)] if as_json else lines:
+    # An end of an interval may be infinite, which JSON does not know: it is null.
+    for line in [msgspec.json.encode(told).decode()] if as_json else lines:
         typer.echo(line)
     if is_bad:
-        typer.echo("error: The log is refused. " + " ".join(told["reasons"]), err=True)
+        reasons = " ".join(told["reasons"])
+        typer.echo(f"error: The log is refused. {reasons} Row 1 is the first below the header.", err=True)
         raise typer.Exit(1)
