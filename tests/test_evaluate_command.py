@@ -182,6 +182,8 @@ def test_without_propensities_they_are_estimated_with_a_warning(tmp_path: Path, 
     guessed = estimates(found)
     assert abs(guessed["ips"]["value"] - known["ips"]["value"]) < 2 * known["ips"]["stderr"]
     assert 'id="calibration"' in (out / "index.html").read_text(encoding="utf-8")
+    _, text, _ = run(capsys, "evaluate", "--log", log, *OFFERS, *words[:4])
+    assert "estimated propensity" in text
 
 
 def test_choices_that_leave_nothing_to_chance_are_refused(tmp_path: Path, capsys: Capsys) -> None:
