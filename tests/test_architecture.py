@@ -50,7 +50,7 @@ LAYERS = (
     {"catalogue", "context", "decision", "feedback", "randomness"},
     {"features", "fatigue", "exposure", "timing", "arbitration", "kernels", "scope", "conditions"},
     {"posteriors", "constraints", "learning", "ope"},
-    {"policies", "propensity", "allocation", "longrun", "outcomes"},
+    {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
     {"strategy", "explain", "terms"},
     {"snapshot"},
     {"bundle", "apprentice"},
