@@ -1,7 +1,7 @@
 """Open Bandit Pipeline 0.5.7 and we on the same arrays: DR's value with a 95 % interval, and the value alone.
 
-It runs in an environment of its own (`make bench-peers`), which is older libraries than ours. Both sides have
-the same arrays and take turns, each in a process; only the estimator's own CPU seconds count, the least of the
+It runs in an environment of its own (`make bench-peers`), on older libraries than ours. Both sides have the
+same arrays and take turns, each in a process; only the estimator's own CPU seconds count, the least of the
 turns. Its interval is a bootstrap, whose resamples cost in proportion: we ask for 1,000 (methods E3), a tenth
 of its default. Ours is the streaming pass with all checks of the log, the support report, and Cressie-Read.
 """

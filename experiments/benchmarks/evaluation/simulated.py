@@ -29,7 +29,7 @@ from simulator.world import World, load_world
 N_LOGS = 500
 ESTIMATORS: tuple[Estimator, ...] = (InversePropensity(), DoublyRobust())
 _NEVER = 1e-4  # beside the chances of who has left, which are 0
-_OF_NO_LOG, _PART = 2**32, 50_000  # first customer, and how many at a time
+_OF_LOGS, _OF_NO_LOG, _PART = 2**31, 2**32, 50_000  # first customers, and how many at a time
 METHODS = ("cressie-read", "normal")
 
 
@@ -109,7 +109,7 @@ def simulated_coverage(n: int, n_logs: int = N_LOGS) -> dict[str, dict[str, floa
     """
     held = np.zeros((len(METHODS), len(ESTIMATORS)))
     for number in range(n_logs):
-        some = cohort(number * n, n)
+        some = cohort(_OF_LOGS + number * n, n)
         rounds = coupon_log(some, number)
         predicted = _predicted(rounds, some.features, some.target.shape[1])
         for place, one in enumerate(ESTIMATORS):
