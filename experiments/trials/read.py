@@ -103,12 +103,13 @@ def _summed(rows: Customers, customers: IntArray, columns: Columns) -> Customers
         require(n == 0, rows.source, str(name), rule)
         return column[first]
 
-    last = None if rows.day_of is None else np.full(ids.size, -1, dtype=np.int64)
-    if last is not None:
+    last = None
+    if rows.day_of is not None:
+        last = np.full(ids.size, -1, dtype=np.int64)
         np.maximum.at(last, place, rows.day_of)
     return rows._replace(
         arms=kept(rows.arms, columns.arm),
-        outcomes=np.bincount(place, rows.outcomes, ids.size),
+        outcomes=np.bincount(place, rows.outcomes, ids.size).astype(np.float64),
         before=kept(rows.before, columns.before),
         segment_of=kept(rows.segment_of, columns.segment),
         day_of=last,

@@ -131,8 +131,8 @@ def unseen_weight(moments: Moments) -> float:
     """E w^2, the mean weight of the rewards under the target; or half of E w^3 / E w^2 where that is more.
 
     With even weights it is one more reward, as the rule of three has it (3 / n after n failures). E w^3 / E
-    w^2 is the weight at which the variance lies: half of it is a continuity correction, for the few rewards that
-    carry an estimate under heavy weights. Chosen on eight problems, checked on others.
+    w^2 is the weight at which the variance lies: half of it is a continuity correction, for the few rewards
+    that carry an estimate under heavy weights. Chosen on ten problems, checked on others.
     """
     tail, n = moments.tail, moments.n_rounds
     return min(max(tail.squares / n, 0.5 * tail.typical), tail.typical)

@@ -53,8 +53,8 @@ def coupon_world() -> World:
     """The retail bank with the coupon's 7 x 6 contacts, all of which are made."""
     config = load_world("retail-bank").config
     catalogue = config.catalogue
-    names = [[level.name for level in levels] for levels in (catalogue.channels, catalogue.timings)]
-    config = only(config, *names, ("coupon",))
+    channels, timings = [one.name for one in catalogue.channels], [one.name for one in catalogue.timings]
+    config = only(config, channels, timings, ("coupon",))
     off = tuple(sorted({*config.mechanisms.off, "capacity", "platform_limits"}))
     return World(structs.replace(config, mechanisms=structs.replace(config.mechanisms, off=off)))
 
@@ -75,8 +75,8 @@ def cohort(first: int, n: int) -> Cohort:
 
 def coupon_log(some: Cohort, seed: int) -> LoggedRounds:
     """What these customers were sent and answered."""
-    n, rng = some.chances.shape[0], np.random.default_rng(seed)
-    actions = choose(some.logging, rng.random(n))
+    n = int(some.chances.shape[0])
+    actions = choose(some.logging, np.random.default_rng(seed).random(size=n))
     due = coupon_world().respond(some.state, np.arange(n), 1 + actions).due
     return LoggedRounds(
         actions=actions,
