@@ -48,7 +48,7 @@ def stream(n_rounds: int, problem: Problem) -> tuple[Report, float]:
 def measure(quick: bool) -> dict[str, float]:
     """All figures; quick, of a tenth of the rounds and fewer repetitions."""
     n_rounds, n_logs, n_runs, n_paths = (1_000_000, 50, 3, 4) if quick else (N_ROUNDS, 500, 30, 20)
-    n_compared = 100_000 if quick else 300_000
+    n_compared = 50_000 if quick else 200_000
     problem = mild_problem(1, n_contexts=N_CONTEXTS, n_actions=N_ACTIONS)
     told, spent = stream(n_rounds, problem)
     peak = getrusage(RUSAGE_SELF).ru_maxrss / 1024

@@ -47,6 +47,7 @@ def _differences(told: Told, outcome: str) -> Chart:
             axes.plot([one.difference], [row], "o", color=COLOURS[0])
         axes.axvline(0.0, color=GREY, linewidth=1.0)
         name_rows(axes, [one.arm for one in told.lifts])
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(f"{outcome} per customer, arm less {told.control}")
 
     caption = f"Intervals that hold together with {100 * told.confidence:g} %; to be read once, at the end."
