@@ -85,7 +85,7 @@ def cressie_read(
     The paper gives the unseen round the largest possible weight and the best or worst reward. With a few
     large weights among many small ones that covers 98 to 100 % instead of 95 at 1,000 rounds and 5 %
     conversions. "typical" gives it the weight that a missed reward would have (`unseen_weight`): that
-    covers 92 to 97 %, and 99 % where one reward in 1,000 rounds has a weight of 45, which none covers exactly.
+    covers 92 to 97 %, and 99 % where one reward in 1,000 rounds has a weight of 45: none can be exact there.
     """
     from scipy.stats import f
 
