@@ -1,8 +1,8 @@
 """Off-policy evaluation: rounds per second of one streaming pass, and whether what it says is true.
 
 The pass has SNIPS, DR, their Cressie-Read intervals, all checks of the log and the support report, over the
-whole logging and target distributions of 42 actions; making the log is not timed. `coverage_*` is the lesser
-of IPS and DR over logs of the simulated bank (evaluation.simulated). `obp_ratio` is Open Bandit Pipeline's
+whole logging and target distributions of 42 actions; making the log is not timed. `coverage_*` is that of
+IPS or DR, whichever is farther from 95 %, over logs of the simulated bank (evaluation.simulated). `obp_ratio` is Open Bandit Pipeline's
 time for DR with a 95 % interval over ours, `obp_ratio_value` its time for the value alone
 (evaluation.open_bandit); both are left out where `make bench-peers` has not made its environment.
 """
@@ -62,11 +62,16 @@ def measure(quick: bool) -> dict[str, float]:
         figures |= {"obp_ratio": ratios.interval, "obp_ratio_value": ratios.value}
     return figures | {
         "peak_mb": peak,
-        "coverage_1000": min(simulated_coverage(1_000, n_logs)["cressie-read"].values()),
-        "coverage_10000": min(simulated_coverage(10_000, n_logs)["cressie-read"].values()),
+        "coverage_1000": _farthest(1_000, n_logs),
+        "coverage_10000": _farthest(10_000, n_logs),
         "sequence_width": float(np.mean([one.highs[-1] - one.lows[-1] for one in ends])),
         "digits_max_deviation_se": max(abs(distance) for _, distance in table(n_runs).values()),
     }
+
+
+def _farthest(n: int, n_logs: int) -> float:
+    """The coverage of IPS or DR, whichever is farther from the 95 % it should be."""
+    return max(simulated_coverage(n, n_logs)["cressie-read"].values(), key=lambda share: abs(share - 0.95))
 
 
 def _check(told: Report, problem: Problem) -> None:
