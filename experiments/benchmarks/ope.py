@@ -2,9 +2,9 @@
 
 The pass has SNIPS, DR, their Cressie-Read intervals, all checks of the log and the support report, over the
 whole logging and target distributions of 42 actions; making the log is not timed. `coverage_*` is that of
-IPS or DR, whichever is farther from 95 %, over logs of the simulated bank (evaluation.simulated). `obp_ratio` is Open Bandit Pipeline's
-time for DR with a 95 % interval over ours, `obp_ratio_value` its time for the value alone
-(evaluation.open_bandit); both are left out where `make bench-peers` has not made its environment.
+IPS or DR, whichever is farther from 95 %, over logs of the simulated bank (evaluation.simulated). `obp_ratio`
+is Open Bandit Pipeline's time for DR with a 95 % interval over ours, `obp_ratio_value` its time for the value
+alone (evaluation.open_bandit); both are left out where `make bench-peers` has not made its environment.
 """
 
 from __future__ import annotations
