@@ -22,6 +22,7 @@ from nba.errors import InvalidConfig, require
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 from serving.body import decode_body
+from serving.failpoints import failpoint
 from serving.ids import made_at
 from serving.ledger import DecisionRow, Ledger, PriceRow, Reader
 
@@ -187,7 +188,9 @@ class PriceKeeper:
         for state in states:
             blob = msgspec.json.encode(state)
             row = PriceRow(version=state.version, decision_seq=state.seq, planned=planned, state=blob)
+            failpoint("learner.before_prices")
             self._ledger.append_prices(row).result()
+            failpoint("learner.after_prices")
 
 
 def at_prices(snapshot: Snapshot, state: Priced) -> Snapshot:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
+import httpx
+import numpy as np
 import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
@@ -118,6 +121,33 @@ def test_a_budget_holds_under_concurrent_requests_and_across_a_kill(tmp_path: Pa
             service.kill()
         assert calls == 10
     assert again(tmp_path) == []
+
+
+@pytest.mark.parametrize("failpoint", ["learner.before_prices:2", "learner.after_prices:2"])
+def test_prices_survive_a_kill_around_their_commit(tmp_path: Path, failpoint: str) -> None:
+    """The first write of prices is that of the start, the second that of the first five decisions."""
+    bundle, store = tiny_bundle(tmp_path / "bundle", **budgeted(20.0)), tmp_path / "log.db"
+    with Service(bundle, store, failpoint=failpoint) as service:
+        with suppress(httpx.TransportError):  # the last answer may be lost on its way
+            for number in range(5):
+                service.post("/v1/decisions", {"customer": customer(f"c{number}"), "channels": ["call"]})
+        assert service.process.wait(PATIENCE) == 137
+    with Service(bundle, store) as service:
+        first = service.learner()
+        assert first["price_version"] == 1 and first["prices"]["calls"] > 0.0
+        for number in range(5, 10):
+            service.post("/v1/decisions", {"customer": customer(f"c{number}"), "channels": ["call"]})
+    assert again(tmp_path) == []
+
+
+def test_other_prices_keep_the_draws() -> None:
+    one = Snapshot.start(tiny_strategy(**budgeted(20.0)))
+    one.warm()
+    other = one.priced(np.array([0.0, 0.0, 7.0]), 4)
+    assert other.frozen is one.frozen and other.price_version == 4
+    call = one.strategy.catalogue.channel_of == 0
+    np.testing.assert_allclose((other._tariff.fixed - one._tariff.fixed)[call], 7.0)
+    assert not (other._tariff.fixed - one._tariff.fixed)[~call].any()
 
 
 def test_a_plan_sets_the_prices_once(tmp_path: Path) -> None:
