@@ -12,6 +12,8 @@ from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.context import ContextBatch
 from nba.decision import DecisionBatch
+from nba.snapshot import Snapshot
+from nba.together import decide_together
 from simulator.oracle import expected_values
 from simulator.state import WorldState
 from simulator.world import World
@@ -41,7 +43,7 @@ class Chooser(NamedTuple):
 
     def choose(self, state: WorldState, rows: IntArray, contexts: ContextBatch, ids: StrArray) -> Choices:
         """Decide about customers `rows` (B,)."""
-        batch = self.snapshot.decide(contexts, ids)
+        batch = self._decided(contexts, ids, state.people.ids.size)
         best = expected = np.full(rows.size, np.nan)
         if self.with_oracle:
             values = expected_values(self.world, state, rows)
@@ -57,6 +59,12 @@ class Chooser(NamedTuple):
             oracle_expected=expected,
             tables=batch,
         )
+
+    def _decided(self, contexts: ContextBatch, ids: StrArray, customers: int) -> DecisionBatch:
+        """Everybody alone, or together if the strategy shares something among the block's `customers`."""
+        if isinstance(self.snapshot, Snapshot) and self.snapshot.strategy.allocation is not None:
+            return decide_together(self.snapshot, contexts, ids, customers).decisions
+        return self.snapshot.decide(contexts, ids)
 
     def _allowed(self, contexts: ContextBatch, batch: DecisionBatch) -> BoolArray:
         """(B, A) what the bank's rules allow: a strategy's own rules do not excuse it."""

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct, structs
 
 from nba.arbitration import Money, Tariff
-from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray, check_shape
 from nba.catalogue import NO_ACTION
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
@@ -62,7 +62,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     def start(strategy: Strategy) -> Snapshot:
         """A strategy before any round, with no resource scarce."""
         posterior = strategy.model.prior(strategy.catalogue, strategy.schema)
-        prices = np.zeros(strategy.catalogue.resource_use.shape[1])
+        prices = np.zeros(strategy.resource_use.shape[1])
         return Snapshot(strategy=strategy, posterior=posterior, prices=prices, outcomes=strategy.outcomes())
 
     @cached_property
@@ -184,6 +184,26 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         kept = self.outcomes if outcomes is None else outcomes
         return structs.replace(self, posterior=posterior, posterior_seq=seq, outcomes=kept)
 
+    def at_prices(self, prices: FloatArray) -> Snapshot:
+        """The same snapshot at other shadow prices (J,); the draws do not depend on them and are kept."""
+        check_shape(prices, self.prices.shape, "prices")
+        priced = structs.replace(self, prices=prices)
+        priced.__dict__["frozen"] = self.frozen
+        return priced
+
+    def expected_values(self, contexts: ContextBatch, eligible: BoolArray) -> FloatArray:
+        """(B, A) mean utilities at the snapshot's prices, -inf where not eligible (B, A)."""
+        weighing, expected = self.strategy.weighing, np.full(eligible.shape, -np.inf)
+        expected[:, NO_ACTION] = 0.0
+        held = None if weighing is None else weighing.held(contexts)
+        (open_rows,) = np.logical_or.reduce(eligible[:, 1:], axis=1).nonzero()
+        for start in range(0, open_rows.size, _CHUNK):
+            rows = open_rows[start : start + _CHUNK]
+            features, mean = contexts.features[rows], self.frozen.mean_draw
+            money = self._money(features, contexts.fatigue[rows], None if held is None else held[rows])
+            expected[rows] = self.posterior.expected_values(mean, features, money, eligible[rows])
+        return expected
+
     def _ranks(
         self,
         contexts: ContextBatch,
@@ -250,7 +270,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     @cached_property
     def _tariff(self) -> Tariff:
-        return self.strategy.arbitration.tariff(self.strategy.catalogue, self.prices)
+        strategy = self.strategy
+        return strategy.arbitration.tariff(strategy.catalogue, self.prices, strategy.resource_use)
 
     def _ranked(self, batch: DecisionBatch, rank: int) -> RankedAction:
         action = int(batch.ranked[0, rank])

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from nba.allocation.sharing import AnySharing, Shared
 from nba.arbitration import Arbitration, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
@@ -42,7 +43,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     `tags` are words for customers that rules and levers may use. Without `silence` some contact is chosen
     wherever one is eligible, as on a page that shows something to everybody, or in a table of logged
-    decisions that knows no no-contact.
+    decisions that knows no no-contact. With `allocation`, decisions of a day are made together, under
+    limits that customers share (nba.together).
     """
 
     name: str
@@ -59,6 +61,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     silence: bool = True
     stages: tuple[StageModel, ...] = ()
     revenue: RevenueModel | None = None
+    allocation: AnySharing | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,10 +79,31 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         once = f"a stage has one model, got {', '.join(names)}"
         require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
         self._try("stages", self.outcomes)
+        self._try("allocation", lambda: self.resource_use)
 
     def outcomes(self) -> OutcomeBeliefs:
         """What is believed of stages and amounts before any contact; empty if none is configured."""
         return OutcomeBeliefs.prior(self.stages, self.revenue, self.catalogue, self.schema)
+
+    @cached_property
+    def resource_use(self) -> FloatArray:
+        """(A, J) units of each resource per contact: the catalogue's, then the rows of `allocation`."""
+        own = self.catalogue.resource_use
+        return own if self.shared is None else np.hstack([own, self.shared.uses])
+
+    @cached_property
+    def shared(self) -> Shared | None:
+        """What customers share on a day, if anything."""
+        if self.allocation is None:
+            return None
+        name, rule = f"strategy {self.name}", "leaves some without a contact; drop silence = false"
+        require(self.silence, name, "allocation", rule)
+        rule = "needs the shadow prices that arbitration.off switches off"
+        require(self.arbitration.has("shadow_prices"), name, "allocation", rule)
+        try:
+            return self.allocation.shared(self.catalogue, name)
+        except InvalidConfig as error:
+            raise InvalidConfig(error.source, f"allocation.{error.pointer}", error.rule) from None
 
     def _try(self, pointer: str, ask: Callable[[], object]) -> None:
         try:
