@@ -176,7 +176,7 @@ class Experiment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise InvalidConfig("experiment", "strategies", rule)
         for index, one in enumerate(self.strategies):
             if one.apprentice is not None:
-                alone = "an apprentice decides for each customer alone, without `allocation`; drop one of them"
+                alone = "an apprentice decides for each customer alone; drop `allocation` or `apprentice`"
                 require(one.allocation is None, "experiment", f"strategies[{index}].allocation", alone)
                 self._check_apprentice(f"strategies[{index}].apprentice.imitates", one, one.apprentice)
 

@@ -15,10 +15,9 @@ import numpy as np
 from nba.allocation.lottery import draw
 from nba.allocation.sharing import ChannelByChannel, Priced, Shared
 from nba.arrays import FloatArray, IntArray, StrArray
-from nba.catalogue import NO_ACTION
 from nba.context import ContextBatch
 from nba.decision import DecisionBatch
-from nba.errors import require
+from nba.errors import InvalidConfig
 from nba.propensity import probability_of
 from nba.randomness import Purpose, decision_keys, keyed_uniforms
 from nba.snapshot import Snapshot
@@ -28,7 +27,6 @@ class Together(NamedTuple):
     """The decisions of a day, and what the limits came to."""
 
     decisions: DecisionBatch
-    prices: FloatArray  # (J,) account currency per unit, 0 where no prices were made
     usage: FloatArray  # (J,) units
     limits: FloatArray  # (J,) units
     drawn: FloatArray  # (J,) units that would have been used without the lottery
@@ -41,53 +39,59 @@ def decide_together(
 
     The strategy must have an `allocation`; what it shares is that of `customers`, whoever comes up today.
     """
-    strategy = snapshot.strategy
-    how, shared = strategy.allocation, strategy.shared
-    if how is None or shared is None:
-        require(False, f"strategy {strategy.name}", "allocation", "is missing: what customers share")
-        raise AssertionError
-    shared = shared.of(customers / how.customers)
+    how = snapshot.strategy.allocation
     if isinstance(how, ChannelByChannel):
-        return _channel_by_channel(snapshot, contexts, shared, how)
-    return _priced(snapshot, contexts, decision_ids, shared, how)
+        return _channel_by_channel(snapshot, contexts, how, customers)
+    return by_lottery(at_day_prices(snapshot, contexts, customers), contexts, decision_ids, customers)
 
 
-def _priced(
-    snapshot: Snapshot, contexts: ContextBatch, decision_ids: StrArray, shared: Shared, how: Priced
-) -> Together:
-    strategy, keys = snapshot.strategy, decision_keys(decision_ids)
-    plain = snapshot.expected_values(contexts, strategy.eligible(contexts).mask)
-    prices = shared.prices(keys, plain, how.reserve)
+def at_day_prices(snapshot: Snapshot, contexts: ContextBatch, customers: int) -> Snapshot:
+    """The snapshot at the prices of a day: a function of who comes up, not of what anybody draws."""
+    strategy = snapshot.strategy
+    worth = snapshot.expected_values(contexts, strategy.eligible(contexts).mask)
+    reserve = strategy.allocation.reserve if isinstance(strategy.allocation, Priced) else 0.0
+    prices = _shared(snapshot, customers).prices(decision_keys(contexts.customer_ids), worth, reserve)
     charged = snapshot.prices.copy()
     charged[charged.size - prices.size :] += prices
-    batch = snapshot.at_prices(charged).decide(contexts, decision_ids)
-    uniforms, ranks = (
-        keyed_uniforms(strategy.seed, purpose, keys) for purpose in (Purpose.DECISION, Purpose.LOTTERY)
-    )
+    return snapshot.at_prices(charged)
+
+
+def by_lottery(
+    snapshot: Snapshot, contexts: ContextBatch, decision_ids: StrArray, customers: int
+) -> Together:
+    """Decide at a snapshot's own prices, and settle what overflows; the rest gets no-contact."""
+    seed, keys, shared = snapshot.strategy.seed, decision_keys(decision_ids), _shared(snapshot, customers)
+    batch = snapshot.decide(contexts, decision_ids)
+    uniforms, ranks = (keyed_uniforms(seed, one, keys) for one in (Purpose.DECISION, Purpose.LOTTERY))
     hard = shared.hard
     found = draw(batch.distribution, shared.uses[:, hard], shared.rows.limits[hard], uniforms, ranks)
-    before = shared.uses[batch.actions].sum(axis=0)
-    batch = _with(batch, found.actions, found.distribution)
-    return Together(batch, prices, shared.uses[batch.actions].sum(axis=0), shared.rows.limits, before)
+    usage, drawn = (shared.uses[actions].sum(axis=0) for actions in (found.actions, batch.actions))
+    return Together(_with(batch, found.actions, found.distribution), usage, shared.rows.limits, drawn)
+
+
+def _shared(snapshot: Snapshot, customers: int) -> Shared:
+    """What so many customers share on a day."""
+    strategy = snapshot.strategy
+    if strategy.allocation is None or strategy.shared is None:
+        rule = "is missing: it says what customers share on a day"
+        raise InvalidConfig(f"strategy {strategy.name}", "allocation", rule)
+    return strategy.shared.of(customers / strategy.allocation.customers)
 
 
 def _channel_by_channel(
-    snapshot: Snapshot, contexts: ContextBatch, shared: Shared, how: ChannelByChannel
+    snapshot: Snapshot, contexts: ContextBatch, how: ChannelByChannel, customers: int
 ) -> Together:
     """Nothing is drawn: every decision has the probability 1."""
-    strategy = snapshot.strategy
+    strategy, shared = snapshot.strategy, _shared(snapshot, customers)
     eligibility = strategy.eligible(contexts)
     worth = snapshot.expected_values(contexts, eligibility.mask)
     actions = how.taken(strategy.catalogue, shared, worth)
-    certain = np.zeros(worth.shape)
+    sure, certain = np.ones(actions.size), np.zeros(worth.shape)
     certain[np.arange(actions.size), actions] = 1.0
-    nothing = np.zeros(actions.size)
-    batch = DecisionBatch(
-        actions, nothing, actions[:, None], nothing[:, None], certain, worth, *eligibility
-    )  # probabilities follow
+    ranked = actions[:, None], sure[:, None]
+    batch = DecisionBatch(actions, sure, *ranked, certain, worth, eligibility.mask, eligibility.removed_by)
     usage = shared.uses[actions].sum(axis=0)
-    batch = _with(batch, actions, certain)
-    return Together(batch, np.zeros(usage.size), usage, shared.rows.limits, usage)
+    return Together(batch, usage, shared.rows.limits, usage)
 
 
 def _with(batch: DecisionBatch, actions: IntArray, distribution: FloatArray) -> DecisionBatch:

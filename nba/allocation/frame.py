@@ -209,7 +209,7 @@ class _Drawing:
             for word in row.uses:
                 self._known(word, known, row.uses_by, f"{pointer}.uses")
         missing = sorted(set(of[mask].tolist()) - row.uses.keys())
-        rule = f"has no number for {', '.join(map(repr, missing[:8]))} of column {row.uses_by!r}; give 0 for none"
+        rule = f"has no number for {', '.join(map(repr, missing[:8]))} in {row.uses_by!r}; 0 says none"
         require(not missing, self.source, f"{pointer}.uses", rule)
         for word, amount in row.uses.items():
             found[of == word] = amount
@@ -234,10 +234,8 @@ class _Drawing:
         require(word in known, self.source, pointer, rule)
 
 
-def windows(
-    days: AnyArray, limit: Limit, source: str, pointer: str
-) -> Iterator[tuple[str, IntArray, float]]:
-    """Every `rolling` days that end on a day of the table: their name, candidates (m,), and units spent before.
+def windows(days: AnyArray, limit: Limit, source: str, pointer: str) -> Iterator[tuple[str, IntArray, float]]:
+    """Every `rolling` days that end on a day of the table: their name, candidates (m,), units spent before.
 
     A longer stretch of days that end later would hold the same candidates or fewer.
     """

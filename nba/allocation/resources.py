@@ -178,7 +178,8 @@ def _check_complete(row: Row, source: str, pointer: str) -> None:
     field = "at_most" if isinstance(row, Limit) else "at_least"
     if not row.per:
         require(not row.each, source, f"{pointer}.each", "needs `per`, the column whose values it names")
-        require(getattr(row, field) is not None, source, f"{pointer}.{field}", "is missing: the number of units")
+        given = getattr(row, field) is not None
+        require(given, source, f"{pointer}.{field}", "is missing: the number of units")
     if isinstance(row, Limit):
         _check_rolling(row, source, pointer)
 
@@ -191,7 +192,8 @@ def _check_rolling(limit: Limit, source: str, pointer: str) -> None:
     rule = "cannot be told apart by `per`; write a limit for each value, with its own `where`"
     require(not (limit.per and limit.spent), source, f"{pointer}.spent", rule)
     for day in limit.spent:
-        require(whole_number(day), source, f"{pointer}.spent.{day}", "must be the number of a day, as 3 or -1")
+        rule = "must be the number of a day, as 3 or -1"
+        require(whole_number(day), source, f"{pointer}.spent.{day}", rule)
 
 
 def whole_number(text: str) -> bool:

@@ -103,7 +103,7 @@ class Sharing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         uses[1:] = frame.kinds.matrix(frame.rows.limits.size).toarray()
         hard = np.isinf(frame.rows.ceilings)
         mixed = [frame.rows.names[row] for row in np.flatnonzero(hard & (uses < 0.0).any(axis=0))]
-        rule = f"no lottery can keep {', '.join(mixed)}; make them report_only, or write limits and guarantees"
+        rule = f"no lottery can keep {', '.join(mixed)}; make them report_only, or use limits"
         require(not mixed, source, "shares", rule)
         return Shared(uses, frame.rows, frame.entries)
 
@@ -136,10 +136,8 @@ class ChannelByChannel(
 
     def taken(self, catalogue: Catalogue, shared: Shared, utilities: FloatArray) -> IntArray:
         """(B,) actions, from mean utilities (B, A)."""
-        return channel_by_channel(utilities, shared, [catalogue.channel_of == n for n in self._levels(catalogue)])
-
-    def _levels(self, catalogue: Catalogue) -> list[int]:
-        return [catalogue.level("channel", name) for name in self.order]
+        levels = [catalogue.level("channel", name) for name in self.order]
+        return channel_by_channel(utilities, shared, [catalogue.channel_of == level for level in levels])
 
 
 AnySharing: TypeAlias = Priced | ChannelByChannel
