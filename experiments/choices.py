@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import structs
 
 from nba.apprentice import Decider
-from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray, join_rows
 from nba.catalogue import NO_ACTION
 from nba.context import ContextBatch
 from nba.decision import DecisionBatch
@@ -43,7 +43,7 @@ class Chooser(NamedTuple):
 
     def choose(self, state: WorldState, rows: IntArray, contexts: ContextBatch, ids: StrArray) -> Choices:
         """Decide about customers `rows` (B,)."""
-        batch = self._decided(contexts, ids, state.people.ids.size)
+        batch = self._decided(state, rows, contexts, ids)
         best = expected = np.full(rows.size, np.nan)
         if self.with_oracle:
             values = expected_values(self.world, state, rows)
@@ -60,11 +60,17 @@ class Chooser(NamedTuple):
             tables=batch,
         )
 
-    def _decided(self, contexts: ContextBatch, ids: StrArray, customers: int) -> DecisionBatch:
-        """Everybody alone, or together if the strategy shares something among the block's `customers`."""
-        if isinstance(self.snapshot, Snapshot) and self.snapshot.strategy.allocation is not None:
-            return decide_together(self.snapshot, contexts, ids, customers).decisions
-        return self.snapshot.decide(contexts, ids)
+    def _decided(
+        self, state: WorldState, rows: IntArray, contexts: ContextBatch, ids: StrArray
+    ) -> DecisionBatch:
+        """Everybody alone, or branch by branch together if the strategy shares something among customers."""
+        if not isinstance(self.snapshot, Snapshot) or self.snapshot.strategy.allocation is None:
+            return self.snapshot.decide(contexts, ids)
+        branches, parts = state.people.ids // self.world.config.population.branch_customers, []
+        for branch in np.unique(branches):  # ids ascend, and rows do
+            mine, people = np.flatnonzero(branches[rows] == branch), int((branches == branch).sum())
+            parts.append(decide_together(self.snapshot, contexts.take(mine), ids[mine], people).decisions)
+        return join_rows(parts)
 
     def _allowed(self, contexts: ContextBatch, batch: DecisionBatch) -> BoolArray:
         """(B, A) what the bank's rules allow: a strategy's own rules do not excuse it."""
