@@ -25,9 +25,7 @@ def allocate(
     seed: Annotated[int, typer.Option(help="Of the noise that smooths the dual where that is needed.")] = 0,
     price_rules: Annotated[
         bool,
-        typer.Option(
-            "--price-rules", help="Solve again without each rule (in this process), and tell its cost."
-        ),
+        typer.Option("--price-rules", help="Solve again without each rule, and tell what it costs."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line instead of text.")] = False,
 ) -> None:

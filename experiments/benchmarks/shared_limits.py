@@ -93,7 +93,7 @@ def _usage(name: str, world: World, strategy: Strategy, log: DecisionLog, phase:
     uses, n_cells = shared.uses[log.action], (-(-phase.customers // size)) * phase.days
     used = np.stack([np.bincount(cell, column, minlength=n_cells) for column in uses.T], axis=1)
     shares = used / shared.rows.limits
-    figures = {}
+    figures: dict[str, float] = {}
     for entry, column in zip(shared.entries, shares.T, strict=True):
         place = f"{name}/{entry.name}"
         figures |= {f"used/{place}": float(column.mean()), f"most_used/{place}": float(column.max())}

@@ -127,12 +127,11 @@ class _Drawing:
         self._row(f"{share.name} (whole)", amounts * whole, 0.0, 0.0, np.arange(self.n_kinds))
         for value, kinds in self._cells(share, part, pointer):
             name = share.name if value is None else f"{share.name}/{value}"
-            inside = np.zeros(self.n_kinds)
-            inside[kinds] = 1.0
-            self._band(share, name, amounts, (inside, 1.0 * whole), everything)
+            inside = np.isin(np.arange(self.n_kinds), kinds)
+            self._band(share, name, amounts, (inside, whole), everything)
 
     def _band(
-        self, share: Share, name: str, amounts: FloatArray, sides: tuple[FloatArray, FloatArray], of: int
+        self, share: Share, name: str, amounts: FloatArray, sides: tuple[BoolArray, BoolArray], of: int
     ) -> None:
         """Rows of one part: what it uses, and its bounds as what it may use beyond its share of the whole."""
         (part, whole), everybody = sides, np.arange(self.n_kinds)
@@ -142,7 +141,7 @@ class _Drawing:
             bound = getattr(share, field)
             if bound is not None:
                 told = name if None in (share.at_most, share.at_least) else f"{name} {field}"
-                uses = sign * amounts * (part - bound * whole)
+                uses = sign * amounts * (1.0 * part - bound * whole)
                 entry = Entry(told, len(self.names), sign, bound, share.report_only, share.name, measured)
                 self._row(told, uses, 0.0, ceiling, everybody)
                 self.entries.append(entry)

@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from msgspec import Struct
 
-from nba.allocation.dual import first_prices, minimise, proved, smoothed
+from nba.allocation.dual import first_prices, minimise, proved
 from nba.allocation.frame import Entry, frame_of
 from nba.allocation.lottery import reserved
-from nba.allocation.problem import Kinds, Rows
+from nba.allocation.problem import Kinds, Problem, Rows
 from nba.allocation.pruning import problem_of_pruned, prune
 from nba.allocation.resources import Resources
 from nba.allocation.shards import Jitter, Population
@@ -27,6 +27,7 @@ from nba.catalogue import NO_ACTION, Catalogue
 from nba.errors import InvalidConfig, require
 
 _ACCURACY = 1e-7  # relative, of the dual of a day
+_COPIES = 16
 _NOISE = 1e-2  # of the typical value, for the smoothed dual of few customers
 _TEXTS = ("action", "channel", "channel_family", "timing", "product", "product_family")
 _AMOUNTS = ("cost",)
@@ -63,11 +64,30 @@ class Shared(NamedTuple):
         rows = self.rows._replace(limits=np.where(self.hard, kept, self.rows.limits))
         of, caps = Kinds.of(kinds), np.ones(1, dtype=np.int64)
         pruned = prune(contacts[some], kind_of.ravel(), of, caps)
-        people = Population.here(problem_of_pruned(keys[some], pruned, of, rows, caps)[0])
-        found = minimise(people, first_prices(people, None), accuracy=_ACCURACY)
-        soft = smoothed(people, found, Jitter(_NOISE * people.units.money), _ACCURACY)
-        sharp = proved(people, minimise(people, soft, accuracy=_ACCURACY))
-        return min(proved(people, found), soft, sharp, key=lambda one: one.bound).prices
+        problem, _ = problem_of_pruned(keys[some], pruned, of, rows, caps)
+        return _best_prices(problem)
+
+
+def _best_prices(problem: Problem) -> FloatArray:
+    """(J,) prices of the lowest bound that is found; those of noisy copies help where customers are few."""
+    people = Population.here(problem)
+    found = minimise(people, first_prices(people, None), accuracy=_ACCURACY)
+    noisy = Population.here(_copies(problem, _NOISE * people.units.money))
+    soft = minimise(noisy, found, accuracy=_ACCURACY)
+    sharp = minimise(people, soft, accuracy=_ACCURACY)
+    return min((proved(people, one) for one in (found, soft, sharp)), key=lambda one: one.bound).prices
+
+
+def _copies(problem: Problem, scale: float) -> Problem:
+    """Every customer some times with noise of its own, and as many times the limits."""
+    sizes = np.tile(np.diff(problem.starts), _COPIES)
+    return problem._replace(
+        keys=np.tile(problem.keys, _COPIES),
+        starts=np.concatenate([[0], np.cumsum(sizes)]),
+        kind_of=np.tile(problem.kind_of, _COPIES),
+        values=np.concatenate([Jitter(scale, copy).values(problem) for copy in range(_COPIES)]),
+        rows=problem.rows._replace(limits=problem.rows.limits * _COPIES),
+    )
 
 
 class Sharing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
