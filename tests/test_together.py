@@ -15,6 +15,7 @@ from experiments.logs import digest
 from experiments.rollout import rollout
 from experiments.spec import Imitation, Phase, StrategySpec, load_experiment
 from nba.allocation.sharing import AnySharing, channel_by_channel
+from nba.arbitration import Arbitration
 from nba.catalogue import NO_ACTION
 from nba.errors import InvalidConfig
 from nba.policies import Greedy, ThompsonSampling
@@ -140,18 +141,18 @@ def test_a_rollout_shares_by_branch_however_it_is_cut(kind: str, monkeypatch: py
         floor=Floor(epsilon=0.1),
         allocation=sharing(kind, limits, **order),
     )
-    phase, found = Phase(customers=70, days=16, seed=2, publish_every_days=8, settle_days=2), []
-    for size in (20, 60):
+    phase, found = Phase(customers=50, days=8, seed=2, publish_every_days=4, settle_days=1), []
+    for size in (20, 40):
         monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", size)
         found.append(rollout(world, Snapshot.start(spec.strategy(world, 3)), phase, with_oracle=False))
     assert digest(*found[0][3:5]) == digest(*found[1][3:5])
     log, channels = found[0].decisions, world.config.catalogue.channel_of
     contacted = log.action > 0
     for mask, most in ((contacted, 9), (channels[log.action] == 1, 5)):
-        cells = (log.customer[mask] // 20) * 16 + log.day[mask]
-        counts = np.bincount(cells, minlength=4 * 16).reshape(4, 16)
-        assert (counts[:3] <= most * 0.2).all() and (counts[3] <= most * 0.1).all(), "the last has ten people"
-    assert contacted.sum() > 30
+        cells = (log.customer[mask] // 20) * 8 + log.day[mask]
+        counts = np.bincount(cells, minlength=3 * 8).reshape(3, 8)
+        assert (counts[:2] <= most * 0.2).all() and (counts[2] <= most * 0.1).all(), "the last has ten people"
+    assert contacted.sum() > 8
     assert (log.propensity > 0.0).all()
 
 
@@ -184,6 +185,21 @@ def test_what_a_day_cannot_promise_is_refused() -> None:
     spec = structs.replace(plan.spec("priced"), apprentice=Imitation(imitates="cheap-first"))
     with pytest.raises(InvalidConfig, match="drop `allocation` or `apprentice`"):
         structs.replace(plan, strategies=(*plan.strategies[:1], spec))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"silence": False}, "leaves some without a contact; drop silence = false"),
+        (
+            {"arbitration": Arbitration(off=("shadow_prices",))},
+            "needs the shadow prices that",
+        ),
+    ],
+)
+def test_what_an_allocation_needs_must_be_on(changes: dict[str, Any], rule: str) -> None:
+    with pytest.raises(InvalidConfig, match=f"strategy small: allocation: {rule}"):
+        open_strategy(allocation=sharing(), **changes)
 
 
 def test_a_shipped_experiment_gives_all_the_same_limits() -> None:
