@@ -144,19 +144,17 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         table = [one.weight / 100.0 * one.scope.rows(known.catalogue) for one in self.context_weights]
         return Weighing(tuple(asks), np.array(table)) if self.has("context_weights") else None
 
-    def tariff(
-        self, catalogue: Catalogue, prices: FloatArray, resource_use: FloatArray | None = None
-    ) -> Tariff:
+    def tariff(self, catalogue: Catalogue, prices: FloatArray, use: FloatArray | None = None) -> Tariff:
         """What actions cost at the shadow prices (J,) of resources; unknown channels are an UnknownAction.
 
-        `resource_use` (A, J) is what a contact uses of each resource, the catalogue's without it.
+        use (A, J) is what a contact takes of each resource, the catalogue's `resource_use` without it.
         """
-        uses = catalogue.resource_use if resource_use is None else resource_use
+        use = catalogue.resource_use if use is None else use
         fatigue, is_priced = self.fatigue_price, self.has("fatigue_price")
         levels = fatigue.per_channel(catalogue) * is_priced
         parts = Charges(
             catalogue.costs * self.has("cost"),
-            uses @ prices * self.has("shadow_prices"),
+            use @ prices * self.has("shadow_prices"),
             np.where(catalogue.channel_of >= 0, levels[catalogue.channel_of], 0.0),
         )
         fixed = parts.cost + parts.shadow_price

@@ -53,7 +53,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     strategy: Strategy
     posterior: Posterior
-    prices: FloatArray  # (J,) shadow prices
+    prices: FloatArray  # (J,) shadow prices of `Strategy.resource_use`, account currency per unit
     version: int = 0
     posterior_seq: int = 0
     outcomes: OutcomeBeliefs = OutcomeBeliefs()  # stages of contacts, amounts of conversions
@@ -270,8 +270,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     @cached_property
     def _tariff(self) -> Tariff:
-        strategy = self.strategy
-        return strategy.arbitration.tariff(strategy.catalogue, self.prices, strategy.resource_use)
+        return self.strategy.tariff(self.prices)
 
     def _ranked(self, batch: DecisionBatch, rank: int) -> RankedAction:
         action = int(batch.ranked[0, rank])

@@ -11,7 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from nba.allocation.sharing import AnySharing, Shared
-from nba.arbitration import Arbitration, Weighing
+from nba.arbitration import Arbitration, Tariff, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Tag, Vocabulary
@@ -72,14 +72,13 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("rules", lambda: self.asked)
         self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
-        prices = np.zeros(self.catalogue.resource_use.shape[1])
-        self._try("arbitration", partial(self.arbitration.tariff, self.catalogue, prices))
+        self._try("allocation", lambda: self.shared)
+        self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
         self._try("arbitration", lambda: self.weighing)
         names = [model.stage for model in self.stages]
         once = f"a stage has one model, got {', '.join(names)}"
         require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
         self._try("stages", self.outcomes)
-        self._try("allocation", lambda: self.resource_use)
 
     def outcomes(self) -> OutcomeBeliefs:
         """What is believed of stages and amounts before any contact; empty if none is configured."""
@@ -90,6 +89,10 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         """(A, J) units of each resource per contact: the catalogue's, then the rows of `allocation`."""
         own = self.catalogue.resource_use
         return own if self.shared is None else np.hstack([own, self.shared.uses])
+
+    def tariff(self, prices: FloatArray) -> Tariff:
+        """What actions cost at the shadow prices (J,) of `resource_use`."""
+        return self.arbitration.tariff(self.catalogue, prices, self.resource_use)
 
     @cached_property
     def shared(self) -> Shared | None:
