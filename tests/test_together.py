@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from experiments.rollout import rollout
 from experiments.spec import Imitation, Phase, StrategySpec, load_experiment
 from nba.allocation.sharing import AnySharing, channel_by_channel
 from nba.arbitration import Arbitration
+from nba.bundle import load_bundle, save_bundle
 from nba.catalogue import NO_ACTION
 from nba.errors import InvalidConfig
 from nba.policies import Greedy, ThompsonSampling
@@ -24,6 +26,8 @@ from nba.propensity import Floor
 from nba.snapshot import Snapshot
 from nba.strategy import Strategy
 from nba.together import at_day_prices, by_lottery, decide_together
+from serving.runtime import Runtime
+from serving.settings import Settings
 
 LIMITS = [
     {"name": "calls", "where": {"channel": "call"}, "at_most": 6},
@@ -127,6 +131,14 @@ def test_channel_by_channel_by_hand() -> None:
     groups = [catalogue.channel_of == level for level in (0, 1)]
     assert channel_by_channel(worth, shared, groups).tolist() == [call, call, 0, mail]
     assert channel_by_channel(worth, shared, groups[::-1]).tolist() == [call, mail, call, 0]
+
+
+def test_a_bundle_keeps_what_is_shared_and_no_service_ignores_it(tmp_path: Path) -> None:
+    path = save_bundle(taught(), tmp_path / "bundle")
+    again = load_bundle(path)
+    assert again.strategy.allocation == sharing() and again.prices.size == 2 + 6
+    with pytest.raises(InvalidConfig, match="strategy.allocation: is for decisions of a whole day"):
+        Runtime(Settings(bundle=path, store=f"sqlite:{tmp_path / 'l.db'}"))
 
 
 @pytest.mark.parametrize("kind", ["priced", "channel_by_channel"])
