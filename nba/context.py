@@ -25,7 +25,8 @@ class Context(Struct, frozen=True, kw_only=True):
     """One customer at one moment, as a channel system knows them.
 
     Two attributes are lists with a fixed meaning: "consents" names the channels the customer agreed
-    to (absent means none: the rule fails closed) and "owned" names the products they hold.
+    to (absent means none: the rule fails closed) and "owned" names the products they hold. `left` is of
+    nobody's own: what everybody together may still use when the decision is made.
     """
 
     customer_id: str
@@ -33,6 +34,7 @@ class Context(Struct, frozen=True, kw_only=True):
     attributes: dict[str, AttributeValue]
     contacts: tuple[Contact, ...] = ()
     opted_out: tuple[str, ...] = ()
+    left: dict[str, float] = {}  # units of each budget that may still be used; one not named is not short
 
 
 class ContextBatch(NamedTuple):
@@ -47,11 +49,13 @@ class ContextBatch(NamedTuple):
     contact_counts: IntArray  # (B, W, C + 1) contacts in each window; the last column is all channels
     owned: BoolArray  # (B, P)
     offer_age_days: FloatArray  # (B, P) since the product was last offered, inf if never
+    left: FloatArray | None = None  # (B, J) units of each budget of the strategy; None without budgets
 
     def take(self, rows: IntArray | slice) -> ContextBatch:
         """The contexts of `rows`, in that order."""
         columns = {name: column[rows] for name, column in self.attributes.items()}
-        parts = {name: part[rows] for name, part in self._asdict().items() if name != "attributes"}
+        arrays = {name: part for name, part in self._asdict().items() if part is not None}
+        parts = {name: part[rows] for name, part in arrays.items() if name != "attributes"}
         return ContextBatch(attributes=columns, **parts)
 
     @property

@@ -22,6 +22,7 @@ _NEEDS = {
     "catalogue": "an action that the catalogue does not exclude",
     "request": "an action that was asked for",
     "contact_policy": "room under every contact limit, and a product that has rested since its last offer",
+    "budget": "room for the contact in every budget",
     "silence": "no contact that is eligible",
 }
 
@@ -120,11 +121,18 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
                 rule=name,
                 layer=layer,
                 needs=_NEEDS.get(name, "") if rule is None else rule.needs(strategy.vocabulary),
-                values={} if rule is None else _values(context, rule.asked(strategy.vocabulary)),
+                values=_known(strategy, context, name)
+                if rule is None
+                else _values(context, rule.asked(strategy.vocabulary)),
                 actions=tuple(actions[place]),
             )
         )
     return tuple(found)
+
+
+def _known(strategy: Strategy, context: Context, name: str) -> dict[str, AttributeValue]:
+    """What is known of a remover that is no rule: what is left of the budgets."""
+    return dict(context.left) if name == "budget" else {}
 
 
 def _values(context: Context, names: tuple[str, ...]) -> dict[str, AttributeValue]:

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct, structs
 
 from nba.arbitration import Money, Tariff
-from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray, check_shape
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
@@ -57,6 +57,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     version: int = 0
     posterior_seq: int = 0
     outcomes: OutcomeBeliefs = OutcomeBeliefs()  # stages of contacts, amounts of conversions
+    price_version: int = 0
 
     @staticmethod
     def start(strategy: Strategy) -> Snapshot:
@@ -129,6 +130,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             policy=self.strategy.name,
             policy_version=self.version,
             posterior_seq=self.posterior_seq,
+            price_version=self.price_version,
             actions=tuple(self._ranked(batch, rank) for rank in range(int((batch.ranked[0] >= 0).sum()))),
             no_contact_propensity=float(batch.distribution[0, NO_ACTION]),
             n_eligible=int(batch.eligible[0].sum()),
@@ -184,12 +186,12 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         kept = self.outcomes if outcomes is None else outcomes
         return structs.replace(self, posterior=posterior, posterior_seq=seq, outcomes=kept)
 
-    def at_prices(self, prices: FloatArray) -> Snapshot:
-        """The same snapshot at other shadow prices (J,); the draws do not depend on them and are kept."""
-        check_shape(prices, self.prices.shape, "prices")
-        priced = structs.replace(self, prices=prices)
-        priced.__dict__["frozen"] = self.frozen
-        return priced
+    def priced(self, prices: FloatArray, price_version: int) -> Snapshot:
+        """The same snapshot, its draws included, at other prices (J,)."""
+        other = structs.replace(self, prices=prices, price_version=price_version)
+        if "frozen" in self.__dict__:
+            other.__dict__["frozen"] = self.frozen  # draws do not depend on prices
+        return other
 
     def expected_values(self, contexts: ContextBatch, eligible: BoolArray) -> FloatArray:
         """(B, A) mean utilities at the snapshot's prices, -inf where not eligible (B, A)."""

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from nba.allocation.budgets import Pacing
 from nba.allocation.sharing import AnySharing, Shared
 from nba.arbitration import Arbitration, Tariff, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
@@ -62,6 +63,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     stages: tuple[StageModel, ...] = ()
     revenue: RevenueModel | None = None
     allocation: AnySharing | None = None
+    pacing: Pacing = Pacing()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,6 +75,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
         self._try("allocation", lambda: self.shared)
+        self.pacing.check(self.catalogue, f"strategy {self.name}")
         self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
         self._try("arbitration", lambda: self.weighing)
         names = [model.stage for model in self.stages]
@@ -80,19 +83,23 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
         self._try("stages", self.outcomes)
 
-    def outcomes(self) -> OutcomeBeliefs:
-        """What is believed of stages and amounts before any contact; empty if none is configured."""
-        return OutcomeBeliefs.prior(self.stages, self.revenue, self.catalogue, self.schema)
-
     @cached_property
     def resource_use(self) -> FloatArray:
-        """(A, J) units of each resource per contact: the catalogue's, then the rows of `allocation`."""
-        own = self.catalogue.resource_use
-        return own if self.shared is None else np.hstack([own, self.shared.uses])
+        """(A, J) units of each resource per contact: the catalogue's, the budgets', those of `allocation`."""
+        own = self.catalogue.resource_use, self._budget_use
+        return np.concatenate([*own, *([self.shared.uses] if self.shared else [])], axis=1)
+
+    @cached_property
+    def _budget_use(self) -> FloatArray:
+        return self.pacing.use(self.catalogue)
 
     def tariff(self, prices: FloatArray) -> Tariff:
         """What actions cost at the shadow prices (J,) of `resource_use`."""
         return self.arbitration.tariff(self.catalogue, prices, self.resource_use)
+
+    def outcomes(self) -> OutcomeBeliefs:
+        """What is believed of stages and amounts before any contact; empty if none is configured."""
+        return OutcomeBeliefs.prior(self.stages, self.revenue, self.catalogue, self.schema)
 
     @cached_property
     def shared(self) -> Shared | None:
@@ -103,10 +110,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         require(self.silence, name, "allocation", rule)
         rule = "needs the shadow prices that arbitration.off switches off"
         require(self.arbitration.has("shadow_prices"), name, "allocation", rule)
-        try:
-            return self.allocation.shared(self.catalogue, name)
-        except InvalidConfig as error:
-            raise InvalidConfig(error.source, f"allocation.{error.pointer}", error.rule) from None
+        return self.allocation.shared(self.catalogue, name)
 
     def _try(self, pointer: str, ask: Callable[[], object]) -> None:
         try:
@@ -168,6 +172,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def _removers(self) -> tuple[tuple[str, str], ...]:
         alone = ("catalogue", "request"), ("contact_policy", *(() if self.silence else ("silence",)))
         before, after = ([(name, name) for name in names] for names in alone)
+        if self.pacing.budgets:
+            after.insert(1, ("budget", "contact_policy"))  # a limit as well, on all contacts together
         return (*before, *((one.name, one.layer) for one in self.asked), *after)
 
     @property
@@ -178,7 +184,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         return max(longest_fatigue, self.contact_policy.product_rest_days, *windows, 0)
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
-        """Apply catalogue, request (B, A), rules and contact policy in turn; the first to remove counts."""
+        """Apply catalogue, request (B, A), rules, contact policy and budgets; the first to remove counts."""
         catalogue, n_contexts = self.catalogue, contexts.n_contexts
         left = np.empty((n_contexts, catalogue.n_actions), dtype=np.bool_)
         left[:] = catalogue.allowed
@@ -193,6 +199,10 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             passed += flags
         of_contacts &= self.contact_policy.allows(contexts, catalogue, self._most)
         passed += flags
+        if self.pacing.budgets:
+            if contexts.left is not None:
+                left &= (self._budget_use <= contexts.left[:, None, :]).all(axis=2)
+            passed += flags
         # Staying silent breaks no rule, so that no context is ever without an action.
         left[:, NO_ACTION] = self.silence or ~left[:, 1:].any(axis=1)
         passed[:, NO_ACTION] = len(self._removers) - 1  # counts where it was removed, by "silence"
@@ -219,7 +229,15 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             contact_counts=counts,
             owned=np.array([self._named(context, "owned", "product") for context in contexts]),
             offer_age_days=ages,
+            left=self._left(contexts),
         )
+
+    def _left(self, contexts: Sequence[Context]) -> FloatArray | None:
+        """(B, J) units left of each budget."""
+        names = [budget.name for budget in self.pacing.budgets]
+        if not names:
+            return None
+        return np.array([[one.left.get(name, np.inf) for name in names] for one in contexts])
 
     def _consents(self, context: Context) -> BoolArray:
         consents = self._named(context, "consents", "channel")

@@ -53,7 +53,7 @@ def at_day_prices(snapshot: Snapshot, contexts: ContextBatch, customers: int) ->
     prices = _shared(snapshot, customers).prices(decision_keys(contexts.customer_ids), worth, reserve)
     charged = snapshot.prices.copy()
     charged[charged.size - prices.size :] += prices
-    return snapshot.at_prices(charged)
+    return snapshot.priced(charged, snapshot.price_version)
 
 
 def by_lottery(

@@ -35,8 +35,14 @@ class CustomerBook:
         self._memory = timedelta(days=strategy.lookback_days)
         self._known: OrderedDict[str, Remembered] = OrderedDict()
 
-    def context(self, customer_id: str, at: datetime, attributes: dict[str, AttributeValue]) -> Context:
-        """The context of a customer: what the caller says, and what the log adds to it."""
+    def context(
+        self,
+        customer_id: str,
+        at: datetime,
+        attributes: dict[str, AttributeValue],
+        left: dict[str, float] | None = None,
+    ) -> Context:
+        """The context of a customer: what the caller says, and what the log adds; `left` of budgets."""
         known = self.remembered(customer_id)
         oldest = at - self._memory
         return Context(
@@ -45,6 +51,7 @@ class CustomerBook:
             attributes=_with_owned(attributes, known.bought),
             contacts=tuple(contact for contact in known.contacts if contact.at > oldest),
             opted_out=tuple(sorted(known.opted_out)),
+            left=left or {},
         )
 
     def remembered(self, customer_id: str) -> Remembered:

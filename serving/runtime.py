@@ -94,6 +94,8 @@ class Runtime:
             posterior_sha256=self._digest_of[1],
             lag=self._reader.backlog(folded),
             snapshot_age_seconds=max(0.0, (self.clock() - published.at).total_seconds()),
+            price_version=published.snapshot.price_version,
+            prices=self.learner.prices(),
             is_healthy=self.learner.is_healthy,
         )
 
@@ -103,6 +105,11 @@ class Runtime:
         if published is not None:
             self.metrics.posterior_seq.set(published.snapshot.posterior_seq)
             self.metrics.snapshot_age.set(max(0.0, (self.clock() - published.at).total_seconds()))
+            self.metrics.price_version.set(published.snapshot.price_version)
+            for name, price in self.learner.prices().items():
+                self.metrics.price.labels(name).set(price)
+        for name, left in self.learner.till.left(self.clock()).items() if self.learner.till else ():
+            self.metrics.budget_left.labels(name).set(left)
         self.metrics.lag.set(self._reader.backlog(self.learner.folded_seq))
         return self.metrics.text()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from msgspec import structs
@@ -30,6 +31,7 @@ from serving.learner import OnlineLearner
 from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
 from serving.ledger.records import to_micros
 from serving.metrics import Metrics
+from serving.pricing import prices_of
 from serving.problems import Rejected, invalid
 from serving.settings import Clock
 from serving.wire import (
@@ -51,6 +53,8 @@ class Made(NamedTuple):
     row: DecisionRow
     known: Remembered
     contact: Contact | None
+    action: int  # row of the catalogue
+    at: datetime  # when it was made, which is when budgets count it
 
 
 class InFlight(NamedTuple):
@@ -106,7 +110,8 @@ class DecisionService:
         if row is None:
             rule = "this service has made no such decision"
             raise invalid("/decision_id", rule, slug="unknown-decision", status=404)
-        return audit_of(row, self._reader.events_of(row.decision_id), self._strategy)
+        events, strategy = self._reader.events_of(row.decision_id), self._strategy
+        return audit_of(row, events, strategy, partial(prices_of, self._reader, strategy))
 
     def close(self) -> None:
         """Release the reader."""
@@ -136,6 +141,8 @@ class DecisionService:
         """Decide and count the contact without a pause, then wait for the disk."""
         made = self._make(request, fingerprint)
         with_contact(made.known, made.contact)
+        if self._learner.till is not None:
+            self._learner.till.take(made.action, made.at)
         is_stored = True
         try:
             await _durable(self._ledger.append_decision(made.row))
@@ -145,6 +152,8 @@ class DecisionService:
         finally:
             # A request that is cut off here may be stored all the same, so its contact keeps counting.
             settled(made.known, made.contact, is_stored=is_stored)
+            if self._learner.till is not None and not is_stored:
+                self._learner.till.give_back(made.action, made.at)
         self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
         return response_of(made.decision, made.row)
 
@@ -153,7 +162,8 @@ class DecisionService:
         at = decision_time(request.at, now)
         snapshot = self._snapshot()
         requested = requested_of(request, self._strategy.catalogue)
-        context = self._book.context(request.customer.id, at, request.customer.attributes)
+        left = {} if self._learner.till is None else self._learner.till.left(now)
+        context = self._book.context(request.customer.id, at, request.customer.attributes, left)
         with self._metrics.scoring.time():
             try:
                 decision = snapshot.decide_one(context, new_id(now), request.limit, requested)
@@ -168,7 +178,8 @@ class DecisionService:
             decision=decision,
         )
         known = self._book.remembered(context.customer_id)
-        return Made(decision, self._row(request, fingerprint, body), known, _contact(decision))
+        row, action = self._row(request, fingerprint, body), decision.actions[0].action_id
+        return Made(decision, row, known, _contact(decision), self._strategy.catalogue.row_of(action), now)
 
     def _row(self, request: DecisionRequest, fingerprint: str, body: DecisionBody) -> DecisionRow:
         decision, chosen = body.decision, body.decision.actions[0]

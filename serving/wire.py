@@ -97,6 +97,9 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     policy: str
     policy_version: int
     posterior_seq: int
+    price_version: int
+    prices: dict[str, float]  # of budgets, account currency per unit
+    budget_left: dict[str, float]  # units, before the decision
     attributes: dict[str, AttributeValue]
     features: dict[str, float]
     contacts: int  # known at the time
@@ -125,6 +128,8 @@ class LearnerStatus(Struct, frozen=True, kw_only=True):
     posterior_sha256: str
     lag: int
     snapshot_age_seconds: float
+    price_version: int
+    prices: dict[str, float]  # of budgets, account currency per unit
     is_healthy: bool
 
 

@@ -187,11 +187,11 @@ def test_a_newer_contact_ends_the_watch_but_not_what_has_passed(ledger: SQLiteLe
     assert due(ledger, 2 * DAY) == [("old", 0)]  # its first cut passed before the newer contact
     expose(ledger, 2 * DAY, 4 * DAY)
     assert due(ledger, 2 * DAY) == [("old", 1)]  # and a part of the second, until the newer contact
-    expose(ledger, 2 * DAY, 8 * DAY)
+    expose(ledger, 2 * DAY, None)
     assert due(ledger, 99 * DAY) == [("new", 0)]
     ledger.append_decision(decision("newest", at=2 * DAY + 1)).result()
     assert due(ledger, 2 * DAY + 1) == [("new", 0)]  # what was watched of it is due at once
-    expose(ledger, 2 * DAY + 1, 8 * DAY)
+    expose(ledger, 2 * DAY + 1, None)
     assert due(ledger, 99 * DAY) == [("newest", 0)]
 
 

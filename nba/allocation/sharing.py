@@ -106,7 +106,7 @@ class Sharing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         try:
             return self._shared(catalogue, source)
         except InvalidConfig as error:
-            raise InvalidConfig(source, f"resources.{error.pointer}", error.rule) from None
+            raise InvalidConfig(source, f"allocation.resources.{error.pointer}", error.rule) from None
 
     def _shared(self, catalogue: Catalogue, source: str) -> Shared:
         resources = self.resources
@@ -151,7 +151,7 @@ class ChannelByChannel(
         """The limits, once the order is known to name every channel."""
         names = [channel.name for channel in catalogue.channels]
         rule = f"must name every channel once: {', '.join(names)}; got {', '.join(self.order)}"
-        require(sorted(self.order) == sorted(names), source, "order", rule)
+        require(sorted(self.order) == sorted(names), source, "allocation.order", rule)
         return Sharing.shared(self, catalogue, source)
 
     def taken(self, catalogue: Catalogue, shared: Shared, utilities: FloatArray) -> IntArray:

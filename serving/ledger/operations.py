@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import apsw
 from msgspec import structs
 
-from serving.ledger.records import Appended, DecisionRow, EventRow, Exposed, SavedPosterior
+from serving.ledger.records import Appended, DecisionRow, EventRow, Exposed, PriceRow, SavedPosterior
 
 DECISION_COLUMNS = (
     "decision_id", "request_id", "fingerprint", "customer_id", "at", "opens_at", "channel", "product",
@@ -34,7 +34,7 @@ _CLOSE = (
     "UPDATE watch SET closed_at = ?1, due_at = min(due_at, ?1) "
     "WHERE customer_id = ?2 AND product = ?3 AND closed_at IS NULL"
 )
-_END = "DELETE FROM watch WHERE decision_seq = ?1 AND (?2 IS NULL OR closed_at <= due_at)"
+_END = "DELETE FROM watch WHERE decision_seq = ?"
 _MOVE = "UPDATE watch SET step = ?2, due_at = min(?3, coalesce(closed_at, ?3)) WHERE decision_seq = ?1"
 
 
@@ -102,10 +102,18 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
     new = 0
     for row in rows:
         new += append_event(db, row.event).status == row.event.status
-        db.execute(_END, (row.decision_seq, row.next_due))
-        if row.next_due is not None:
+        if row.next_due is None:
+            db.execute(_END, (row.decision_seq,))
+        else:
             db.execute(_MOVE, (row.decision_seq, row.next_step, row.next_due))
     return new
+
+
+def append_prices(db: apsw.Connection, row: PriceRow) -> None:
+    """Store a version of the prices of budgets; a second time after a failure in between, the same one."""
+    db.execute(
+        "INSERT OR REPLACE INTO price VALUES (:version, :decision_seq, :planned, :state)", structs.asdict(row)
+    )
 
 
 def save_posterior(db: apsw.Connection, saved: SavedPosterior, saved_at: int) -> None:

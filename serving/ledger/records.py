@@ -104,7 +104,7 @@ class Due(Struct, frozen=True, kw_only=True):
 
 
 class Exposed(Struct, frozen=True, kw_only=True):
-    """An exposure event, and the step that comes after it (None when it was the last)."""
+    """An exposure event, and the step that comes after it (None when it was the last, or cut short)."""
 
     event: EventRow
     decision_seq: int
@@ -118,6 +118,15 @@ class History(Struct, frozen=True, kw_only=True):
     contacts: list[tuple[str, str, int]]
     opt_outs: list[str | None]  # a channel; None stands for all of them
     conversions: list[str]  # products
+
+
+class PriceRow(Struct, frozen=True, kw_only=True):
+    """One version of the prices of budgets; `planned` where a person set it, otherwise it follows."""
+
+    version: int
+    decision_seq: int  # the last decision that is counted
+    planned: bool
+    state: bytes  # JSON
 
 
 class SavedPosterior(Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from serving.ledger.records import (
     Exposed,
     History,
     LoggedEvent,
+    PriceRow,
     SavedPosterior,
 )
 from serving.ledger.store import LedgerError
@@ -35,6 +36,7 @@ _TOLD = (
     "(SELECT coalesce(group_concat(o.outcome), '') FROM event o WHERE o.decision_id = e.decision_id "
     "AND o.seq < e.seq AND o.status = 'accepted' AND o.teaches)"
 )
+_PRICE = "SELECT version, decision_seq, planned, state FROM price"
 _EVENT = ", ".join(f"e.{name}" for name in operations.EVENT_COLUMNS)
 
 
@@ -110,6 +112,21 @@ class SQLiteReader:
         )
         return [_decision(row) for row in rows]
 
+    def decisions_after(self, seq: int, limit: int) -> list[DecisionRow]:
+        """Decisions past a position, in the order in which they were committed."""
+        statement = f"SELECT seq, {_DECISION} FROM decision WHERE seq > ? ORDER BY seq LIMIT ?"
+        return [_decision(row) for row in self._db.execute(statement, (seq, limit))]
+
+    def price_rows(self) -> list[PriceRow]:
+        """All versions of the prices of budgets, oldest first."""
+        rows = self._db.execute(f"{_PRICE} ORDER BY version")
+        return [_price(row) for row in rows]
+
+    def price_row(self, version: int) -> PriceRow | None:
+        """A version of the prices of budgets."""
+        row = self._db.execute(f"{_PRICE} WHERE version = ?", (version,)).fetchone()
+        return None if row is None else _price(row)
+
     def saved_posteriors(self) -> list[SavedPosterior]:
         """Saved posteriors, newest first."""
         rows = self._db.execute("SELECT last_seq, posterior, sha256 FROM snapshot ORDER BY last_seq DESC")
@@ -176,6 +193,10 @@ class SQLiteLedger:
         """Store exposure events once each and move their schedules on; gives how many were new."""
         return self.writer.submit(lambda db: operations.append_exposures(db, rows))
 
+    def append_prices(self, row: PriceRow) -> Future[None]:
+        """Store a version of the prices of budgets."""
+        return self.writer.submit(lambda db: operations.append_prices(db, row))
+
     def save_posterior(self, saved: SavedPosterior, saved_at: int) -> Future[None]:
         """Store a posterior and its cursor in one transaction; the one before it is kept."""
         return self.writer.submit(lambda db: operations.save_posterior(db, saved, saved_at))
@@ -212,6 +233,11 @@ def _writing_connection(path: Path) -> apsw.Connection:
 
 def _decision(row: tuple[Any, ...]) -> DecisionRow:
     return DecisionRow(first_due=0, **dict(zip(("seq", *operations.DECISION_COLUMNS), row, strict=True)))
+
+
+def _price(row: tuple[Any, ...]) -> PriceRow:
+    version, decision_seq, planned, state = row
+    return PriceRow(version=version, decision_seq=decision_seq, planned=bool(planned), state=state)
 
 
 def _event(row: tuple[Any, ...]) -> EventRow:

@@ -16,6 +16,7 @@ from serving.ledger.records import (
     Exposed,
     History,
     LoggedEvent,
+    PriceRow,
     SavedPosterior,
 )
 
@@ -62,6 +63,18 @@ class Reader(Protocol):
         """Decisions after (posterior_seq, seq), ordered by both."""
         ...
 
+    def decisions_after(self, seq: int, limit: int) -> list[DecisionRow]:
+        """Decisions past a position, in the order in which they were committed."""
+        ...
+
+    def price_rows(self) -> list[PriceRow]:
+        """All versions of the prices of budgets, oldest first."""
+        ...
+
+    def price_row(self, version: int) -> PriceRow | None:
+        """A version of the prices of budgets."""
+        ...
+
     def saved_posteriors(self) -> list[SavedPosterior]:
         """Saved posteriors, newest first."""
         ...
@@ -100,6 +113,10 @@ class Ledger(Protocol):
 
     def append_exposures(self, rows: Sequence[Exposed]) -> Future[int]:
         """Store exposure events once each and move their schedules on; gives how many were new."""
+        ...
+
+    def append_prices(self, row: PriceRow) -> Future[None]:
+        """Store a version of the prices of budgets."""
         ...
 
     def save_posterior(self, saved: SavedPosterior, saved_at: int) -> Future[None]:
