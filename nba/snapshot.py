@@ -193,6 +193,19 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             other.__dict__["frozen"] = self.frozen  # draws do not depend on prices
         return other
 
+    def expected_values(self, contexts: ContextBatch, eligible: BoolArray) -> FloatArray:
+        """(B, A) mean utilities at the snapshot's prices, -inf where not eligible (B, A)."""
+        weighing, expected = self.strategy.weighing, np.full(eligible.shape, -np.inf)
+        expected[:, NO_ACTION] = 0.0
+        held = None if weighing is None else weighing.held(contexts)
+        (open_rows,) = np.logical_or.reduce(eligible[:, 1:], axis=1).nonzero()
+        for start in range(0, open_rows.size, _CHUNK):
+            rows = open_rows[start : start + _CHUNK]
+            features, mean = contexts.features[rows], self.frozen.mean_draw
+            money = self._money(features, contexts.fatigue[rows], None if held is None else held[rows])
+            expected[rows] = self.posterior.expected_values(mean, features, money, eligible[rows])
+        return expected
+
     def _ranks(
         self,
         contexts: ContextBatch,

@@ -11,6 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from nba.allocation.budgets import Pacing
+from nba.allocation.sharing import AnySharing, Shared
 from nba.arbitration import Arbitration, Tariff, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
@@ -43,7 +44,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     `tags` are words for customers that rules and levers may use. Without `silence` some contact is chosen
     wherever one is eligible, as on a page that shows something to everybody, or in a table of logged
-    decisions that knows no no-contact.
+    decisions that knows no no-contact. With `allocation`, decisions of a day are made together, under
+    limits that customers share (nba.together).
     """
 
     name: str
@@ -60,6 +62,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     silence: bool = True
     stages: tuple[StageModel, ...] = ()
     revenue: RevenueModel | None = None
+    allocation: AnySharing | None = None
     pacing: Pacing = Pacing()
     seed: int = 0
 
@@ -71,6 +74,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("rules", lambda: self.asked)
         self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
+        self._try("allocation", lambda: self.shared)
         self.pacing.check(self.catalogue, f"strategy {self.name}")
         self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
         self._try("arbitration", lambda: self.weighing)
@@ -81,8 +85,9 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     @cached_property
     def resource_use(self) -> FloatArray:
-        """(A, J) units of each shared resource per contact: the catalogue's, then the budgets'."""
-        return np.concatenate([self.catalogue.resource_use, self._budget_use], axis=1)
+        """(A, J) units of each resource per contact: the catalogue's, the budgets', those of `allocation`."""
+        own = self.catalogue.resource_use, self._budget_use
+        return np.concatenate([*own, *([self.shared.uses] if self.shared else [])], axis=1)
 
     @cached_property
     def _budget_use(self) -> FloatArray:
@@ -95,6 +100,17 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def outcomes(self) -> OutcomeBeliefs:
         """What is believed of stages and amounts before any contact; empty if none is configured."""
         return OutcomeBeliefs.prior(self.stages, self.revenue, self.catalogue, self.schema)
+
+    @cached_property
+    def shared(self) -> Shared | None:
+        """What customers share on a day, if anything."""
+        if self.allocation is None:
+            return None
+        name, rule = f"strategy {self.name}", "leaves some without a contact; drop silence = false"
+        require(self.silence, name, "allocation", rule)
+        rule = "needs the shadow prices that arbitration.off switches off"
+        require(self.arbitration.has("shadow_prices"), name, "allocation", rule)
+        return self.allocation.shared(self.catalogue, name)
 
     def _try(self, pointer: str, ask: Callable[[], object]) -> None:
         try:

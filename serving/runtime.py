@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from nba.bundle import bundle_digest, load_bundle
+from nba.errors import require
 from serving.auth import Key, load_keys
 from serving.learner import OnlineLearner
 from serving.ledger import open_ledger
@@ -24,6 +25,8 @@ class Runtime:
         self.settings, self.clock, self.metrics = settings, clock, Metrics()
         self.keys: list[Key] = load_keys(settings.keys_file) if settings.keys_file else []
         base, digest = load_bundle(settings.bundle), bundle_digest(settings.bundle)
+        rule = "is for decisions of a whole day; a service decides one by one and would ignore it: drop it"
+        require(base.strategy.allocation is None, str(settings.bundle), "strategy.allocation", rule)
         self.ledger = open_ledger(settings.store)
         try:
             self.ledger.writer.observe = self.metrics.committed_batch

@@ -53,7 +53,7 @@ LAYERS = (
     {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
     {"strategy", "explain", "terms"},
     {"snapshot"},
-    {"bundle", "apprentice"},
+    {"bundle", "apprentice", "together"},
     {"cli", "doctor"},
     {"__main__"},
 )
