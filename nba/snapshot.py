@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -126,7 +126,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             decision_id=decision_id,
             customer_id=context.customer_id,
             at=context.at,
-            opens_at=context.at + timedelta(days=wait),
+            opens_at=_days_on(context.at, wait),
             policy=self.strategy.name,
             policy_version=self.version,
             posterior_seq=self.posterior_seq,
@@ -286,3 +286,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             propensity=float(batch.ranked_propensities[0, rank]),
             expected_value=float(batch.expected_values[0, action]),
         )
+
+
+def _days_on(at: datetime, days: int) -> datetime:
+    """The moment whole days of 24 hours later: in a zone of its own `at` would be moved by its clock."""
+    return (at.astimezone(UTC) + timedelta(days=days)).astimezone(at.tzinfo) if days else at
