@@ -42,7 +42,8 @@ def local_times(moments: IntArray, zones: StrArray, otherwise: str) -> LocalTime
     assert fallback is not None, "checked when the contact policy was made"
     for row, name in enumerate(zones):
         zone = (None if name is None else zone_named(name)) or fallback
-        local[row] += [_offset(int(moment), zone) for moment in moments[row]]
+        offsets = [_offset(moment, zone) for moment in moments[row].tolist()]
+        local[row] += np.array(offsets, dtype=np.int64)
     days = local // DAY
     return LocalTimes(days, local - days * DAY)
 

@@ -24,7 +24,8 @@ def overfills(times: IntArray, counted: BoolArray, moments: IntArray, contacts: 
     ahead = times[:, None, :] - moments[:, :, None]  # (B, T, H)
     in_full = (ahead <= 0) & (ahead > -width) & is_full[:, None, :]
     follow: IntArray = ((ahead >= 0) & (ahead < width) & counted[:, None, :]).sum(axis=2)
-    return np.logical_or.reduce(in_full, axis=2) | (follow >= contacts)
+    overfilled: BoolArray = np.logical_or.reduce(in_full, axis=2) | (follow >= contacts)
+    return overfilled
 
 
 def overfills_period(periods: IntArray, counted: BoolArray, own: IntArray, contacts: int) -> BoolArray:
@@ -40,5 +41,5 @@ def overfills_period(periods: IntArray, counted: BoolArray, own: IntArray, conta
 def is_near(times: IntArray, counted: BoolArray, moments: IntArray, width: int) -> BoolArray:
     """(B, T) whether a counted contact lies less than `width` before or after `moments` (B, T)."""
     apart = times[:, None, :] - moments[:, :, None]
-    near: BoolArray = (apart < width) & (apart > -width) & counted[:, None, :]
-    return np.logical_or.reduce(near, axis=2)
+    near: BoolArray = np.logical_or.reduce((apart < width) & (apart > -width) & counted[:, None, :], axis=2)
+    return near
