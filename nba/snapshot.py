@@ -11,8 +11,9 @@ import numpy as np
 from msgspec import Struct, structs
 
 from nba.arbitration import Money, Tariff
-from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray, join_rows, take_rows
 from nba.catalogue import NO_ACTION
+from nba.constraints.turns import Household, turns_of
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
 from nba.explain import Candidate, Explanation, Funnel, why_not
@@ -94,10 +95,38 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
         Ranks are drawn one after the other from the actions still eligible, each with the same
         distribution function, so that every rank's propensity is exact given the ranks above it.
-        A list ends where no-contact is drawn.
+        A list ends where no-contact is drawn. A batch holds a customer once; members of a household whose
+        contacts are limited together take turns (`nba.constraints.turns`).
         """
+        keys, history = decision_keys(decision_ids), contexts.history
+        if history is not None and self.strategy.contact_policy.has_households:
+            turns = turns_of(history, keys)
+            if len(turns) > 1:
+                made = Household(contexts, history, self.strategy.catalogue)
+                return self._in_turns(turns, made, keys, limit, requested)
+        return self._decide(contexts, keys, limit, requested)
+
+    def _in_turns(
+        self,
+        turns: list[IntArray],
+        made: Household,
+        keys: KeyArray,
+        limit: int,
+        requested: BoolArray | None,
+    ) -> DecisionBatch:
+        """Decide turn after turn; each sees what was decided in those before."""
+        parts = []
+        for rows in turns:
+            asked = None if requested is None else requested[rows]
+            parts.append(self._decide(made.contexts(rows), keys[rows], limit, asked))
+            made.add(rows, parts[-1].actions)
+        return take_rows(join_rows(parts), np.argsort(np.concatenate(turns)))
+
+    def _decide(
+        self, contexts: ContextBatch, keys: KeyArray, limit: int, requested: BoolArray | None
+    ) -> DecisionBatch:
         eligibility = self.strategy.eligible(contexts, requested)
-        keys, belief = decision_keys(decision_ids), self._believe(contexts, eligibility.mask)
+        belief = self._believe(contexts, eligibility.mask)
         actions, propensities = self._draw(belief, keys, 0)
         ranked, shares = actions[:, None], propensities[:, None]
         if limit > 1:

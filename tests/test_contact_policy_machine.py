@@ -52,6 +52,12 @@ SMALL = st.fixed_dictionaries(
     }
 )
 LIMITS = st.builds(lambda a, b, c: ContactLimit(**a, **b, **c), SPANS, WHERE, SMALL)
+PLAIN = st.builds(
+    ContactLimit,
+    contacts=st.integers(1, 2),
+    days=st.integers(2, 12),
+    channel=st.sampled_from([None, "call"]),
+)
 CLOCKS = st.sampled_from(["00:00", "02:00", "02:30", "03:00", "08:00", "21:00"])
 BLOCKS = st.builds(
     QuietHours,
@@ -68,8 +74,8 @@ APART = st.builds(
 BACK_OFF = st.builds(BackOff, channel=st.just("mail"), hours=st.integers(1, 40), most_hours=st.just(100))
 POLICIES = st.builds(
     ContactPolicy,
-    limits=st.lists(LIMITS, min_size=1, max_size=3).map(tuple),
-    planned=st.sampled_from(["exact", "exact", "as_today"]),
+    limits=st.lists(PLAIN | LIMITS, min_size=1, max_size=3).map(tuple),
+    planned=st.sampled_from(["exact", "as_today"]),
     quiet_hours=st.lists(BLOCKS, max_size=1).map(tuple),
     apart=st.lists(APART, max_size=1).map(tuple),
     back_off=st.lists(BACK_OFF, max_size=1).map(tuple),
@@ -136,6 +142,14 @@ class Contacting(RuleBasedStateMachine):
         one = self.contact(customer, channel, None, self.now - timedelta(hours=1))
         one.is_external = True
         self.made.append(one)
+
+    @precondition(lambda self: self.policy.back_off)
+    @rule(customer=st.sampled_from(sorted(ZONES)), times=st.integers(1, 3))
+    def hear_of_refusals(self, customer: str, times: int) -> None:
+        for hours in range(times):
+            one = self.contact(customer, "mail", "card", self.now - timedelta(hours=hours))
+            one.state = "refused"
+            self.made.append(one)
 
     @rule(customer=st.sampled_from(sorted(ZONES)), channel=st.sampled_from(CHANNELS))
     def opt_out(self, customer: str, channel: str) -> None:
