@@ -1,4 +1,4 @@
-"""Contact limits, quiet hours and households by hand: clocks that change, edges of windows, members in turn."""
+"""Contact limits, quiet hours and households by hand: clocks that change, windows, members in turn."""
 
 from __future__ import annotations
 
