@@ -226,7 +226,9 @@ class DecisionService:
 
     def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
         outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome
-        occurred_at = outcome_time(feedback.occurred_at or received_at, received_at, row)
+        # A contact can be taken back long before the moment that it was planned for.
+        judged = None if outcome in TAKEN_BACK else row
+        occurred_at = outcome_time(feedback.occurred_at or received_at, received_at, judged)
         if feedback.product is not None:
             try:
                 self._strategy.catalogue.level("product", feedback.product)
