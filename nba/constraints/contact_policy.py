@@ -40,7 +40,8 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     for a later day counts `as_today` until it is made, and one that would be made later has to fit in today.
     That never breaks a limit, and sometimes leaves room unused. With `planned = "exact"` they are checked
     around the moment of the contact itself, as all other parts always are. The rest of a product is always
-    kept as if a planned offer were made today. `zone` is that of customers whose own is not known.
+    kept as if a planned offer were made today. An exact check trusts that contacts are made when planned;
+    what `as_today` allows may also be made late. `zone` is that of customers whose own is not known.
     """
 
     limits: tuple[ContactLimit, ...] = ()
