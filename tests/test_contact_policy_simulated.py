@@ -63,7 +63,7 @@ def broken(world: World, done: Rollout) -> int:
 
 def test_households_and_exact_plans_keep_every_window() -> None:
     world = crowded()
-    done = run(world, 240, 40)
+    done = run(world, 120, 30)
     assert broken(world, done) == 0
     log = done.decisions
     made = (log.action > 0) & ~log.refused
@@ -71,7 +71,7 @@ def test_households_and_exact_plans_keep_every_window() -> None:
     # The limits bind: without any of them there would be violations of it.
     for number in range(len(LIMITS)):
         loose = CROWDED.limits[:number] + CROWDED.limits[number + 1 :]
-        free = run(crowded(structs.replace(CROWDED, limits=loose)), 240, 40)
+        free = run(crowded(structs.replace(CROWDED, limits=loose)), 120, 30)
         assert broken(world, free) > 0, LIMITS[number]
 
 
