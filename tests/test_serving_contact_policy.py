@@ -17,11 +17,11 @@ import pytest
 from contact_checker import Made, broken, overshoots
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -133,7 +133,10 @@ class Serving(RuleBasedStateMachine):
     def decide(self, name: str, days: int, elsewhere: list[int]) -> None:
         """One decision for one moment, with messages that another department has sent or planned."""
         at = self.clock.now + timedelta(days=days)
-        others = [at + timedelta(hours=hours) for hours in elsewhere]
+        self.take(name, at, [at + timedelta(hours=hours) for hours in elsewhere])
+
+    def take(self, name: str, at: datetime, others: list[datetime]) -> None:
+        """Ask for one decision, and check it."""
         known = self.made()
         self.ask(name, at, others)
         known += [Made(name, HOMES[name], "mail", None, one, is_external=True) for one in others]
@@ -153,25 +156,27 @@ class Serving(RuleBasedStateMachine):
         if answer.json()["actions"][0]["channel"] is not None:
             self.decided.append(answer.json()["decision_id"])
 
-    @precondition(lambda self: self.decided)
-    @rule(data=st.data(), outcome=st.sampled_from(["refused", "cancelled", "seen"]))
-    def tell(self, data: st.DataObject, outcome: str) -> None:
+    @rule(which=st.integers(0, 1000), outcome=st.sampled_from(["refused", "cancelled", "seen"]))
+    def tell(self, which: int, outcome: str) -> None:
         """News of any contact, the oldest as well; what contradicts what was told before changes nothing."""
+        if not self.decided:
+            return  # no precondition: ids of decisions are random, and what is drawn must not hang on them
         self.events += 1
         body = {
             "event_id": f"e{self.events}",
-            "decision_id": data.draw(st.sampled_from(self.decided)),
+            "decision_id": self.decided[which % len(self.decided)],
             "outcome": outcome,
         }
         answer = self.client.post("/v1/feedback", json=body)
         # Nothing can be seen days before the moment that a decision was asked for.
         assert answer.status_code == 202 or (outcome == "seen" and answer.status_code == 422)
 
-    @rule()
-    def restart(self) -> None:
-        """What was only in memory is gone."""
+    @rule(name=st.sampled_from(sorted(ZONES)))
+    def restart(self, name: str) -> None:
+        """What was only in memory is gone when the next one asks."""
         self.run(self.running.aclose())
         self.start()
+        self.take(name, self.clock.now, [])
 
     @invariant()
     def no_cap_is_overshot(self) -> None:
@@ -290,5 +295,6 @@ def test_the_machine_finds_a_service_that_forgets(
 ) -> None:
     mutation(monkeypatch)
     many = modest(max_examples=60, stateful_step_count=20)
-    with pytest.raises(AssertionError):
+    # What threads did first is not always done again; a failure that does not come back is one all the same.
+    with pytest.raises((AssertionError, Flaky)):
         run_state_machine_as_test(Tight, settings=many)  # type: ignore[no-untyped-call]
