@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -11,9 +10,9 @@ import numpy as np
 from msgspec import Struct, structs
 
 from nba.arbitration import Money, Tariff
-from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray, join_rows, take_rows
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
-from nba.constraints.turns import Household, turns_of
+from nba.constraints.turns import in_turns
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
 from nba.explain import Candidate, Explanation, Funnel, why_not
@@ -26,6 +25,7 @@ from nba.propensity import choose, probability_of
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
 from nba.strategy import Strategy
 from nba.terms import Reckoning
+from nba.timing import days_on
 
 _CHUNK = 64  # contexts at a time: keeps what is made of them inside the cache
 
@@ -99,28 +99,13 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         contacts are limited together take turns (`nba.constraints.turns`).
         """
         keys, history = decision_keys(decision_ids), contexts.history
-        if history is not None and self.strategy.contact_policy.has_households:
-            turns = turns_of(history, keys)
-            if len(turns) > 1:
-                made = Household(contexts, history, self.strategy.catalogue)
-                return self._in_turns(turns, made, keys, limit, requested)
-        return self._decide(contexts, keys, limit, requested)
+        if history is None or not self.strategy.contact_policy.has_households:
+            return self._decide(contexts, keys, limit, requested)
 
-    def _in_turns(
-        self,
-        turns: list[IntArray],
-        made: Household,
-        keys: KeyArray,
-        limit: int,
-        requested: BoolArray | None,
-    ) -> DecisionBatch:
-        """Decide turn after turn; each sees what was decided in those before."""
-        parts = []
-        for rows in turns:
-            asked = None if requested is None else requested[rows]
-            parts.append(self._decide(made.contexts(rows), keys[rows], limit, asked))
-            made.add(rows, parts[-1].actions)
-        return take_rows(join_rows(parts), np.argsort(np.concatenate(turns)))
+        def decide(seen: ContextBatch, rows: IntArray) -> DecisionBatch:
+            return self._decide(seen, keys[rows], limit, None if requested is None else requested[rows])
+
+        return in_turns(contexts, history, keys, self.strategy.catalogue, decide)
 
     def _decide(
         self, contexts: ContextBatch, keys: KeyArray, limit: int, requested: BoolArray | None
@@ -155,7 +140,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             decision_id=decision_id,
             customer_id=context.customer_id,
             at=context.at,
-            opens_at=_days_on(context.at, wait),
+            opens_at=days_on(context.at, wait),
             policy=self.strategy.name,
             policy_version=self.version,
             posterior_seq=self.posterior_seq,
@@ -315,8 +300,3 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             propensity=float(batch.ranked_propensities[0, rank]),
             expected_value=float(batch.expected_values[0, action]),
         )
-
-
-def _days_on(at: datetime, days: int) -> datetime:
-    """The moment whole days of 24 hours later: in a zone of its own `at` would be moved by its clock."""
-    return (at.astimezone(UTC) + timedelta(days=days)).astimezone(at.tzinfo) if days else at

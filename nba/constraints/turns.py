@@ -7,12 +7,15 @@ with the contacts of those before as history: every propensity is exact, given t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from nba.arrays import IntArray, KeyArray, take_rows
+from nba.arrays import IntArray, KeyArray, join_rows, take_rows
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.constraints.local_time import DAY
 from nba.context import ContactHistory, ContextBatch
+from nba.decision import DecisionBatch
 from nba.timing import waits_days
 
 
@@ -26,6 +29,24 @@ def turns_of(history: ContactHistory, keys: KeyArray) -> list[IntArray]:
     turn = np.empty_like(homes)
     turn[order] = np.arange(homes.size) - first
     return [np.flatnonzero(turn == number) for number in range(int(turn.max(initial=0)) + 1)]
+
+
+def in_turns(
+    contexts: ContextBatch,
+    history: ContactHistory,
+    keys: KeyArray,
+    catalogue: Catalogue,
+    decide: Callable[[ContextBatch, IntArray], DecisionBatch],
+) -> DecisionBatch:
+    """Decide turn after turn, each seeing what was decided in those before; `decide` is told which rows."""
+    turns = turns_of(history, keys)
+    if len(turns) == 1:
+        return decide(contexts, turns[0])
+    made, parts = Household(contexts, history, catalogue), []
+    for rows in turns:
+        parts.append(decide(made.contexts(rows), rows))
+        made.add(rows, parts[-1].actions)
+    return take_rows(join_rows(parts), np.argsort(np.concatenate(turns)))
 
 
 class Household:
