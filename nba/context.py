@@ -6,19 +6,25 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 from msgspec import Struct
 
-from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray, StrArray, TimeArray
+from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray, StrArray, TimeArray, take_rows
 
 AttributeValue: TypeAlias = float | int | str | bool | None | list[str]
 
 
-class Contact(Struct, frozen=True, kw_only=True):
-    """One contact of a customer, made or planned; `at` is when it is made."""
+class Contact(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One contact of a customer, made or planned; `at` is when it is made.
+
+    Without a product it is about something that the catalogue does not know, such as a message of another
+    department. What the channel `refused` was never made: it fills no limit, but its channel backs off.
+    """
 
     channel: str
-    product: str
+    product: str | None
     at: datetime  # aware
+    refused: bool = False
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -27,6 +33,8 @@ class Context(Struct, frozen=True, kw_only=True):
     Two attributes are lists with a fixed meaning: "consents" names the channels the customer agreed
     to (absent means none: the rule fails closed) and "owned" names the products they hold. `left` is of
     nobody's own: what everybody together may still use when the decision is made.
+    `zone` is the IANA name of the customer's time zone. `household_contacts` are those of the other members
+    of the `household`; its limits count them together with the customer's own.
     """
 
     customer_id: str
@@ -35,6 +43,32 @@ class Context(Struct, frozen=True, kw_only=True):
     contacts: tuple[Contact, ...] = ()
     opted_out: tuple[str, ...] = ()
     left: dict[str, float] = {}  # units of each budget that may still be used; one not named is not short
+    zone: str | None = None
+    household: str | None = None
+    household_contacts: tuple[Contact, ...] = ()
+
+
+class ContactHistory(NamedTuple):
+    """Contacts of each context with their moments, in microseconds since 1970.
+
+    Rows are filled up to H contacts with ones of channel -1, which are nobody's.
+    """
+
+    now: IntArray  # (B,) when it is decided
+    at: IntArray  # (B, H) when the contact was or will be made
+    channel: IntArray  # (B, H)
+    product: IntArray  # (B, H) -1 for what is not in the catalogue
+    refused: BoolArray  # (B, H) by the channel
+    others: BoolArray  # (B, H) of other members of the household
+    zones: StrArray  # (B,) IANA names, None where unknown
+    households: StrArray  # (B,) None where unknown
+
+    @staticmethod
+    def nobody() -> ContactHistory:
+        """The history of no contexts."""
+        none, nothing = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64)
+        flags, names = np.zeros((0, 0), dtype=np.bool_), np.zeros(0, dtype=object)
+        return ContactHistory(none, nothing, nothing, nothing, flags, flags, names, names)
 
 
 class ContextBatch(NamedTuple):
@@ -50,13 +84,15 @@ class ContextBatch(NamedTuple):
     owned: BoolArray  # (B, P)
     offer_age_days: FloatArray  # (B, P) since the product was last offered, inf if never
     left: FloatArray | None = None  # (B, J) units of each budget of the strategy; None without budgets
+    history: ContactHistory | None = None  # where the contact policy asks for moments, see `needs_history`
 
     def take(self, rows: IntArray | slice) -> ContextBatch:
         """The contexts of `rows`, in that order."""
         columns = {name: column[rows] for name, column in self.attributes.items()}
+        history = None if self.history is None else take_rows(self.history, rows)
         arrays = {name: part for name, part in self._asdict().items() if part is not None}
-        parts = {name: part[rows] for name, part in arrays.items() if name != "attributes"}
-        return ContextBatch(attributes=columns, **parts)
+        parts = {name: part[rows] for name, part in arrays.items() if name not in ("attributes", "history")}
+        return ContextBatch(attributes=columns, history=history, **parts)
 
     @property
     def n_contexts(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from msgspec import Struct, structs
 from nba.arbitration import Money, Tariff
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
+from nba.constraints.turns import in_turns
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
 from nba.explain import Candidate, Explanation, Funnel, why_not
@@ -25,6 +25,7 @@ from nba.propensity import choose, probability_of
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
 from nba.strategy import Strategy
 from nba.terms import Reckoning
+from nba.timing import days_on
 
 _CHUNK = 64  # contexts at a time: keeps what is made of them inside the cache
 
@@ -94,10 +95,23 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
         Ranks are drawn one after the other from the actions still eligible, each with the same
         distribution function, so that every rank's propensity is exact given the ranks above it.
-        A list ends where no-contact is drawn.
+        A list ends where no-contact is drawn. A batch holds a customer once; members of a household whose
+        contacts are limited together take turns (`nba.constraints.turns`).
         """
+        keys, history = decision_keys(decision_ids), contexts.history
+        if history is None or not self.strategy.contact_policy.has_households:
+            return self._decide(contexts, keys, limit, requested)
+
+        def decide(seen: ContextBatch, rows: IntArray) -> DecisionBatch:
+            return self._decide(seen, keys[rows], limit, None if requested is None else requested[rows])
+
+        return in_turns(contexts, history, keys, self.strategy.catalogue, decide)
+
+    def _decide(
+        self, contexts: ContextBatch, keys: KeyArray, limit: int, requested: BoolArray | None
+    ) -> DecisionBatch:
         eligibility = self.strategy.eligible(contexts, requested)
-        keys, belief = decision_keys(decision_ids), self._believe(contexts, eligibility.mask)
+        belief = self._believe(contexts, eligibility.mask)
         actions, propensities = self._draw(belief, keys, 0)
         ranked, shares = actions[:, None], propensities[:, None]
         if limit > 1:
@@ -126,7 +140,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             decision_id=decision_id,
             customer_id=context.customer_id,
             at=context.at,
-            opens_at=context.at + timedelta(days=wait),
+            opens_at=days_on(context.at, wait),
             policy=self.strategy.name,
             policy_version=self.version,
             posterior_seq=self.posterior_seq,

@@ -17,7 +17,10 @@ from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Tag, Vocabulary
 from nba.constraints import Asked, ContactPolicy, Rule, in_order
-from nba.context import Context, ContextBatch
+from nba.constraints.contact_policy import Compiled
+from nba.constraints.history import history_of
+from nba.constraints.local_time import to_micros
+from nba.context import ContactHistory, Context, ContextBatch
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel
 from nba.features import FeatureSchema
@@ -29,7 +32,7 @@ from nba.timing import waits_days
 
 _DAY_SECONDS = 86_400.0
 _OWN = ("rules", "tags", "arbitration")  # whose errors are told with their place in the strategy
-_MOST_RULES = 100  # rules are counted in bytes
+_MOST_RULES, _MOST_NAMES = 100, 24  # what can remove an action is counted in bytes
 
 
 class Eligibility(NamedTuple):
@@ -70,9 +73,12 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         """Make every rule ready, so that one that names something unknown is refused here."""
         too_many = f"must be fewer than {_MOST_RULES}, got {len(self.rules)}"
         require(len(self.rules) < _MOST_RULES, f"strategy {self.name}", "rules", too_many)
+        named = len(self.contact_policy.names)
+        too_many = f"may have at most {_MOST_NAMES} different names, got {named}"
+        require(named <= _MOST_NAMES, f"strategy {self.name}", "contact_policy", too_many)
         nobody = self._nobody()
         self._try("rules", lambda: self.asked)
-        self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
+        self._try("contact_policy", lambda: self.contact_policy.compiled(self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
         self._try("allocation", lambda: self.shared)
         self.pacing.check(self.catalogue, f"strategy {self.name}")
@@ -141,6 +147,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             contact_counts=np.zeros((0, len(self.contact_policy.windows_days), c + 1), dtype=np.int64),
             owned=np.zeros((0, p), dtype=np.bool_),
             offer_age_days=np.zeros((0, p)),
+            history=ContactHistory.nobody() if self.contact_policy.needs_history else None,
         )
 
     @cached_property
@@ -170,18 +177,18 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     @cached_property
     def _removers(self) -> tuple[tuple[str, str], ...]:
-        alone = ("catalogue", "request"), ("contact_policy", *(() if self.silence else ("silence",)))
-        before, after = ([(name, name) for name in names] for names in alone)
+        named = [(name, "contact_policy") for name in self.contact_policy.names]
         if self.pacing.budgets:
-            after.insert(1, ("budget", "contact_policy"))  # a limit as well, on all contacts together
-        return (*before, *((one.name, one.layer) for one in self.asked), *after)
+            named.append(("budget", "contact_policy"))  # a limit as well, on all contacts together
+        before, after = (("catalogue", "request"), () if self.silence else ("silence",))
+        alone = [[(name, name) for name in names] for names in (before, after)]
+        return (*alone[0], *((one.name, one.layer) for one in self.asked), *named, *alone[1])
 
     @property
     def lookback_days(self) -> float:
         """How far back contacts matter: limits, product rest, and fatigue down to a thousandth."""
-        windows = self.contact_policy.windows_days
         longest_fatigue = 10.0 * max(self.fatigue.short_half_life_days, self.fatigue.long_half_life_days)
-        return max(longest_fatigue, self.contact_policy.product_rest_days, *windows, 0)
+        return max(longest_fatigue, self.contact_policy.lookback_days)
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
         """Apply catalogue, request (B, A), rules, contact policy and budgets; the first to remove counts."""
@@ -197,8 +204,9 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         for rule in self.asked:
             of_contacts &= rule.mask(contexts)
             passed += flags
-        of_contacts &= self.contact_policy.allows(contexts, catalogue, self._most)
-        passed += flags
+        for mask in self.contact_policy.masks(contexts, catalogue, self._compiled):
+            of_contacts &= mask
+            passed += flags
         if self.pacing.budgets:
             if contexts.left is not None:
                 left &= (self._budget_use <= contexts.left[:, None, :]).all(axis=2)
@@ -230,6 +238,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             owned=np.array([self._named(context, "owned", "product") for context in contexts]),
             offer_age_days=ages,
             left=self._left(contexts),
+            history=history_of(contexts, self.catalogue) if self.contact_policy.needs_history else None,
         )
 
     def _left(self, contexts: Sequence[Context]) -> FloatArray | None:
@@ -264,29 +273,27 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def _history(self, context: Context) -> tuple[FloatArray, IntArray, FloatArray]:
         """Fatigue (C, 2), contact counts (W, C + 1) and offer ages (P,) from one customer's contacts."""
         level, n_channels = self.catalogue.level, len(self.catalogue.channels)
-        channels = np.array(
-            [level("channel", contact.channel) for contact in context.contacts], dtype=np.int64
-        )
+        contacts = [contact for contact in context.contacts if not contact.refused]
+        channels = np.array([level("channel", contact.channel) for contact in contacts], dtype=np.int64)
         products = np.array(
-            [level("product", contact.product) for contact in context.contacts], dtype=np.int64
+            [-1 if contact.product is None else level("product", contact.product) for contact in contacts],
+            dtype=np.int64,
         )
-        ages = (
-            np.array([(context.at - contact.at).total_seconds() for contact in context.contacts])
-            / _DAY_SECONDS
-        )
+        now = to_micros(context.at)  # in UTC: two times of one zone differ by what its clocks show
+        ages = np.array([now - to_micros(contact.at) for contact in contacts]) / 1e6 / _DAY_SECONDS
         is_made = ages > 0.0
         fatigue = self.fatigue.of_contacts(channels[is_made], ages[is_made], self._spill)
-        # For limits, a planned contact counts as made now until it is made: then no window, wherever it
+        # For counters, a planned contact counts as made now until it is made: then no window, wherever it
         # lies, can come to hold more contacts than its limit.
         ages = np.maximum(ages, 0.0)
-        offer_ages = np.full(len(self.catalogue.products), np.inf)
+        offer_ages = np.full(len(self.catalogue.products) + 1, np.inf)  # the last is of what is no product
         np.minimum.at(offer_ages, products, ages)
         counts = self.contact_policy.counts(channels, ages, n_channels)
-        return fatigue, counts, offer_ages
+        return fatigue, counts, offer_ages[:-1]
 
     @cached_property
-    def _most(self) -> IntArray:
-        return self.contact_policy.most(self.catalogue)
+    def _compiled(self) -> Compiled:
+        return self.contact_policy.compiled(self.catalogue)
 
     @cached_property
     def _spill(self) -> FloatArray:

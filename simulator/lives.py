@@ -116,6 +116,9 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
             ("seed", self.seed, 0),
         ):
             require(value >= least, "simulator.env", name, f"must be at least {least}, got {value}")
+        rule = "has a limit over households, whose members are not simulated together here; leave it out"
+        alone = not self.world.config.contact.policy.has_households
+        require(alone, "simulator.env", "world.contact.policy", rule)
         last = self.days + self.settle_days
         rule = f"days and settle_days together must be at most {LAST_DAY}, got {last}"
         require(last <= LAST_DAY, "simulator.env", "days", rule)

@@ -7,16 +7,29 @@ from collections.abc import Sequence
 import apsw
 from msgspec import structs
 
-from serving.ledger.records import Appended, DecisionRow, EventRow, Exposed, PriceRow, SavedPosterior
+from serving.ledger.records import (
+    TAKEN_BACK,
+    Appended,
+    DecisionRow,
+    EventRow,
+    Exposed,
+    PriceRow,
+    SavedPosterior,
+)
 
 DECISION_COLUMNS = (
     "decision_id", "request_id", "fingerprint", "customer_id", "at", "opens_at", "channel", "product",
-    "watched", "policy_version", "posterior_seq", "feedback_until", "body",
+    "watched", "policy_version", "posterior_seq", "feedback_until", "body", "household",
 )  # fmt: skip
 EVENT_COLUMNS = (
     "kind", "event_id", "decision_id", "customer_id", "fingerprint", "outcome", "value", "product",
     "channel", "step", "occurred_at", "received_at", "status", "teaches",
 )  # fmt: skip
+# What was told first of the contact of a row of `decision`.
+FIRST_TOLD = (
+    "(SELECT e.outcome FROM event e WHERE e.decision_id = decision.decision_id "
+    "AND e.kind = 'feedback' AND e.status <> 'orphan' ORDER BY e.seq LIMIT 1)"
+)
 KEPT_POSTERIORS = 2  # the newest, and the one before it should the newest be damaged
 
 
@@ -63,6 +76,10 @@ SELECT EXISTS (
 """
 
 
+_TAKEN_BACK = f"SELECT {FIRST_TOLD} IN ('refused', 'cancelled') FROM decision WHERE decision_id = ?"
+_UNWATCH = "DELETE FROM watch WHERE decision_seq = (SELECT seq FROM decision WHERE decision_id = ?)"
+
+
 def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
     """Insert a decision and watch its product; gives its position.
 
@@ -92,9 +109,18 @@ def append_event(db: apsw.Connection, row: EventRow) -> Appended:
     if row.kind == "feedback":
         is_spent = _IS_SPENT if row.outcome == "converted" else _IS_TOLD
         spent = db.execute(is_spent, structs.asdict(row)).fetchone()
-        row = structs.replace(row, teaches=not (spent and spent[0]))
+        row = structs.replace(row, teaches=not (spent and spent[0]) and not _is_taken_back(db, row))
     db.execute(_INSERT_EVENT, structs.asdict(row))
-    return Appended(row.status, db.last_insert_rowid())
+    seq = db.last_insert_rowid()
+    if row.outcome in TAKEN_BACK and _is_taken_back(db, row):
+        db.execute(_UNWATCH, (row.decision_id,))  # silence after a contact that was never made is no answer
+    return Appended(row.status, seq)
+
+
+def _is_taken_back(db: apsw.Connection, row: EventRow) -> bool:
+    """Whether the contact of an event is known never to have been made."""
+    found = db.execute(_TAKEN_BACK, (row.decision_id,)).fetchone()
+    return bool(found and found[0])
 
 
 def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:

@@ -61,9 +61,9 @@ class SQLiteReader:
         return self._decision("request_id = ?", (request_id,))
 
     def history(self, customer_id: str) -> History:
-        """A customer's contacts, opt-outs and conversions."""
+        """A customer's contacts, opt-outs, conversions and household."""
         contacts = self._db.execute(
-            "SELECT channel, product, opens_at FROM decision "
+            f"SELECT decision_id, channel, product, opens_at, {operations.FIRST_TOLD} FROM decision "
             "WHERE customer_id = ? AND channel IS NOT NULL ORDER BY seq",
             (customer_id,),
         ).fetchall()
@@ -72,11 +72,27 @@ class SQLiteReader:
             "WHERE customer_id = ? AND outcome IN ('converted', 'opted_out') ORDER BY seq",
             (customer_id,),
         ).fetchall()
+        home = self._db.execute(
+            "SELECT household FROM decision WHERE customer_id = ? AND household IS NOT NULL "
+            "ORDER BY seq DESC LIMIT 1",
+            (customer_id,),
+        ).fetchone()
         return History(
-            contacts=[(str(channel), str(product), int(at)) for channel, product, at in contacts],  # type: ignore[arg-type]
+            household=None if home is None else str(home[0]),
+            contacts=[(*made, told == "refused") for *made, told in contacts if told != "cancelled"],  # type: ignore[misc]
             opt_outs=[channel for outcome, channel, _ in events if outcome == "opted_out"],  # type: ignore[misc]
             conversions=[product for outcome, _, product in events if outcome == "converted" and product],  # type: ignore[misc]
         )
+
+    def members(self, household: str) -> list[str]:
+        """The customers whose household this is, by the decision that named one last."""
+        rows = self._db.execute(
+            "SELECT DISTINCT customer_id FROM decision d WHERE household = ? AND NOT EXISTS ("
+            "SELECT 1 FROM decision newer WHERE newer.customer_id = d.customer_id AND newer.seq > d.seq "
+            "AND newer.household IS NOT NULL AND newer.household <> d.household)",
+            (household,),
+        )
+        return [str(name) for (name,) in rows]
 
     def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
         """Accepted events past a log position, in log order, each with its decision."""

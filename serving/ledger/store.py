@@ -44,7 +44,11 @@ class Reader(Protocol):
         ...
 
     def history(self, customer_id: str) -> History:
-        """A customer's contacts, opt-outs and conversions."""
+        """A customer's contacts, opt-outs, conversions and household."""
+        ...
+
+    def members(self, household: str) -> list[str]:
+        """The customers whose household this is, by the decision that named one last."""
         ...
 
     def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
