@@ -14,6 +14,12 @@ TEST_WORKERS ?= 2
 BENCH_ARGS ?=
 LOCK_ARGS ?=
 
+# Open Bandit Pipeline, a peer of one benchmark, lives in the past. Where pip does not know PyTorch's CPU builds:
+# OBP_PIP_ARGS="--find-links PLACE".
+OBP_PYTHON ?= python3.11
+OBP_VENV := .venv-obp
+OBP_PIP_ARGS ?=
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
@@ -76,8 +82,13 @@ bench: install ## Run every benchmark; BENCH_ARGS=--quick for a short look
 	  $(BIN)/python -m "experiments.benchmarks.$$name" --json $(BENCH_ARGS); \
 	done
 
-bench-peers: install ## Add Vowpal Wabbit and MABWiser, which only the policy benchmark compares with
+bench-peers: install ## Add the peers that benchmarks compare with (1.4 GB, nearly all PyTorch, in .venv-obp)
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/bench-peers.txt
+	"$(OBP_PYTHON)" -m venv --clear $(OBP_VENV)
+	$(OBP_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/bench-obp.txt
+	$(OBP_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps --ignore-requires-python \
+	  --no-build-isolation $(OBP_PIP_ARGS) -r requirements/bench-obp-itself.txt
+	$(OBP_VENV)/bin/python -W ignore -c 'import obp; print("Open Bandit Pipeline", obp.__version__)'
 
 # Maintainers only, and the one target that needs uv. The other two locks follow dev.txt.
 LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
@@ -88,9 +99,10 @@ lock: ## Lock the requirements again (needs uv; LOCK_ARGS=--upgrade for newer ve
 	$(LOCK) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(LOCK) --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
 	$(LOCK:pyproject.toml=requirements/bench-peers.in) --no-deps --output-file requirements/bench-peers.txt
+	$(LOCK:pyproject.toml=requirements/bench-obp.in) --output-file requirements/bench-obp.txt
 	@! grep -nE '://|index-url|find-links|==[^ ]*\+' requirements/*.txt || { \
 	  echo "error: a lock names a host or a local version; look at uv's configuration" >&2; exit 1; }
 
 clean: ## Remove the environment, caches and everything generated
-	rm -rf $(VENV) build dist mlruns .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OBP_VENV) build dist mlruns .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

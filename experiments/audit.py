@@ -14,10 +14,13 @@ from nba.catalogue import Catalogue
 from nba.constraints import ContactPolicy
 
 
-def violations(log: DecisionLog, catalogue: Catalogue, policy: ContactPolicy) -> int:
+def violations(
+    log: DecisionLog, catalogue: Catalogue, policy: ContactPolicy, household_customers: int = 1
+) -> int:
     """Contacts that broke a limit or a product's rest on their day, or were decided after an opt-out.
 
-    A contact that was refused was not made: it fills no window and breaks no limit.
+    A contact that was refused was not made: it fills no window and breaks no limit. Limits are of days;
+    `household_customers` with successive numbers live together.
     """
     contacted = (log.action > 0) & ~log.refused
     customer, day = log.customer[contacted], log.contact_day[contacted]
@@ -25,10 +28,14 @@ def violations(log: DecisionLog, catalogue: Catalogue, policy: ContactPolicy) ->
     product = catalogue.product_of[log.action[contacted]]
     found = 0
     for limit in policy.limits:
+        subject = customer // household_customers if limit.level == "household" else customer
+        names = (limit.channel,) if limit.channel is not None else limit.channels
         concerned = np.ones(channel.size, dtype=np.bool_)
-        if limit.channel is not None:
-            concerned = channel == catalogue.level("channel", limit.channel)
-        found += _too_close(customer[concerned], day[concerned], limit.contacts, limit.days)
+        if names:
+            concerned = np.isin(channel, [catalogue.level("channel", name) for name in names])
+        if limit.each_channel:
+            subject = subject * len(catalogue.channels) + channel
+        found += _too_close(subject[concerned], day[concerned], limit.contacts, limit.days)
     pairs = customer * len(catalogue.products) + product
     found += _too_close(pairs, day, 1, policy.product_rest_days)
     return found + _after_opt_out(customer, channel, log.day[contacted], log.opted_out[contacted])

@@ -9,10 +9,12 @@ from msgspec import structs
 
 from experiments.spec import DAY_BITS
 from nba.apprentice import Decider
-from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray, join_rows
 from nba.catalogue import NO_ACTION
 from nba.context import ContextBatch
 from nba.decision import DecisionBatch
+from nba.snapshot import Snapshot
+from nba.together import decide_together
 from simulator.oracle import expected_values
 from simulator.state import WorldState
 from simulator.world import World
@@ -42,7 +44,7 @@ class Chooser(NamedTuple):
 
     def choose(self, state: WorldState, rows: IntArray, contexts: ContextBatch, ids: StrArray) -> Choices:
         """Decide about customers `rows` (B,)."""
-        batch = self.snapshot.decide(contexts, ids)
+        batch = self._decided(state, rows, contexts, ids)
         best = expected = np.full(rows.size, np.nan)
         if self.with_oracle:
             values = expected_values(self.world, state, rows)
@@ -58,6 +60,18 @@ class Chooser(NamedTuple):
             oracle_expected=expected,
             tables=batch,
         )
+
+    def _decided(
+        self, state: WorldState, rows: IntArray, contexts: ContextBatch, ids: StrArray
+    ) -> DecisionBatch:
+        """Everybody alone, or branch by branch together if the strategy shares something among customers."""
+        if not isinstance(self.snapshot, Snapshot) or self.snapshot.strategy.allocation is None:
+            return self.snapshot.decide(contexts, ids)
+        branches, parts = state.people.ids // self.world.config.population.branch_customers, []
+        for branch in np.unique(branches):  # ids ascend, and rows do
+            mine, people = np.flatnonzero(branches[rows] == branch), int((branches == branch).sum())
+            parts.append(decide_together(self.snapshot, contexts.take(mine), ids[mine], people).decisions)
+        return join_rows(parts)
 
     def _allowed(self, contexts: ContextBatch, batch: DecisionBatch) -> BoolArray:
         """(B, A) what the bank's rules allow: a strategy's own rules do not excuse it."""

@@ -167,7 +167,9 @@ def _result(job: Job, done: JobResult, control: Totals) -> StrategyResult:
         product_mix=_mix(log, catalogue, "product", with_silence=False),
         timing_mix=_mix(log, catalogue, "timing", with_silence=False),
         min_propensity=float(log.propensity.min(initial=1.0)),
-        constraint_violations=violations(log, catalogue, world.config.contact.policy),
+        constraint_violations=violations(
+            log, catalogue, world.config.contact.policy, world.config.population.household_customers
+        ),
         apprenticed=Apprenticed.of(done.apprenticeship),
     )
 

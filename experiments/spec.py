@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from nba.allocation.sharing import AnySharing
 from nba.apprentice import Apprentice, Decider, Tutored
 from nba.arbitration import Arbitration
 from nba.conditions import Tag
@@ -131,6 +132,7 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     floor: Floor = Floor()
     stages: tuple[StageModel, ...] = ()
     revenue: RevenueModel | None = None
+    allocation: AnySharing | None = None
     apprentice: Imitation | None = None
     description: str = ""
 
@@ -150,6 +152,7 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             fatigue=world.kernel,
             stages=self.stages,
             revenue=self.revenue,
+            allocation=self.allocation,
             seed=seed,
         )
 
@@ -173,6 +176,8 @@ class Experiment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise InvalidConfig("experiment", "strategies", rule)
         for index, one in enumerate(self.strategies):
             if one.apprentice is not None:
+                alone = "an apprentice decides for each customer alone; drop `allocation` or `apprentice`"
+                require(one.allocation is None, "experiment", f"strategies[{index}].allocation", alone)
                 self._check_apprentice(f"strategies[{index}].apprentice.imitates", one, one.apprentice)
 
     def _check_apprentice(self, where: str, spec: StrategySpec, given: Imitation) -> None:

@@ -140,8 +140,12 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         table = [one.weight / 100.0 * one.scope.rows(known.catalogue) for one in self.context_weights]
         return Weighing(tuple(asks), np.array(table)) if self.has("context_weights") else None
 
-    def tariff(self, catalogue: Catalogue, prices: FloatArray) -> Tariff:
-        """What actions cost at the shadow prices (J,) of resources; unknown channels are an UnknownAction."""
+    def tariff(self, catalogue: Catalogue, prices: FloatArray, use: FloatArray | None = None) -> Tariff:
+        """What actions cost at the shadow prices (J,) of resources; unknown channels are an UnknownAction.
+
+        use (A, J) is what a contact takes of each resource, the catalogue's `resource_use` without it.
+        """
+        use = catalogue.resource_use if use is None else use
         fatigue, is_priced = self.fatigue_price, self.has("fatigue_price")
         levels = fatigue.per_channel(catalogue) * is_priced
         margins, factors = self.margins(catalogue), self.lever_factors(catalogue)
@@ -149,7 +153,7 @@ class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             margins,
             factors,
             catalogue.costs * self.has("cost"),
-            catalogue.resource_use @ prices * self.has("shadow_prices"),
+            use @ prices * self.has("shadow_prices"),
             np.where(catalogue.channel_of >= 0, levels[catalogue.channel_of], 0.0),
         )
         fixed = parts.cost + parts.shadow_price

@@ -115,7 +115,7 @@ def _manifest(path: Path) -> Manifest:
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{path.name}/{MANIFEST} is not a bundle manifest: {error}.") from None
-    n_resources = manifest.strategy.catalogue.resource_use.shape[1]
+    n_resources = manifest.strategy.resource_use.shape[1]
     if len(manifest.prices) != n_resources:
         raise BundleError(
             f"{path.name}/{MANIFEST}: prices must be {n_resources}, got {len(manifest.prices)}."

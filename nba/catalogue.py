@@ -46,6 +46,7 @@ class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gamma-distributed with shape 2 and the mean decision delay, which simulated worlds draw from in any case.
     `group` is one of the catalogue's groups, `tags` are free words, both for rules and levers to speak of;
     `instalment` is what the customer would pay a month, in account currency.
+    Contacts about a `service` are counted by contact limits and not held up by them.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Product(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     group: str | None = None
     tags: tuple[str, ...] = ()
     instalment: float = 0.0
+    service: bool = False
 
 
 class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,6 +161,16 @@ class Catalogue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, d
     def repeatable(self) -> BoolArray:
         """(P,) products that can be bought again."""
         return np.array([product.repeatable for product in self.products])
+
+    @cached_property
+    def is_service(self) -> BoolArray:
+        """(P,) products whose contacts are service messages."""
+        return np.array([product.service for product in self.products])
+
+    @cached_property
+    def has_service(self) -> bool:
+        """Whether there are service messages at all."""
+        return bool(self.is_service.any())
 
     @cached_property
     def risk_classes(self) -> IntArray:

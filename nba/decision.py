@@ -70,6 +70,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     policy: str
     policy_version: int
     posterior_seq: int
+    price_version: int = 0  # of the budgets' prices, which move while a posterior serves
     actions: tuple[RankedAction, ...]
     no_contact_propensity: float
     n_eligible: int

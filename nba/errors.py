@@ -40,6 +40,10 @@ class BadContext(NBAError, ValueError):
         return BadContext, (self.pointer, self.rule)
 
 
+class BrokenPlan(NBAError, ArithmeticError):
+    """A plan would exceed a hard limit: nothing that a user did, and nothing is written."""
+
+
 class UnknownAction(NBAError, LookupError):
     """A channel, timing, product or action id is not in the catalogue."""
 

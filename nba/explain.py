@@ -23,6 +23,7 @@ _NEEDS = {
     "catalogue": "an action that the catalogue does not exclude",
     "request": "an action that was asked for",
     "contact_policy": "room under every contact limit, and a product that has rested since its last offer",
+    "budget": "room for the contact in every budget",
     "silence": "no contact that is eligible",
 }
 
@@ -142,7 +143,9 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
                 rule=name,
                 layer=layer,
                 needs=_NEEDS.get(name.partition(".")[0], "") if rule is None else _needs(rule, known),
-                values={} if rule is None else _values(context, _asked(rule, known)),
+                values=_known(strategy, context, name)
+                if rule is None
+                else _values(context, _asked(rule, known)),
                 actions=tuple(actions[place]),
             )
         )
@@ -157,6 +160,11 @@ def _needs(rule: Rule, known: Vocabulary) -> str:
 def _asked(rule: Rule, known: Vocabulary) -> tuple[str, ...]:
     """Names of the attributes that decide, those that say whom the rule is about last."""
     return rule.asked(known) + (() if rule.whom is None else rule.whom.asked(known))
+
+
+def _known(strategy: Strategy, context: Context, name: str) -> dict[str, AttributeValue]:
+    """What is known of a remover that is no rule: what is left of the budgets."""
+    return dict(context.left) if name == "budget" else {}
 
 
 def _values(context: Context, names: tuple[str, ...]) -> dict[str, AttributeValue]:

@@ -49,6 +49,7 @@ class Purpose(IntEnum):
     MEMBER = 19
     AMOUNT = 20
     EXPOSURE = 21
+    LOTTERY = 30
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = 10) -> NDArray[np.uint32]:

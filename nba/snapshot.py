@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from msgspec import Struct, structs
 from nba.arbitration import Money, Tariff
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
+from nba.constraints.turns import in_turns
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
 from nba.explain import Explanation
@@ -25,6 +25,7 @@ from nba.propensity import choose, probability_of
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
 from nba.strategy import Strategy
 from nba.terms import Reckoning
+from nba.timing import days_on
 
 _CHUNK = 64  # contexts at a time: keeps what is made of them inside the cache
 
@@ -53,16 +54,17 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     strategy: Strategy
     posterior: Posterior
-    prices: FloatArray  # (J,) shadow prices
+    prices: FloatArray  # (J,) shadow prices of `Strategy.resource_use`, account currency per unit
     version: int = 0
     posterior_seq: int = 0
     outcomes: OutcomeBeliefs = OutcomeBeliefs()  # stages of contacts, amounts of conversions
+    price_version: int = 0
 
     @staticmethod
     def start(strategy: Strategy) -> Snapshot:
         """A strategy before any round, with no resource scarce."""
         posterior = strategy.model.prior(strategy.catalogue, strategy.schema)
-        prices = np.zeros(strategy.catalogue.resource_use.shape[1])
+        prices = np.zeros(strategy.resource_use.shape[1])
         return Snapshot(strategy=strategy, posterior=posterior, prices=prices, outcomes=strategy.outcomes())
 
     @cached_property
@@ -93,10 +95,23 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
         Ranks are drawn one after the other from the actions still eligible, each with the same
         distribution function, so that every rank's propensity is exact given the ranks above it.
-        A list ends where no-contact is drawn.
+        A list ends where no-contact is drawn. A batch holds a customer once; members of a household whose
+        contacts are limited together take turns (`nba.constraints.turns`).
         """
+        keys, history = decision_keys(decision_ids), contexts.history
+        if history is None or not self.strategy.contact_policy.has_households:
+            return self._decide(contexts, keys, limit, requested)
+
+        def decide(seen: ContextBatch, rows: IntArray) -> DecisionBatch:
+            return self._decide(seen, keys[rows], limit, None if requested is None else requested[rows])
+
+        return in_turns(contexts, history, keys, self.strategy.catalogue, decide)
+
+    def _decide(
+        self, contexts: ContextBatch, keys: KeyArray, limit: int, requested: BoolArray | None
+    ) -> DecisionBatch:
         eligibility = self.strategy.eligible(contexts, requested)
-        keys, belief = decision_keys(decision_ids), self._believe(contexts, eligibility.mask)
+        belief = self._believe(contexts, eligibility.mask)
         actions, propensities = self._draw(belief, keys, 0)
         ranked, shares = actions[:, None], propensities[:, None]
         if limit > 1:
@@ -125,10 +140,11 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
             decision_id=decision_id,
             customer_id=context.customer_id,
             at=context.at,
-            opens_at=context.at + timedelta(days=wait),
+            opens_at=days_on(context.at, wait),
             policy=self.strategy.name,
             policy_version=self.version,
             posterior_seq=self.posterior_seq,
+            price_version=self.price_version,
             actions=tuple(self._ranked(batch, rank) for rank in range(int((batch.ranked[0] >= 0).sum()))),
             no_contact_propensity=float(batch.distribution[0, NO_ACTION]),
             n_eligible=int(batch.eligible[0].sum()),
@@ -173,6 +189,26 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """The same snapshot with another posterior, learnt up to position `seq` of the log."""
         kept = self.outcomes if outcomes is None else outcomes
         return structs.replace(self, posterior=posterior, posterior_seq=seq, outcomes=kept)
+
+    def priced(self, prices: FloatArray, price_version: int) -> Snapshot:
+        """The same snapshot, its draws included, at other prices (J,)."""
+        other = structs.replace(self, prices=prices, price_version=price_version)
+        if "frozen" in self.__dict__:
+            other.__dict__["frozen"] = self.frozen  # draws do not depend on prices
+        return other
+
+    def expected_values(self, contexts: ContextBatch, eligible: BoolArray) -> FloatArray:
+        """(B, A) mean utilities at the snapshot's prices, -inf where not eligible (B, A)."""
+        weighing, expected = self.strategy.weighing, np.full(eligible.shape, -np.inf)
+        expected[:, NO_ACTION] = 0.0
+        held = None if weighing is None else weighing.held(contexts)
+        (open_rows,) = np.logical_or.reduce(eligible[:, 1:], axis=1).nonzero()
+        for start in range(0, open_rows.size, _CHUNK):
+            rows = open_rows[start : start + _CHUNK]
+            features, mean = contexts.features[rows], self.frozen.mean_draw
+            money = self._money(features, contexts.fatigue[rows], None if held is None else held[rows])
+            expected[rows] = self.posterior.expected_values(mean, features, money, eligible[rows])
+        return expected
 
     def _ranks(
         self,
@@ -243,7 +279,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     @cached_property
     def _tariff(self) -> Tariff:
-        return self.strategy.arbitration.tariff(self.strategy.catalogue, self.prices)
+        return self.strategy.tariff(self.prices)
 
     def _ranked(self, batch: DecisionBatch, rank: int) -> RankedAction:
         action = int(batch.ranked[0, rank])

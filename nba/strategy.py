@@ -10,12 +10,17 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from nba.arbitration import Arbitration, Weighing
+from nba.allocation.budgets import Pacing
+from nba.allocation.sharing import AnySharing, Shared
+from nba.arbitration import Arbitration, Tariff, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Tag, Vocabulary
 from nba.constraints import ContactPolicy, Rule, RuleBook
-from nba.context import Context, ContextBatch
+from nba.constraints.contact_policy import Compiled
+from nba.constraints.history import history_of
+from nba.constraints.local_time import to_micros
+from nba.context import ContactHistory, Context, ContextBatch, utc_of
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel
 from nba.features import FeatureSchema
@@ -27,7 +32,7 @@ from nba.timing import waits_days
 
 _DAY_SECONDS = 86_400.0
 _OWN = ("rules", "tags", "arbitration")  # whose errors are told with their place in the strategy
-_MOST_RULES = 100  # rules are counted in bytes
+_MOST_RULES, _MOST_NAMES = 100, 24  # what can remove an action is counted in bytes
 
 
 class Eligibility(NamedTuple):
@@ -42,7 +47,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     `tags` are words for customers that rules and levers may use. Without `silence` some contact is chosen
     wherever one is eligible, as on a page that shows something to everybody, or in a table of logged
-    decisions that knows no no-contact.
+    decisions that knows no no-contact. With `allocation`, decisions of a day are made together, under
+    limits that customers share (nba.together).
     """
 
     name: str
@@ -59,27 +65,58 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     silence: bool = True
     stages: tuple[StageModel, ...] = ()
     revenue: RevenueModel | None = None
+    allocation: AnySharing | None = None
+    pacing: Pacing = Pacing()
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Make every rule ready, so that one that names something unknown is refused here."""
         too_many = f"must be fewer than {_MOST_RULES}, got {len(self.rules)}"
         require(len(self.rules) < _MOST_RULES, f"strategy {self.name}", "rules", too_many)
+        named = len(self.contact_policy.names)
+        too_many = f"may have at most {_MOST_NAMES} different names, got {named}"
+        require(named <= _MOST_NAMES, f"strategy {self.name}", "contact_policy", too_many)
         self._try("rules", lambda: self.rulebook)
         nobody = self._nobody()
-        self._try("contact_policy", partial(self.contact_policy.allows, nobody, self.catalogue))
+        self._try("contact_policy", lambda: self.contact_policy.compiled(self.catalogue))
         self._try("catalogue.timings", partial(self.waits, nobody))
-        prices = np.zeros(self.catalogue.resource_use.shape[1])
-        self._try("arbitration", partial(self.arbitration.tariff, self.catalogue, prices))
+        self._try("allocation", lambda: self.shared)
+        self.pacing.check(self.catalogue, f"strategy {self.name}")
+        self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
         self._try("arbitration", lambda: self.weighing)
         names = [model.stage for model in self.stages]
         once = f"a stage has one model, got {', '.join(names)}"
         require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
         self._try("stages", self.outcomes)
 
+    @cached_property
+    def resource_use(self) -> FloatArray:
+        """(A, J) units of each resource per contact: the catalogue's, the budgets', those of `allocation`."""
+        own = self.catalogue.resource_use, self._budget_use
+        return np.concatenate([*own, *([self.shared.uses] if self.shared else [])], axis=1)
+
+    @cached_property
+    def _budget_use(self) -> FloatArray:
+        return self.pacing.use(self.catalogue)
+
+    def tariff(self, prices: FloatArray) -> Tariff:
+        """What actions cost at the shadow prices (J,) of `resource_use`."""
+        return self.arbitration.tariff(self.catalogue, prices, self.resource_use)
+
     def outcomes(self) -> OutcomeBeliefs:
         """What is believed of stages and amounts before any contact; empty if none is configured."""
         return OutcomeBeliefs.prior(self.stages, self.revenue, self.catalogue, self.schema)
+
+    @cached_property
+    def shared(self) -> Shared | None:
+        """What customers share on a day, if anything."""
+        if self.allocation is None:
+            return None
+        name, rule = f"strategy {self.name}", "leaves some without a contact; drop silence = false"
+        require(self.silence, name, "allocation", rule)
+        rule = "needs the shadow prices that arbitration.off switches off"
+        require(self.arbitration.has("shadow_prices"), name, "allocation", rule)
+        return self.allocation.shared(self.catalogue, name)
 
     def _try(self, pointer: str, ask: Callable[[], object]) -> None:
         try:
@@ -111,6 +148,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             owned=np.zeros((0, p), dtype=np.bool_),
             offer_age_days=np.zeros((0, p)),
             rests={rule: np.zeros((0, c, p), dtype=np.bool_) for rule in self.rulebook.rests},
+            history=ContactHistory.nobody() if self.contact_policy.needs_history else None,
         )
 
     @cached_property
@@ -135,9 +173,12 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     @cached_property
     def _removers(self) -> tuple[tuple[str, str], ...]:
-        alone = ("catalogue", "request"), ("contact_policy", *(() if self.silence else ("silence",)))
-        before, after = ([(name, name) for name in names] for names in alone)
-        return (*before, *((one.name, one.layer) for one in self.rulebook.asked), *after)
+        named = [(name, "contact_policy") for name in self.contact_policy.names]
+        if self.pacing.budgets:
+            named.append(("budget", "contact_policy"))  # a limit as well, on all contacts together
+        before, after = (("catalogue", "request"), () if self.silence else ("silence",))
+        alone = [[(name, name) for name in names] for names in (before, after)]
+        return (*alone[0], *((one.name, one.layer) for one in self.rulebook.asked), *named, *alone[1])
 
     @property
     def lookback_days(self) -> float:
@@ -145,13 +186,11 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
         Infinite where products must never meet.
         """
-        windows = self.contact_policy.windows_days
         longest_fatigue = 10.0 * max(self.fatigue.short_half_life_days, self.fatigue.long_half_life_days)
-        rest = self.contact_policy.product_rest_days
-        return max(longest_fatigue, rest, *windows, self.rulebook.memory_days)
+        return max(longest_fatigue, self.contact_policy.lookback_days, self.rulebook.memory_days)
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
-        """Apply catalogue, request (B, A), rules and contact policy in turn; the first to remove counts."""
+        """Apply catalogue, request (B, A), rules, contact policy and budgets; the first to remove counts."""
         catalogue, n_contexts = self.catalogue, contexts.n_contexts
         left = np.empty((n_contexts, catalogue.n_actions), dtype=np.bool_)
         left[:] = catalogue.allowed
@@ -164,8 +203,13 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         for rule in self.rulebook.asked:
             of_contacts &= rule.mask(contexts)
             passed += flags
-        of_contacts &= self.contact_policy.allows(contexts, catalogue, self._most)
-        passed += flags
+        for mask in self.contact_policy.masks(contexts, catalogue, self._compiled):
+            of_contacts &= mask
+            passed += flags
+        if self.pacing.budgets:
+            if contexts.left is not None:
+                left &= (self._budget_use <= contexts.left[:, None, :]).all(axis=2)
+            passed += flags
         # Staying silent breaks no rule, so that no context is ever without an action.
         left[:, NO_ACTION] = self.silence or ~left[:, 1:].any(axis=1)
         passed[:, NO_ACTION] = len(self._removers) - 1  # counts where it was removed, by "silence"
@@ -178,7 +222,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     def encode(self, contexts: Sequence[Context]) -> ContextBatch:
         """Records to columns; a wrong attribute is a BadContext with its JSON pointer."""
-        at = np.array([_utc(context) for context in contexts], dtype="datetime64[s]")
+        at = np.array([utc_of(context) for context in contexts], dtype="datetime64[s]")
         columns = self.schema.parse([context.attributes for context in contexts])
         history = [self._history(context) for context in contexts]
         fatigue, counts, ages = (np.array(part) for part in zip(*history, strict=True))
@@ -193,7 +237,16 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             owned=np.array([self._named(context, "owned", "product") for context in contexts]),
             offer_age_days=ages,
             rests=self.rulebook.resting(contexts),
+            left=self._left(contexts),
+            history=history_of(contexts, self.catalogue) if self.contact_policy.needs_history else None,
         )
+
+    def _left(self, contexts: Sequence[Context]) -> FloatArray | None:
+        """(B, J) units left of each budget."""
+        names = [budget.name for budget in self.pacing.budgets]
+        if not names:
+            return None
+        return np.array([[one.left.get(name, np.inf) for name in names] for one in contexts])
 
     def _consents(self, context: Context) -> BoolArray:
         consents = self._named(context, "consents", "channel")
@@ -220,36 +273,28 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def _history(self, context: Context) -> tuple[FloatArray, IntArray, FloatArray]:
         """Fatigue (C, 2), contact counts (W, C + 1) and offer ages (P,) from one customer's contacts."""
         level, n_channels = self.catalogue.level, len(self.catalogue.channels)
-        channels = np.array(
-            [level("channel", contact.channel) for contact in context.contacts], dtype=np.int64
-        )
+        contacts = [contact for contact in context.contacts if not contact.refused]
+        channels = np.array([level("channel", contact.channel) for contact in contacts], dtype=np.int64)
         products = np.array(
-            [level("product", contact.product) for contact in context.contacts], dtype=np.int64
+            [-1 if contact.product is None else level("product", contact.product) for contact in contacts],
+            dtype=np.int64,
         )
-        ages = (
-            np.array([(context.at - contact.at).total_seconds() for contact in context.contacts])
-            / _DAY_SECONDS
-        )
+        now = to_micros(context.at)  # in UTC: two times of one zone differ by what its clocks show
+        ages = np.array([now - to_micros(contact.at) for contact in contacts]) / 1e6 / _DAY_SECONDS
         is_made = ages > 0.0
         fatigue = self.fatigue.of_contacts(channels[is_made], ages[is_made], self._spill)
-        # For limits, a planned contact counts as made now until it is made: then no window, wherever it
+        # For counters, a planned contact counts as made now until it is made: then no window, wherever it
         # lies, can come to hold more contacts than its limit.
         ages = np.maximum(ages, 0.0)
-        offer_ages = np.full(len(self.catalogue.products), np.inf)
+        offer_ages = np.full(len(self.catalogue.products) + 1, np.inf)  # the last is of what is no product
         np.minimum.at(offer_ages, products, ages)
         counts = self.contact_policy.counts(channels, ages, n_channels)
-        return fatigue, counts, offer_ages
+        return fatigue, counts, offer_ages[:-1]
 
     @cached_property
-    def _most(self) -> IntArray:
-        return self.contact_policy.most(self.catalogue)
+    def _compiled(self) -> Compiled:
+        return self.contact_policy.compiled(self.catalogue)
 
     @cached_property
     def _spill(self) -> FloatArray:
         return self.fatigue.spill(self.catalogue)
-
-
-def _utc(context: Context) -> np.datetime64:
-    if context.at.tzinfo is None:
-        raise BadContext("/at", f"must carry a time zone, got {context.at.isoformat()}")
-    return np.datetime64(int(context.at.timestamp()), "s")

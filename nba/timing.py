@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -31,3 +32,8 @@ def waits_days(catalogue: Catalogue, at: TimeArray, attributes: Mapping[str, Any
             days = np.nan_to_num(attributes[timing.waits_for], nan=0.0)
             waits[:, number] = np.floor(np.maximum(days, 0.0)).astype(np.int64)
     return waits
+
+
+def days_on(at: datetime, days: int) -> datetime:
+    """The moment whole days of 24 hours later: in a zone of its own `at` would be moved by its clock."""
+    return (at.astimezone(UTC) + timedelta(days=days)).astimezone(at.tzinfo) if days else at

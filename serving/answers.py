@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nba.decision import Decision
 from nba.explain import why_not
 from nba.strategy import Strategy
@@ -10,8 +12,9 @@ from serving.ledger.records import DecisionRow, EventRow, from_micros
 from serving.wire import DecisionAudit, DecisionResponse, FeedbackEntry
 
 _SAME_IN_AUDIT = (
-    "decision_id", "customer_id", "at", "opens_at", "policy", "policy_version", "posterior_seq", "actions",
-    "no_contact_propensity", "n_eligible", "removed", "terms", "eligible_digest", "distribution_digest",
+    "decision_id", "customer_id", "at", "opens_at", "policy", "policy_version", "posterior_seq",
+    "price_version", "actions", "no_contact_propensity", "n_eligible", "removed", "terms",
+    "eligible_digest", "distribution_digest",
 )  # fmt: skip
 
 
@@ -28,8 +31,13 @@ def response_of(decision: Decision, row: DecisionRow, *, replayed: bool = False)
     )
 
 
-def audit_of(row: DecisionRow, events: list[EventRow], strategy: Strategy) -> DecisionAudit:
-    """All that is known about a decision, from its row and its events."""
+def audit_of(
+    row: DecisionRow,
+    events: list[EventRow],
+    strategy: Strategy,
+    prices_of: Callable[[int], dict[str, float]],
+) -> DecisionAudit:
+    """All that is known about a decision, from its row, its events and the prices of its version."""
     body = decode_body(row.body)
     context, decision = body.context, body.decision
     same = {name: getattr(decision, name) for name in _SAME_IN_AUDIT}
@@ -40,6 +48,8 @@ def audit_of(row: DecisionRow, events: list[EventRow], strategy: Strategy) -> De
         opted_out=context.opted_out,
         feedback_until=from_micros(row.feedback_until),
         why_not=why_not(strategy, context, requested_of(body, strategy.catalogue)),
+        prices=prices_of(decision.price_version),
+        budget_left=context.left,
         feedback=[_entry(event) for event in events],
         **same,
     )

@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 from msgspec import structs
 
+from nba.catalogue import Catalogue
+from nba.errors import UnknownAction
 from serving.ids import made_at
 from serving.ledger import DecisionRow
 from serving.ledger.records import from_micros, to_micros
 from serving.problems import invalid, token
-from serving.wire import DecisionRequest, Feedback, fingerprint_of
+from serving.wire import DecisionRequest, Feedback, OtherContact, fingerprint_of
 
 CLOCK_SKEW = timedelta(minutes=1)  # between machines, before an id counts as from the future
 EARLIEST_OUTCOME = timedelta(days=1)  # before its decision: clocks and time zones of other systems
@@ -75,6 +77,18 @@ def feedback_fingerprint(feedback: Feedback, outcome: str, occurred_at: int) -> 
         "occurred_at": moment,
     }
     return fingerprint_of(structs.replace(feedback, outcome=outcome, **same))
+
+
+def check_contacts(contacts: list[OtherContact], catalogue: Catalogue) -> None:
+    """Refuse contacts on channels, and about products, that the catalogue does not know."""
+    for index, contact in enumerate(contacts):
+        named = {"channel": contact.channel, "product": contact.product}
+        for factor, name in named.items():
+            try:
+                if name is not None:
+                    catalogue.level(factor, name)
+            except UnknownAction as error:
+                raise invalid(f"/customer/contacts/{index}/{factor}", str(error)) from None
 
 
 def attribute_pointer(pointer: str, request: DecisionRequest) -> str:

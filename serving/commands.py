@@ -25,6 +25,9 @@ def serve(
     keys_file: Annotated[
         Path | None, typer.Option(help="Lines of: SHA-256 of a key, scopes with commas.")
     ] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Output of `nba allocate --json`: where prices of budgets begin.")
+    ] = None,
     publish_seconds: Annotated[float, typer.Option(help="At most one new snapshot in this time.")] = 0.5,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +37,12 @@ def serve(
     from serving.settings import Settings
 
     settings = Settings(
-        bundle=bundle, store=store, host=host, keys_file=keys_file, publish_seconds=publish_seconds
+        bundle=bundle,
+        store=store,
+        host=host,
+        keys_file=keys_file,
+        prices=prices,
+        publish_seconds=publish_seconds,
     )
     run(settings, port, as_json=as_json)
 

@@ -1,21 +1,24 @@
-"""What the service remembers of customers: contacts, opt-outs and products bought.
+"""What the service remembers of customers: contacts, opt-outs, products bought, and who lives together.
 
-Counters change in the same breath as the decision, before anything waits for the disk; two requests
-for one customer can therefore never both see room under a contact limit that has room for one.
+Counters change in the same breath as the decision, before anything waits for the disk; two requests for
+one customer, or for two members of a household, can therefore never both see room under a contact limit that
+has room for one.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from nba.catalogue import Catalogue
 from nba.context import OUTCOMES, AttributeValue, Contact, Context, Outcome
 from nba.strategy import Strategy
 from serving.ledger import Reader
-from serving.ledger.records import EventRow, from_micros
+from serving.ledger.records import TAKEN_BACK, EventRow, from_micros
+from serving.wire import Customer
 
 _LONGEST_DAYS = 36_500  # a century: what must never meet is remembered for good
 
@@ -23,10 +26,11 @@ _LONGEST_DAYS = 36_500  # a century: what must never meet is remembered for good
 class Remembered(Struct, kw_only=True):
     """The history of one customer; `pending` counts decisions that are not on the disk yet."""
 
-    contacts: list[Contact] = field(default_factory=list)
+    contacts: dict[str, Contact] = field(default_factory=dict)  # by decision id
     outcomes: list[Outcome] = field(default_factory=list)  # where rules ask for them
     opted_out: set[str] = field(default_factory=set)
     bought: set[str] = field(default_factory=set)
+    household: str | None = None
     pending: int = 0
 
 
@@ -38,18 +42,27 @@ class CustomerBook:
         self._memory = timedelta(days=min(strategy.lookback_days, _LONGEST_DAYS))
         self._rests = strategy.rulebook.rests
         self._known: OrderedDict[str, Remembered] = OrderedDict()
+        self._has_households = strategy.contact_policy.has_households
+        self._members: OrderedDict[str, set[str]] = OrderedDict()
 
-    def context(self, customer_id: str, at: datetime, attributes: dict[str, AttributeValue]) -> Context:
-        """The context of a customer: what the caller says, and what the log adds to it."""
-        known = self.remembered(customer_id)
-        oldest = at - self._memory
+    def context(self, customer: Customer, at: datetime, left: dict[str, float] | None = None) -> Context:
+        """The context of a customer: what the caller says, and what the log adds; `left` of budgets."""
+        known, oldest = self.remembered(customer.id), at - self._memory
+        if customer.household is not None:
+            self._move(customer.id, known, customer.household)
+        elsewhere = (Contact(channel=c.channel, product=c.product, at=c.at) for c in customer.contacts)
+        own = [*known.contacts.values(), *elsewhere]
         return Context(
-            customer_id=customer_id,
+            customer_id=customer.id,
             at=at,
-            attributes=_with_owned(attributes, known.bought),
-            contacts=tuple(contact for contact in known.contacts if contact.at > oldest),
+            attributes=_with_owned(customer.attributes, known.bought),
+            contacts=tuple(contact for contact in own if contact.at > oldest),
             opted_out=tuple(sorted(known.opted_out)),
             outcomes=tuple(one for one in known.outcomes if one.at > oldest),
+            left=left or {},
+            zone=customer.zone,
+            household=known.household,
+            household_contacts=tuple(one for one in self._others(customer.id, known) if one.at > oldest),
         )
 
     def remembered(self, customer_id: str) -> Remembered:
@@ -61,8 +74,11 @@ class CustomerBook:
         self._known.move_to_end(customer_id)
         return known
 
-    def apply(self, event: EventRow) -> None:
-        """Let feedback that is in the log change the history at once; late feedback counts as well."""
+    def apply(self, event: EventRow, first_told: str) -> None:
+        """Let feedback that is in the log change the history at once; late feedback counts as well.
+
+        `first_told` is the outcome that was the first to be told of the decision.
+        """
         known = self._known.get(event.customer_id or "")  # an id is never empty, an orphan has none
         if known is None:
             return
@@ -72,6 +88,36 @@ class CustomerBook:
             known.opted_out |= closed_channels(event.channel, self._catalogue)
         elif event.outcome == "converted" and event.product is not None:
             known.bought.add(event.product)
+        elif event.outcome in TAKEN_BACK:
+            _take_back(known, event.decision_id, first_told)
+
+    def _move(self, customer_id: str, known: Remembered, household: str) -> None:
+        """Let a customer live in a household."""
+        if known.household != household:
+            self._members.get(known.household or "", set()).discard(customer_id)
+        known.household = household
+        if self._has_households:
+            self._home(household).add(customer_id)
+
+    def _others(self, customer_id: str, known: Remembered) -> Iterator[Contact]:
+        """Contacts of the other members of a household, if any limit asks for them."""
+        if self._has_households and known.household is not None:
+            for member in sorted(self._home(known.household) - {customer_id}):
+                yield from self.remembered(member).contacts.values()
+
+    def _home(self, household: str) -> set[str]:
+        """The members of a household; in memory may be who is not on the disk yet, or has just moved out."""
+        members = self._members.get(household)
+        if members is None:
+            members = {name for name in self._reader.members(household) if self._lives_in(name, household)}
+            self._members[household] = members
+            self._forget_homes()
+        self._members.move_to_end(household)
+        return members
+
+    def _lives_in(self, customer_id: str, household: str) -> bool:
+        known = self._known.get(customer_id)
+        return known is None or known.household == household
 
     @staticmethod
     def _tell(known: Remembered, outcome: str, channel: str, product: str, at: int) -> None:
@@ -82,9 +128,10 @@ class CustomerBook:
 
     def _read(self, customer_id: str) -> Remembered:
         history = self._reader.history(customer_id)
-        known = Remembered(bought=set(history.conversions))
-        for channel, product, at in history.contacts:
-            known.contacts.append(Contact(channel=channel, product=product, at=from_micros(at)))
+        known = Remembered(bought=set(history.conversions), household=history.household)
+        for decision_id, channel, product, at, refused in history.contacts:
+            made = Contact(channel=channel, product=product, at=from_micros(at), refused=refused)
+            known.contacts[decision_id] = made
         if self._rests:
             for told in self._reader.outcomes(customer_id):
                 self._tell(known, *told)
@@ -99,24 +146,43 @@ class CustomerBook:
                 return
             del self._known[idle]
 
+    def _forget_homes(self) -> None:
+        """Forget households of whose members no decision is on its way: all of them are on the disk."""
+        while len(self._members) > self._capacity:
+            idle = next((home for home, names in self._members.items() if not self._is_busy(names)), None)
+            if idle is None:
+                return
+            del self._members[idle]
+
+    def _is_busy(self, names: set[str]) -> bool:
+        return any(name in self._known and self._known[name].pending for name in names)
+
 
 def closed_channels(channel: str | None, catalogue: Catalogue) -> set[str]:
     """The channels that an opt-out closes: the one of its decision, or all after a no-contact decision."""
     return {channel} if channel is not None else {each.name for each in catalogue.channels}
 
 
-def with_contact(known: Remembered, contact: Contact | None) -> None:
+def with_contact(known: Remembered, decision_id: str, contact: Contact | None) -> None:
     """Count a decision that is on its way to the disk."""
     known.pending += 1
     if contact is not None:
-        known.contacts.append(contact)
+        known.contacts[decision_id] = contact
 
 
-def settled(known: Remembered, contact: Contact | None, *, is_stored: bool) -> None:
+def settled(known: Remembered, decision_id: str, *, is_stored: bool) -> None:
     """Note that a decision reached the disk, or take its contact back."""
     known.pending -= 1
-    if contact is not None and not is_stored:
-        known.contacts.remove(contact)
+    if not is_stored:
+        known.contacts.pop(decision_id, None)
+
+
+def _take_back(known: Remembered, decision_id: str, first_told: str) -> None:
+    """A contact that was refused or cancelled was never made; once anything else is told, it was."""
+    if first_told == "cancelled":
+        known.contacts.pop(decision_id, None)
+    elif first_told == "refused" and decision_id in known.contacts:
+        known.contacts[decision_id] = structs.replace(known.contacts[decision_id], refused=True)
 
 
 def _with_owned(attributes: dict[str, AttributeValue], bought: set[str]) -> dict[str, AttributeValue]:

@@ -23,6 +23,7 @@ from serving.evidence import Folder, Windows
 from serving.failpoints import failpoint
 from serving.ledger import Due, EventRow, Ledger, SavedPosterior
 from serving.ledger.records import Exposed, to_micros
+from serving.pricing import PriceKeeper, Till
 from serving.settings import Clock, Settings
 
 BATCH = 512
@@ -46,6 +47,8 @@ class OnlineLearner:
         self.published: Published | None = None
         self.is_healthy = True
         self._ledger, self._reader, self._settings = ledger, ledger.reader(), settings
+        self._prices = PriceKeeper(self.base, ledger, self._reader, settings.prices)
+        self.till: Till | None = None  # what is left of budgets, for the event loop alone
         self._windows = Windows(base.strategy)
         self._folder = Folder(self.base)
         self._saved_seq, self._unsaved, self._is_news = 0, 0, False
@@ -63,7 +66,7 @@ class OnlineLearner:
             if posterior is not None:
                 self._folder, self._saved_seq = posterior, saved.last_seq
                 break
-        self._saved_at = now
+        self._saved_at, self.till = now, self._prices.recover()
         if self._has_epochs:
             snapshot = self._publish(now)
             self._fold_log()
@@ -74,10 +77,14 @@ class OnlineLearner:
         return self._publish(now)
 
     def step(self, now: datetime) -> Snapshot | None:
-        """Log exposures that have passed, fold what is new, publish evidence, save if it is time."""
+        """Log what has been watched, fold what is new, publish evidence and prices, save if it is time."""
         self._log_exposures(now)
         self._fold_log()
+        has_moved = self._prices.step()
         snapshot = self._published_if_due(now)
+        if has_moved and snapshot is None and self.published is not None:
+            snapshot = self._prices.of(self.published.snapshot)
+            self.published = self.published._replace(snapshot=snapshot)
         self._save(now)
         return snapshot
 
@@ -91,6 +98,13 @@ class OnlineLearner:
             except TimeoutError:
                 await asyncio.to_thread(self._try_step, clock())
         await asyncio.to_thread(self.close, clock())
+
+    def prices(self) -> dict[str, float]:
+        """Prices of the budgets in use, account currency per unit."""
+        assert self.published is not None
+        budgets = self.base.strategy.pacing.budgets
+        prices = self.published.snapshot.prices.tolist()[len(self.base.strategy.catalogue.channels) :]
+        return {budget.name: price for budget, price in zip(budgets, prices, strict=True)}
 
     def close(self, now: datetime) -> None:
         """Save what is folded and release the reader."""
@@ -134,7 +148,7 @@ class OnlineLearner:
         return self._publish(now)
 
     def _publish(self, now: datetime) -> Snapshot:
-        snapshot = self._folder.snapshot()
+        snapshot = self._prices.of(self._folder.snapshot())
         snapshot.warm()  # here, not in the first request that needs it
         self.published, self._is_news = Published(snapshot, now), False
         return snapshot
@@ -202,6 +216,6 @@ class OnlineLearner:
             received_at=received_at,
             status="accepted",
         )
-        step = windows.following(due.step, is_contact=is_contact)
+        step = None if is_cut else windows.following(due.step, is_contact=is_contact)
         next_due = None if step is None else windows.due(*round_, step, is_contact=is_contact)
         return Exposed(event=event, decision_seq=due.decision_seq, next_step=step, next_due=next_due)

@@ -37,6 +37,15 @@ class Metrics:
             "nba_posterior_seq", "Log position of the published posterior.", registry=own
         )
         self.lag = Gauge("nba_learner_lag_events", "Accepted events not folded yet.", registry=own)
+        self.price_version = Gauge(
+            "nba_price_version", "Version of the budgets' prices in use.", registry=own
+        )
+        self.price = Gauge(
+            "nba_price", "Price of a budget, account currency per unit.", ["budget"], registry=own
+        )
+        self.budget_left = Gauge(
+            "nba_budget_left", "Units left of a budget in its period.", ["budget"], registry=own
+        )
         self.snapshot_age = Gauge("nba_snapshot_age_seconds", "Age of the published snapshot.", registry=own)
 
     def committed_batch(self, n_operations: int, seconds: float) -> None:

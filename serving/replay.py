@@ -11,10 +11,11 @@ from msgspec import Struct
 from nba.bundle import bundle_digest, load_bundle, posterior_bytes
 from nba.snapshot import Snapshot
 from serving.binding import check_bound
-from serving.body import decode_body, requested_of
+from serving.body import DecisionBody, decode_body, requested_of
 from serving.evidence import Folder
 from serving.learner import BATCH
 from serving.ledger import DecisionRow, Reader, open_reader
+from serving.pricing import Priced, at_prices, replayed
 
 SHOWN = 20  # mismatches named in the report; all are counted
 
@@ -53,15 +54,21 @@ class _Replay:
 
     def report(self, digest: str) -> ReplayReport:
         decisions = snapshots = 0
-        mismatched: list[str] = []
         snapshot: Snapshot | None = None
+        state: Priced | None = None  # of the snapshot's prices
+        mismatched, prices = self._prices()
         for row in self._rows():
             if snapshot is None or snapshot.posterior_seq != row.posterior_seq:
                 self._fold_to(row.posterior_seq)
                 snapshot = self._base.at(self._folder.posterior, row.posterior_seq, self._folder.outcomes)
-                snapshots += 1
+                snapshots, state = snapshots + 1, None
             decisions += 1
-            if not _is_same(row, snapshot):
+            body = decode_body(row.body)
+            version = body.decision.price_version
+            if version in prices and prices[version] is not state:
+                state = prices[version]
+                snapshot = at_prices(snapshot, state)
+            if not _is_same(body, snapshot):
                 mismatched.append(row.decision_id)
         self._fold_to(None)
         learnt = posterior_bytes(self._folder.posterior, self._folder.outcomes)
@@ -75,6 +82,12 @@ class _Replay:
             last_seq=self._folder.seq,
             posterior_sha256=sha256(learnt).hexdigest(),
         )
+
+    def _prices(self) -> tuple[list[str], dict[int, Priced]]:
+        """Versions of the prices of budgets that the decisions do not make, by name, and all by number."""
+        found = list(replayed(self._base.strategy, self._reader))
+        wrong = [f"prices:{state.version}" for state, is_same in found if not is_same]
+        return wrong, {state.version: state for state, _ in found}
 
     def _rows(self) -> Iterator[DecisionRow]:
         after = (-1, 0)
@@ -91,8 +104,7 @@ class _Replay:
                 return
 
 
-def _is_same(row: DecisionRow, snapshot: Snapshot) -> bool:
-    body = decode_body(row.body)
+def _is_same(body: DecisionBody, snapshot: Snapshot) -> bool:
     requested = requested_of(body, snapshot.strategy.catalogue)
-    again = snapshot.decide_one(body.context, row.decision_id, body.limit, requested)
+    again = snapshot.decide_one(body.context, body.decision.decision_id, body.limit, requested)
     return again == body.decision

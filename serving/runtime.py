@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from nba.bundle import bundle_digest, load_bundle
+from nba.errors import require
 from serving.auth import Key, load_keys
 from serving.learner import OnlineLearner
 from serving.ledger import open_ledger
@@ -24,6 +25,8 @@ class Runtime:
         self.settings, self.clock, self.metrics = settings, clock, Metrics()
         self.keys: list[Key] = load_keys(settings.keys_file) if settings.keys_file else []
         base, digest = load_bundle(settings.bundle), bundle_digest(settings.bundle)
+        rule = "is for decisions of a whole day; a service decides one by one and would ignore it: drop it"
+        require(base.strategy.allocation is None, str(settings.bundle), "strategy.allocation", rule)
         self.ledger = open_ledger(settings.store)
         try:
             self.ledger.writer.observe = self.metrics.committed_batch
@@ -91,6 +94,8 @@ class Runtime:
             posterior_sha256=self._digest_of[1],
             lag=self._reader.backlog(folded),
             snapshot_age_seconds=max(0.0, (self.clock() - published.at).total_seconds()),
+            price_version=published.snapshot.price_version,
+            prices=self.learner.prices(),
             is_healthy=self.learner.is_healthy,
         )
 
@@ -100,6 +105,11 @@ class Runtime:
         if published is not None:
             self.metrics.posterior_seq.set(published.snapshot.posterior_seq)
             self.metrics.snapshot_age.set(max(0.0, (self.clock() - published.at).total_seconds()))
+            self.metrics.price_version.set(published.snapshot.price_version)
+            for name, price in self.learner.prices().items():
+                self.metrics.price.labels(name).set(price)
+        for name, left in self.learner.till.left(self.clock()).items() if self.learner.till else ():
+            self.metrics.budget_left.labels(name).set(left)
         self.metrics.lag.set(self._reader.backlog(self.learner.folded_seq))
         return self.metrics.text()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from msgspec import structs
@@ -17,6 +18,7 @@ from serving.answers import audit_of, response_of
 from serving.body import DecisionBody, decode_body, encode_body, requested_of
 from serving.checks import (
     attribute_pointer,
+    check_contacts,
     check_same_request,
     decision_time,
     feedback_fingerprint,
@@ -28,8 +30,9 @@ from serving.evidence import Windows
 from serving.ids import new_id
 from serving.learner import OnlineLearner
 from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
-from serving.ledger.records import to_micros
+from serving.ledger.records import TAKEN_BACK, to_micros
 from serving.metrics import Metrics
+from serving.pricing import prices_of
 from serving.problems import Rejected, invalid
 from serving.settings import Clock
 from serving.wire import (
@@ -51,6 +54,8 @@ class Made(NamedTuple):
     row: DecisionRow
     known: Remembered
     contact: Contact | None
+    action: int  # row of the catalogue
+    at: datetime  # when it was made, which is when budgets count it
 
 
 class InFlight(NamedTuple):
@@ -97,7 +102,7 @@ class DecisionService:
             rule = "was used for other feedback; a new event needs a new id"
             raise invalid("/event_id", rule, slug="event-id-reused", status=409)
         if appended.status != "duplicate":
-            self._book.apply(event)
+            self._book.apply(event, self._first_told(event))
         return self._receipt(event, appended)
 
     def audit(self, decision_id: str) -> DecisionAudit:
@@ -106,7 +111,8 @@ class DecisionService:
         if row is None:
             rule = "this service has made no such decision"
             raise invalid("/decision_id", rule, slug="unknown-decision", status=404)
-        return audit_of(row, self._reader.events_of(row.decision_id), self._strategy)
+        events, strategy = self._reader.events_of(row.decision_id), self._strategy
+        return audit_of(row, events, strategy, partial(prices_of, self._reader, strategy))
 
     def close(self) -> None:
         """Release the reader."""
@@ -135,7 +141,9 @@ class DecisionService:
     async def _decide(self, request: DecisionRequest, fingerprint: str) -> DecisionResponse:
         """Decide and count the contact without a pause, then wait for the disk."""
         made = self._make(request, fingerprint)
-        with_contact(made.known, made.contact)
+        with_contact(made.known, made.row.decision_id, made.contact)
+        if self._learner.till is not None:
+            self._learner.till.take(made.action, made.at)
         is_stored = True
         try:
             await _durable(self._ledger.append_decision(made.row))
@@ -144,7 +152,9 @@ class DecisionService:
             raise
         finally:
             # A request that is cut off here may be stored all the same, so its contact keeps counting.
-            settled(made.known, made.contact, is_stored=is_stored)
+            settled(made.known, made.row.decision_id, is_stored=is_stored)
+            if self._learner.till is not None and not is_stored:
+                self._learner.till.give_back(made.action, made.at)
         self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
         return response_of(made.decision, made.row)
 
@@ -153,7 +163,9 @@ class DecisionService:
         at = decision_time(request.at, now)
         snapshot = self._snapshot()
         requested = requested_of(request, self._strategy.catalogue)
-        context = self._book.context(request.customer.id, at, request.customer.attributes)
+        check_contacts(request.customer.contacts, self._strategy.catalogue)
+        left = {} if self._learner.till is None else self._learner.till.left(now)
+        context = self._book.context(request.customer, at, left)
         with self._metrics.scoring.time():
             try:
                 decision = snapshot.decide_one(context, new_id(now), request.limit, requested)
@@ -168,7 +180,15 @@ class DecisionService:
             decision=decision,
         )
         known = self._book.remembered(context.customer_id)
-        return Made(decision, self._row(request, fingerprint, body), known, _contact(decision))
+        row, action = self._row(request, fingerprint, body), decision.actions[0].action_id
+        return Made(decision, row, known, _contact(decision), self._strategy.catalogue.row_of(action), now)
+
+    def _first_told(self, event: EventRow) -> str:
+        """The first outcome told of a decision; only what may take a contact back has to know."""
+        if event.outcome not in TAKEN_BACK:
+            return event.outcome
+        told = self._reader.events_of(event.decision_id)
+        return next((one.outcome for one in told if one.kind == "feedback"), event.outcome)
 
     def _row(self, request: DecisionRequest, fingerprint: str, body: DecisionBody) -> DecisionRow:
         decision, chosen = body.decision, body.decision.actions[0]
@@ -179,6 +199,7 @@ class DecisionService:
             request_id=request.request_id,
             fingerprint=fingerprint,
             customer_id=decision.customer_id,
+            household=body.context.household,
             at=to_micros(decision.at),
             opens_at=opens_at,
             channel=chosen.channel,
@@ -205,12 +226,16 @@ class DecisionService:
 
     def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
         outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome
-        occurred_at = outcome_time(feedback.occurred_at or received_at, received_at, row)
+        # A contact can be taken back long before the moment that it was planned for.
+        judged = None if outcome in TAKEN_BACK else row
+        occurred_at = outcome_time(feedback.occurred_at or received_at, received_at, judged)
         if feedback.product is not None:
             try:
                 self._strategy.catalogue.level("product", feedback.product)
             except UnknownAction as error:
                 raise invalid("/product", str(error)) from None
+        if outcome in TAKEN_BACK and row is not None and row.channel is None:
+            raise invalid("/outcome", f"{outcome!r} is said of a contact, and this decision made none")
         product = feedback.product or (row.product if row else None)
         is_late = row is not None and occurred_at > row.feedback_until
         return EventRow(

@@ -16,15 +16,32 @@ from nba.explain import Removal
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
 AwareTime = Annotated[datetime, Meta(tz=True)]
-Outcome = Literal["delivered", "seen", "engaged", "converted", "rejected", "opted_out", "complained"]
+Outcome = Literal[
+    "delivered", "seen", "engaged", "converted", "rejected", "opted_out", "complained", "refused", "cancelled"
+]  # fmt: skip
 FeedbackStatus = Literal["accepted", "duplicate", "late", "orphan"]
 
 
-class Customer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom to decide for; the attributes are those that the bundle's feature schema declares."""
+class OtherContact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A contact that was not decided here, such as a service message of another department."""
+
+    channel: Name
+    at: AwareTime
+    product: Name | None = None
+
+
+class Customer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Whom to decide for; the attributes are those that the bundle's feature schema declares.
+
+    `zone` is the IANA name of the time zone. `household` is kept until another one is named. `contacts` are
+    those made or planned elsewhere, which limits count; like attributes they are told with every request.
+    """
 
     id: Identifier
     attributes: dict[str, AttributeValue] = {}
+    zone: Name | None = None
+    household: Identifier | None = None
+    contacts: Annotated[list[OtherContact], Meta(max_length=1000)] = []
 
 
 class DecisionRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +74,11 @@ class DecisionResponse(Struct, frozen=True, kw_only=True):
 
 
 class Feedback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Report what came of a decision; `value` is account currency, `product` only if another than offered."""
+    """Report what came of a decision; `value` is account currency, `product` only if another than offered.
+
+    A contact that its channel "refused", or that was "cancelled" before it was made, fills no limit and
+    teaches nothing, unless something else was told of it before.
+    """
 
     event_id: Identifier
     decision_id: Identifier
@@ -97,6 +118,9 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     policy: str
     policy_version: int
     posterior_seq: int
+    price_version: int
+    prices: dict[str, float]  # of budgets, account currency per unit
+    budget_left: dict[str, float]  # units, before the decision
     attributes: dict[str, AttributeValue]
     features: dict[str, float]
     contacts: int  # known at the time
@@ -125,6 +149,8 @@ class LearnerStatus(Struct, frozen=True, kw_only=True):
     posterior_sha256: str
     lag: int
     snapshot_age_seconds: float
+    price_version: int
+    prices: dict[str, float]  # of budgets, account currency per unit
     is_healthy: bool
 
 

@@ -116,6 +116,9 @@ class Lives(Struct, frozen=True, kw_only=True, dict=True):
             ("seed", self.seed, 0),
         ):
             require(value >= least, "simulator.env", name, f"must be at least {least}, got {value}")
+        rule = "has a limit over households, whose members are not simulated together here; leave it out"
+        alone = not self.world.config.contact.policy.has_households
+        require(alone, "simulator.env", "world.contact.policy", rule)
         last = self.days + self.settle_days
         lasting = "rests after outcomes are known to experiments and to the service, not to environments"
         require(not self.bank.rulebook.rests, "simulator.env", "contact.rules", lasting)

@@ -10,6 +10,7 @@ from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from nba.context import ContextBatch
 from nba.timing import waits_days
 from simulator.behaviour import timing_types, until_birthday
+from simulator.contact_history import contact_history
 from simulator.hazards import ACQUISITION
 from simulator.laws import Laws
 from simulator.life_cycle import CHURNED, balance_trend
@@ -54,6 +55,7 @@ def observe(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> Contex
     n_channels, n_products = state.people.preference.shape[1], laws.delays.size
     by_channel = np.array(counts, dtype=np.int64).reshape(len(counts), rows.size, n_channels)
     by_channel = by_channel.transpose(1, 0, 2)
+    asks = policy.needs_history
     ages = np.maximum(memory.offered.astype(np.float64) - OFFER_SHIFT, 0.0)
     return ContextBatch(
         customer_ids=state.people.ids[rows].astype(object),
@@ -65,6 +67,7 @@ def observe(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> Contex
         contact_counts=np.concatenate([by_channel, by_channel.sum(axis=2, keepdims=True)], axis=2),
         owned=flags(state.owned[rows], n_products),
         offer_age_days=np.where(memory.offered == NO_OFFER, np.inf, ages),
+        history=contact_history(laws, now, state, rows, memory.contacts) if asks else None,
     )
 
 

@@ -104,7 +104,7 @@ def checked(problem: Problem, plan: Any) -> tuple[float, list[float]]:
                 for use in range(starts[kind], starts[kind + 1]):
                     usage[rows[use]] += amounts[use]
         assert all(count <= cap for count, cap in zip(counts, problem.caps, strict=True))
-    for used, limit, ceiling in zip(usage, *problem.rows[1:], strict=True):
+    for used, limit, ceiling in zip(usage, *problem.rows[1:3], strict=True):
         assert np.isfinite(ceiling) or used <= limit + 1e-6
     return value, usage
 

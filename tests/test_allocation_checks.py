@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from allocation_fixtures import dense, rows_of
 
+from experiments.allocation.cluster import population
 from experiments.allocation.coding import Names
 from experiments.allocation.run import Order, carry_out
 from nba.allocation.allocate import Solver, allocate
-from nba.allocation.frame import frame_of
+from nba.allocation.frame import Entry, frame_of
 from nba.allocation.lottery import draw
-from nba.allocation.problem import Kinds, problem_of
+from nba.allocation.problem import BLOCK, Kinds, problem_of
 from nba.allocation.pruning import problem_of_pruned, prune
 from nba.allocation.resources import Limit, Resources
+from nba.allocation.rule_prices import rule_prices
 from nba.allocation.shards import Population
 from nba.errors import InvalidConfig, ShapeMismatch
 
@@ -100,3 +104,15 @@ def test_two_resources_must_not_be_reported_by_one_name() -> None:
     columns = {"manager": np.array(["M1", "M2"])}
     with pytest.raises(InvalidConfig, match="here: name: two resources are both reported as 'hours/M1'"):
         frame_of(Resources(limits=rows), columns, 2, 1.0, "here")
+
+
+def test_prices_of_rules_are_the_same_on_ray(ray_session: ModuleType) -> None:
+    """Relaxed problems go to workers too, and come back bit for bit."""
+    rng, n = np.random.default_rng(0), BLOCK + 300
+    problem = dense(rng.gamma(2.0, 1.0, (n, 2)), [[1.0, 0.3], [0.0, 1.1]], [0.2 * n, 0.3 * n])
+    limits = problem.rows.limits
+    entries = tuple(Entry(name, row, 1.0, limits[row], False, name) for row, name in enumerate("ab"))
+    found = allocate(Population.here(problem), Solver())
+    prices = list(rule_prices(problem, entries, found, Solver(), partial(population, workers=2)))
+    assert prices == list(rule_prices(problem, entries, found, Solver()))
+    assert all(price.at_least > 0.0 for price in prices)

@@ -27,7 +27,7 @@ THIRD_PARTY = {
     "simulator": {"numpy", "scipy", "msgspec", "pandas", "numba", "gymnasium", "tomlkit"},
     "experiments": {
         "numpy", "scipy", "msgspec", "typer", "rich", "ray", "mlflow", "pandas", "pyarrow", "matplotlib",
-        "sklearn",
+        "sklearn", "lightgbm",
     },
     "serving": {
         "numpy", "msgspec", "typer", "rich", "litestar", "uvicorn", "apsw", "psycopg", "psycopg_pool",
@@ -50,14 +50,14 @@ LAYERS = (
     {"catalogue", "context", "decision", "feedback", "randomness"},
     {"features", "fatigue", "exposure", "timing", "arbitration", "kernels", "scope", "conditions"},
     {"posteriors", "constraints", "learning", "ope"},
-    {"policies", "propensity", "allocation", "longrun", "outcomes"},
+    {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
     {"strategy", "explain", "terms"},
     {"snapshot"},
-    {"bundle", "apprentice"},
+    {"bundle", "apprentice", "together"},
     {"cli", "doctor"},
     {"__main__"},
 )
-HEAVY = {"ray", "mlflow", "pandas", "litestar", "matplotlib", "sklearn"}
+HEAVY = {"ray", "mlflow", "pandas", "litestar", "matplotlib", "sklearn", "lightgbm"}
 # Clocks, chance, files, networks and processes are arguments of nba, never imports.
 EFFECTS = {"time", "random", "secrets", "uuid", "socket", "ssl", "http", "urllib", "asyncio", "threading"} | {
     "multiprocessing", "subprocess", "sqlite3", "logging", "tempfile", "shutil", "pathlib", "os", "io",

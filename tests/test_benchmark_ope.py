@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from experiments.benchmarks import ope
+from experiments.benchmarks.evaluation import open_bandit
 from experiments.benchmarks.evaluation.problems import mild_problem
 from experiments.benchmarks.evaluation.proofs import heavy_sequence
 
@@ -19,6 +22,18 @@ def test_a_stream_tells_the_value_of_its_target() -> None:
     ope._check(told, problem)
     with pytest.raises(ArithmeticError, match="snips is 0.0"):
         ope._check(told, problem._replace(rates=2.0 * problem.rates))
+
+
+def test_without_its_environment_a_peer_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_bandit, "PYTHON", Path("no-such-environment/bin/python"))
+    assert not open_bandit.is_here()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not open_bandit.is_here(), reason="make bench-peers installs Open Bandit Pipeline")
+def test_open_bandit_pipeline_says_the_same() -> None:
+    told = open_bandit.ratios(mild_problem(1, n_contexts=50, n_actions=12), 5_000)
+    assert told.interval > told.value > 0.0  # and that its value is ours, to 1e-9
 
 
 def test_a_heavy_sequence_is_reproducible() -> None:

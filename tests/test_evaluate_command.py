@@ -12,6 +12,7 @@ import pytest
 from evaluation_fixtures import KNOWN, LABELS, OFFERS, WHOLE, declared, estimates, evaluated, offers
 from tables_fixtures import learnt, run, written
 
+from experiments.evaluation import stored
 from experiments.evaluation.names import Asked
 from experiments.evaluation.run import Order, evaluate
 from experiments.evaluation.told import found_json
@@ -130,6 +131,8 @@ def test_a_constant_propensity_of_all_actions_alike_is_a_whole_policy(tmp_path: 
     log = written(tmp_path, frame)
     told = evaluated(capsys, log, *OFFERS, "--propensity", 0.25, "--target", "always:10")
     assert told["max_weight"] == 4.0 and told["verdict"] == "weak"  # some 750 rows are of the action
+    words = ("--propensity", 0.25, "--target", "always:10.0")  # the same number
+    assert evaluated(capsys, log, *OFFERS, *words) == told
     words = ("--propensity", 0.25, "--target", "always:10", "--estimators", "cab,mrdr,dr")
     assert list(estimates(evaluated(capsys, log, *OFFERS, *words))) == ["cab", "mrdr", "dr"]
 
@@ -156,6 +159,19 @@ def test_lists_of_parquet_are_sets(tmp_path: Path, capsys: Capsys) -> None:
     assert found["mean_weight"] == pytest.approx(expected.mean())
 
 
+def test_numbers_that_are_names_are_categories(tmp_path: Path, capsys: Capsys) -> None:
+    frame = offers()
+    codes = frame["segment"].map({"mass": 7, "rich": 3}).fillna(5).astype(int)
+    log = written(tmp_path, frame.assign(code=codes, segment=frame["segment"].fillna("none")))
+    words = (*KNOWN, "--target", "columns:pi_", "--estimators", "dr", "--features")
+    named = evaluated(capsys, log, *words, "segment")
+    coded = evaluated(capsys, log, *words, "code", "--category", "code")
+    assert estimates(coded)["dr"]["value"] == pytest.approx(estimates(named)["dr"]["value"], abs=1e-9)
+    assert evaluated(capsys, log, *words, "code") != coded
+    code, _, error = run(capsys, "evaluate", "--log", log, *words, "age", "--category", "code")
+    assert code == 2 and "code: is a category (--category) and no feature" in error
+
+
 def test_customers_who_come_back_are_drawn_whole(tmp_path: Path, capsys: Capsys) -> None:
     frame = offers(3_000)
     log = written(tmp_path, frame.assign(household=[f"h{row // 3}" for row in range(3_000)]))
@@ -180,6 +196,8 @@ def test_without_propensities_they_are_estimated_with_a_warning(tmp_path: Path, 
     guessed = estimates(found)
     assert abs(guessed["ips"]["value"] - known["ips"]["value"]) < 2 * known["ips"]["stderr"]
     assert 'id="calibration"' in (out / "index.html").read_text(encoding="utf-8")
+    _, text, _ = run(capsys, "evaluate", "--log", log, *OFFERS, *words[:4])
+    assert "estimated propensity" in text
 
 
 def test_choices_that_leave_nothing_to_chance_are_refused(tmp_path: Path, capsys: Capsys) -> None:
@@ -213,8 +231,9 @@ def test_the_report_is_a_page_and_a_run(tmp_path: Path, capsys: Capsys) -> None:
 
 
 @pytest.mark.ray
-def test_workers_change_nothing(tmp_path: Path) -> None:
+def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_PART_ROWS", 10_000)
     log = tmp_path / "log.parquet"
-    offers(300_000).to_parquet(log, row_group_size=50_000)
+    offers(40_000).to_parquet(log, row_group_size=5_000)
     order = Order(log, Asked("bought", "offer", "p", features=("age,segment",)), ("columns:pi_",))
     assert found_json(evaluate(order)) == found_json(evaluate(order._replace(workers=2)))

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from dataset_fixtures import in_small_parts, simulated
+from dataset_fixtures import PHASE, SNAPSHOT, WORLD, in_small_parts, simulated
 from evaluation_fixtures import KNOWN, declared, estimates, evaluated, offers
 from serving_fixtures import caught_up, decided, reported, service
 from tables_fixtures import run, written
 
 from experiments.evaluation.names import Asked
-from experiments.evaluation.own import Body
+from experiments.evaluation.own import Body, rounds_of
 from experiments.evaluation.run import Order, evaluate
+from experiments.logs import Logs
+from experiments.rollout import rollout
 from nba.bundle import load_bundle
 from nba.ope import Floors
 from serving.body import DecisionBody
@@ -62,6 +64,16 @@ def test_a_simulated_run_needs_no_names(
     (tmp_path / "run" / "manifest.json").unlink()
     code, _, error = run(capsys, "evaluate", "--log", tmp_path / "run", "--target", "logged")
     assert code == 2 and "is not complete: run `nba simulate` again" in error
+
+
+def test_a_run_in_memory_is_the_run_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_small_parts(monkeypatch)
+    simulated(tmp_path / "run")
+    found = evaluate(Order(tmp_path / "run", Asked("reward", "action"), ("logged",), floors=LOOSE))
+    end = rollout(WORLD, SNAPSHOT, PHASE)
+    rounds = rounds_of(Logs(end.decisions, end.outcomes))
+    assert found.report is not None and found.report.n == rounds.n_rounds
+    assert rounds.rewards.any() and found.report.on_policy_mean == pytest.approx(rounds.rewards.mean())
 
 
 async def served(folder: Path, n: int) -> None:

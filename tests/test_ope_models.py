@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from ope_fixtures import UNIT, by_hand, mild_problem
@@ -146,3 +148,20 @@ def test_the_audit_trusts_a_model_that_is_right_and_no_other() -> None:
     tilted = tilted._replace(target=tilted.target / tilted.target.sum(axis=1, keepdims=True))
     rounds, target, _ = tilted.log(12_000, np.random.default_rng(16))
     assert by_audit(Ridge(precision=1e6), np.ones((12_000, 1)), rounds, target) != 0
+
+
+def test_lightgbm_serves_where_it_is_installed_and_is_missed_by_name() -> None:
+    if find_spec("lightgbm") is None:
+        with pytest.raises(InvalidConfig, match="LightGBM is not installed"):
+            Boosting(library="lightgbm")
+        return
+    rng = np.random.default_rng(21)
+    features, actions = np.column_stack([np.ones(4_000), rng.normal(size=4_000)]), rng.integers(0, 2, 4_000)
+    rates = np.where(features[:, 1] > 0.0, 0.8, 0.2) * (1.0 - 0.5 * actions)
+    rows = RewardRows(features, actions, (rng.random(4_000) < rates).astype(float), np.ones(4_000))
+    at = np.array([[1.0, -1.0], [1.0, 1.0]])
+    ours, theirs = (
+        Boosting(rounds=30, library=name).fit(rows, 2)(at) for name in ("scikit-learn", "lightgbm")
+    )
+    np.testing.assert_allclose(theirs, ours, atol=0.1)
+    np.testing.assert_allclose(theirs, [[0.2, 0.1], [0.8, 0.4]], atol=0.1)

@@ -74,7 +74,7 @@ def test_rounds_of_the_same_customers_ask_for_the_bootstrap() -> None:
     report = Evaluation.of(Settings(estimators=(SNIPS,)), again, target).report()
     assert report.verdict == "weak" and report.reasons == (
         "75 % of rounds are of customers who had one before, and these intervals take rounds as "
-        "independent; set n_replicates for a bootstrap of customers.",
+        "independent; set n_replicates (--replicates) to draw customers.",
     )
     asked = Evaluation.of(Settings(estimators=(SNIPS,), n_replicates=100), again, target).report()
     assert asked.verdict == "supported" and asked.estimates[0].method == "cluster-bootstrap"

@@ -198,7 +198,7 @@ def _is_number(text: str | None) -> bool:
         float(text or "0")
     except ValueError:
         return False
-    return True
+    return "_" not in (text or "")  # Python reads 1_000, tables do not
 
 
 def _by_key(customers: AnyArray) -> tuple[AnyArray, KeyArray, IntArray]:

@@ -25,9 +25,7 @@ def allocate(
     seed: Annotated[int, typer.Option(help="Of the noise that smooths the dual where that is needed.")] = 0,
     price_rules: Annotated[
         bool,
-        typer.Option(
-            "--price-rules", help="Solve again without each rule (in this process), and tell its cost."
-        ),
+        typer.Option("--price-rules", help="Solve again without each rule, and tell what it costs."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line instead of text.")] = False,
 ) -> None:
@@ -57,6 +55,18 @@ def allocate(
       uses = "minutes"
       at_most = 240
       each = { M7 = 120 }
+      [[limits]]                         # in any seven days, by the whole numbers in the column day
+      name = "weekly visits"
+      where = { channel = "visit" }
+      rolling = 7
+      at_most = 40
+      spent = { "-1" = 5, "-2" = 9 }     # used on the days before
+      [[limits]]                         # units by values of a column; one row for each branch and week
+      name = "appointments"
+      per = ["branch", "week"]
+      uses = { visit = 1, call = 0.25, push = 0 }
+      uses_by = "channel"
+      at_most = 20
       [[guarantees]]                     # a launch; what is missing is told and priced
       name = "launch"
       where = { action = ["call-card", "push-card"] }
@@ -67,6 +77,11 @@ def allocate(
       whole = { channel = "call" }
       at_least = 0.2
       at_most = 0.4
+      [[shares]]                         # a band for each age band, of contacts weighted by a column
+      name = "complaints by age"
+      per = "age_band"
+      uses = "expected_complaints"
+      at_most = 0.5
 
     `report_only = true` measures a limit without enforcing it. Examples:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from experiments.allocation.coding import Candidates, Names, Needed
 from experiments.allocation.quiet import native_output_on_stderr
 from experiments.allocation.read import n_rows_of, read_candidates
 from experiments.allocation.told import rules_json, told_json, write_plan
-from experiments.executor import Report
+from experiments.executor import Report, executor
 from experiments.terminal import progress, say
 from nba.allocation.allocate import Allocation, Solver
 from nba.allocation.allocate import allocate as solve
@@ -57,8 +58,8 @@ def carry_out(order: Order) -> dict[str, Any]:
     told = told_json(found.certificate, problem, entries, perf_counter() - begun)
     told["chosen"] = int(chosen.sum())
     if order.price_rules:
-        with native_output_on_stderr():
-            told["rules"] = _rules(problem, entries, found, order.solver)
+        with native_output_on_stderr(), executor(order.workers):  # one Ray for all of them
+            told["rules"] = _rules(problem, entries, found, order)
     write_plan(order.out, order.names, candidates, problem, chosen, found.certificate.prices)
     return told
 
@@ -103,14 +104,14 @@ def _heard(people: Population, report: Report) -> Population:
 
 
 def _rules(
-    problem: Problem, entries: tuple[Entry, ...], found: Allocation, solver: Solver
+    problem: Problem, entries: tuple[Entry, ...], found: Allocation, order: Order
 ) -> dict[str, dict[str, float]]:
-    prices = []
+    prices, place = [], partial(population, workers=order.workers)
     with progress("rules", len(enforced(entries)) + 1) as report:
-        for price in rule_prices(problem, entries, found, solver):
+        for price in rule_prices(problem, entries, found, order.solver, place):
             prices.append(price)
             report(1)
-        prices.append(caps_given_up(problem, found, solver))
+        prices.append(caps_given_up(problem, found, order.solver, place))
         report(1)
     return rules_json(prices)
 

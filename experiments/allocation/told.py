@@ -29,6 +29,7 @@ def told_json(
         "value": certificate.value,
         "upper_bound": certificate.upper_bound,
         "gap": certificate.gap if np.isfinite(certificate.gap) else None,  # JSON knows no infinity
+        "gap_of_value": certificate.gap_of_value if np.isfinite(certificate.gap_of_value) else None,
         "prices": {entry.name: float(certificate.prices[entry.row]) for entry in entries},
         "usage": usage,
         "limits": {entry.name: entry.limit for entry in entries},
@@ -85,8 +86,8 @@ def write_plan(
 ) -> None:
     """Write the chosen candidates (n,), by customers' names: Parquet, or CSV if the file's name says so.
 
-    The column `price` is what the candidate is charged for its uses at the shadow prices; value minus
-    price is what the customer's choice was made by.
+    The column `price` is what the candidate is charged for its uses at the shadow prices. By value minus
+    price everybody but the repaired customers has the best of its own candidates.
     """
     import pyarrow as pa
 

@@ -2,8 +2,9 @@
 
 The instance is that of methods D3: 42 candidates per customer (7 channels x 6 timings), 50 resources
 (channels, channel x timing, money). `ours_seconds` and `highs_seconds` are CPU seconds of the same process,
-from arrays to a certificate and from a sparse program to the linear program's optimum; `highs_ratio` is
-against the faster of interior point and dual simplex. The million is on the wall clock, in one process.
+from arrays to a certificate and from a sparse program to the linear program's optimum, each the best of
+`runs`; `highs_ratio` is against the faster of interior point and dual simplex. The million is on the wall
+clock, in one process; end to end it goes from features to a plan that names customers and actions.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from nba.allocation.allocate import Certificate, Solver, allocate
 from nba.allocation.problem import Kinds, Problem, Rows, problem_of
 from nba.allocation.pruning import prune
 from nba.allocation.shards import Population
-from nba.arrays import AnyArray, FloatArray
+from nba.arrays import AnyArray, FloatArray, IntArray
 from nba.catalogue import Catalogue
 from nba.posteriors.factored_draws import FactoredDraws
 from nba.posteriors.layout import Layout
@@ -33,6 +34,7 @@ from simulator.world import load_world
 _CHANNELS, _TIMINGS = 7, 6
 _COSTS = np.repeat([0.01, 0.02, 0.02, 0.05, 0.1, 1.0, 3.0], _TIMINGS)  # account currency per contact
 _CHUNK = 8_192  # customers scored at a time
+_RUNS = 3  # of which the fastest counts, ours and theirs
 _COLUMNS = 21  # of a customer's features, the intercept included
 
 Found = TypeVar("Found")
@@ -50,8 +52,8 @@ def measure(quick: bool) -> dict[str, float]:
     small, large = (2_000, 50_000) if quick else (10_000, 1_000_000)
     solved(instance(200, seed=1))  # compiled before the clock runs
     problem = instance(small, seed=0)
-    certificate, ours, _ = min((timed(partial(solved, problem)) for _ in range(3)), key=lambda one: one[1])
-    figures: dict[str, float] = {"customers_small": small, "customers_large": large}
+    certificate, ours = best_of(partial(solved, problem))
+    figures: dict[str, float] = {"customers_small": small, "customers_large": large, "runs": _RUNS}
     figures |= {"ours_seconds": ours, "gap_10k": certificate.gap}
     figures |= highs(problem, certificate, ours)
     problem = instance(large, seed=0)
@@ -59,8 +61,9 @@ def measure(quick: bool) -> dict[str, float]:
     figures |= {"gap_1m": certificate.gap, "seconds_1m": wall, "cpu_seconds_1m": cpu}
     figures["iterations_1m"] = certificate.iterations
     del problem
-    certificate, cpu, wall = timed(lambda: solved(scored(large)))
+    (certificate, plan), cpu, wall = timed(lambda: planned(large))
     figures |= {"seconds_1m_end_to_end": wall, "cpu_seconds_1m_end_to_end": cpu}
+    figures["contacts_1m_end_to_end"] = plan.shape[0]
     return figures | {"gap_1m_end_to_end": certificate.gap, "peak_mb": peak_mb()}
 
 
@@ -75,6 +78,12 @@ def timed(function: Callable[[], Found]) -> tuple[Found, float, float]:
     begun, wall = process_time(), perf_counter()
     found = function()
     return found, process_time() - begun, perf_counter() - wall
+
+
+def best_of(function: Callable[[], Found]) -> tuple[Found, float]:
+    """What a function gives, and the fewest CPU seconds that it took."""
+    runs = [timed(function) for _ in range(_RUNS)]
+    return runs[0][0], min(cpu for _, cpu, _ in runs)
 
 
 def solved(problem: Problem) -> Certificate:
@@ -125,7 +134,7 @@ def highs(problem: Problem, certificate: Certificate, ours: float) -> dict[str, 
     bounds = np.concatenate([np.ones(problem.n_customers), problem.rows.limits])
     found, worth = {}, problem.values.astype(np.float64)
     for method in ("highs-ipm", "highs-ds"):
-        result, cpu, _ = timed(
+        result, cpu = best_of(
             partial(linprog, -worth, A_ub=matrix, b_ub=bounds, bounds=(0, 1), method=method)
         )
         if result.status != 0:
@@ -143,8 +152,22 @@ def highs(problem: Problem, certificate: Certificate, ours: float) -> dict[str, 
     }
 
 
-def scored(n: int) -> Problem:
-    """All 840 actions of the retail bank scored by a factored model, and pruned, a chunk at a time."""
+def planned(n: int) -> tuple[Certificate, IntArray]:
+    """The certificate, and the plan as customers and their actions, (contacts, 2)."""
+    problem, actions = scored(n)
+    population = Population.here(problem)
+    found = allocate(population, Solver())
+    (chosen,) = population.ask("chosen", found.plan)
+    places = np.flatnonzero(chosen)
+    plan = np.stack([places // actions.shape[1], actions.ravel()[places]], axis=1)
+    return found.certificate, plan
+
+
+def scored(n: int) -> tuple[Problem, AnyArray]:
+    """All 840 actions of the retail bank scored by a factored model, and pruned, a chunk at a time.
+
+    Also the actions (n, 42) that candidates stand for.
+    """
     catalogue = load_world("retail-bank").config.catalogue
     rng = np.random.default_rng(0)
     draws, limits = model(catalogue, rng), limits_of(n, rng)
@@ -158,7 +181,7 @@ def scored(n: int) -> Problem:
         utilities = draws.scores(features)[0] * worth - costs
         pruned = prune(utilities[:, 1:], kind_of, kinds, np.ones(1, dtype=np.int64))
         left[first : first + size], actions[first : first + size] = pruned.values, 1 + pruned.actions
-    return problem_with(left, limits)
+    return problem_with(left, limits), actions
 
 
 def model(catalogue: Catalogue, rng: np.random.Generator) -> FactoredDraws:

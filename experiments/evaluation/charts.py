@@ -113,6 +113,8 @@ def _arms(found: Found) -> Chart:
             colour = COLOURS[1] if row["excess"] > 1.0 else COLOURS[0]
             axes.plot([row["mean"]], [place], "o", color=colour)
         axes.axvline(1.0, color=GREY, linewidth=1)
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(low, 0.9), max(high, 1.1))  # what is next to 1 shall look so
         name_rows(axes, [label for label, _ in rows])
         axes.set_xlabel("mean of 1[chosen] / propensity")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 Log = Annotated[
-    Path, typer.Option(help="Logged rounds: CSV or Parquet, plain or gzip, or a folder of Parquet files.")
+    Path,
+    typer.Option(
+        help="Logged rounds: CSV or Parquet, plain or gzip, or a folder of Parquet files; or our own: the "
+        "folder of `nba simulate`, or the SQLite store of `nba serve`, whose columns need no names."
+    ),
 ]
 Reward = Annotated[str, typer.Option(help="Column of rewards.")]
 Action = Annotated[str, typer.Option(help="Column of the actions that were chosen: labels or integers.")]
@@ -31,8 +35,15 @@ Features = Annotated[
     list[str] | None,
     typer.Option(help="Columns that were known before the action, A,B,C or repeated; none without it."),
 ]
+Category = Annotated[
+    list[str] | None, typer.Option(help="Features that are names although they look like numbers.")
+]
 Estimators = Annotated[
-    list[str] | None, typer.Option(help="Estimators, A,B,C or repeated; all the usual ones without it.")
+    list[str] | None,
+    typer.Option(
+        help="ips, clipped-ips, snips, dm, dr, sndr, switch-dr, dros (the usual ones), sub-gaussian-dr, "
+        "mrdr, cab; A,B,C or repeated."
+    ),
 ]
 RewardRange = Annotated[
     str | None, typer.Option(help="LOW,HIGH of all rewards there could be; 0,1 if they are 0 and 1.")
@@ -56,6 +67,7 @@ def evaluate(
     action: Action = "action",
     propensity: Propensity = None,
     features: Features = None,
+    category: Category = None,
     eligible: Eligible = None,
     cluster: Cluster = None,
     segment: Annotated[str | None, typer.Option(help="Column by which support is told as well.")] = None,
@@ -84,7 +96,7 @@ def evaluate(
       logged           the logging policy itself, as a check
       column:NAME      a column with the target's probability of the chosen action
       columns:PREFIX   a column per action, PREFIX and its label, with the target's probabilities
-      FOLDER           a policy bundle of `nba learn`
+      FOLDER           a policy bundle: of `nba learn`, or any on the store that its service kept
 
     Support comes first: where it is too thin no estimate is printed. A log that cannot be right is refused
     with row numbers (the first row below the header is 1), and the exit code is 1. A log of any size is
@@ -95,12 +107,15 @@ def evaluate(
       nba evaluate --log log.parquet --reward r --action a --propensity 0.25 --target uniform --json
       nba evaluate --log l.csv.gz --reward r --action a --propensity p --target columns:pi_
           --features age,segment --cluster customer --segment segment --out report --workers 2
+      nba evaluate --log build/sim --action contact --target always:no-contact
+      nba evaluate --log ledger.sqlite --reward conversions --target build/challenger
     """  # noqa: D301 - \b keeps an example as it is
     from experiments.evaluation.names import Asked
     from experiments.evaluation.run import evaluate as carry_out
     from experiments.evaluation.told import found_json, found_lines
 
-    columns = Asked(reward, action, propensity, eligible, cluster, segment, tuple(features or ()))
+    given = (tuple(names or ()) for names in (features, category))
+    columns = Asked(reward, action, propensity, eligible, cluster, segment, *given)
     how = (estimators, reward_range, confidence, replicates, seed, workers, separator, encoding)
     found = carry_out(_order(log, (target,), columns, how))
     if found.report is not None and (out is not None or store is not None):
@@ -119,6 +134,7 @@ def compare_policies(
     action: Action = "action",
     propensity: Propensity = None,
     features: Features = None,
+    category: Category = None,
     eligible: Eligible = None,
     cluster: Cluster = None,
     estimator: Annotated[str | None, typer.Option(help="One that is not self-normalised.")] = None,
@@ -143,7 +159,8 @@ def compare_policies(
     from experiments.evaluation.run import difference
     from experiments.evaluation.told import difference_json, difference_lines
 
-    columns = Asked(reward, action, propensity, eligible, cluster, None, tuple(features or ()))
+    given = (tuple(names or ()) for names in (features, category))
+    columns = Asked(reward, action, propensity, eligible, cluster, None, *given)
     how = ([estimator] if estimator else None, reward_range, confidence, replicates, seed, workers)
     found = difference(_order(log, targets, columns, (*how, separator, encoding)))
     _tell(difference_json(found), difference_lines(found), as_json, bool(found.faults))
@@ -185,8 +202,10 @@ def _range(text: str) -> Any:
 
 def _tell(told: dict[str, Any], lines: Any, as_json: bool, is_bad: bool) -> None:
     """Print what was found; a log that cannot be right ends the command with exit code 1."""
-    for line in [json.dumps(told)] if as_json else lines:
+    # An end of an interval may be infinite, which JSON does not know: it is null.
+    for line in [msgspec.json.encode(told).decode()] if as_json else lines:
         typer.echo(line)
     if is_bad:
-        typer.echo("error: The log is refused. " + " ".join(told["reasons"]), err=True)
+        reasons = " ".join(told["reasons"])
+        typer.echo(f"error: The log is refused. {reasons} Row 1 is the first below the header.", err=True)
         raise typer.Exit(1)

@@ -35,6 +35,7 @@ class Names(NamedTuple):
     cluster: str | None = None
     segment: str | None = None
     features: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()  # features that are names although they look like numbers
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -61,6 +62,7 @@ class Asked(NamedTuple):
     cluster: str | None = None
     segment: str | None = None
     features: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
     def found(self, log: Stored) -> Names:
         """The columns; InvalidConfig names what is not there, or means two things.
@@ -74,8 +76,10 @@ class Asked(NamedTuple):
         for option in ("reward", "action", "eligible", "cluster", "segment"):
             if (name := getattr(self, option)) is not None:
                 log.need(name, f"--{option}")
-        lists = ([text] if text in log.columns else text.split(",") for text in self.features)
-        features = tuple(log.need(name.strip(), "--features") for names in lists for name in names)
+        features, categories = _listed(log, self.features), _listed(log, self.categories)
+        strange = ", ".join(sorted({*categories} - {*features}))
+        rule = "is a category (--category) and no feature (--features)"
+        require(not strange, log.source, strange, rule)
         twice = sorted({*features} & {self.reward, self.action})
         rule = "cannot be a feature and what is judged"
         require(not twice, log.source, ", ".join(twice), rule)
@@ -86,7 +90,8 @@ class Asked(NamedTuple):
             self.eligible,
             self.cluster,
             self.segment,
-            tuple(dict.fromkeys(features)),
+            features,
+            categories,
         )
 
     def _chances(self, log: Stored) -> Chances:
@@ -104,6 +109,13 @@ class Asked(NamedTuple):
         rule = f"must lie in (0, 1], or name a column; got {text}"
         require(0.0 < value <= 1.0, log.source, "--propensity", rule)
         return Chances(value=value)
+
+
+def _listed(log: Stored, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of lists such as "age,income", each once."""
+    lists = ([text] if text in log.columns else text.split(",") for text in texts)
+    names = (name.strip() for one in lists for name in one)
+    return tuple(dict.fromkeys(log.need(name, "--features") for name in names))
 
 
 def prefixed(log: Stored, prefix: str, option: str) -> dict[str, str]:

@@ -25,12 +25,14 @@ from msgspec import Struct
 
 from experiments.evaluation.stored import Stored, of_files
 from experiments.executor import Report
+from experiments.logs import Logs
 from experiments.tables.read import Format
 from nba.arrays import AnyArray, FloatArray
 from nba.catalogue import NO_ACTION_ID
 from nba.context import AttributeValue, Context
 from nba.decision import Decision
 from nba.errors import InvalidConfig, require
+from nba.ope import LoggedRounds
 
 BODY, POSTERIOR = "body", "posterior_seq"
 BOUND = "bundle_digest"  # under which a ledger keeps the bundle that it was begun with
@@ -66,6 +68,21 @@ def is_ledger(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(16) == b"SQLite format 3\0"
+
+
+def rounds_of(logs: Logs) -> LoggedRounds:
+    """The decisions of a run that is in memory, with what they were credited with less costs and losses."""
+    decisions, outcomes = logs
+    credited = outcomes.decision >= 0
+    order = np.argsort(decisions.number)
+    places = order[np.searchsorted(decisions.number, outcomes.decision[credited], sorter=order)]
+    brought = np.bincount(places, outcomes.amount[credited], decisions.number.size)
+    return LoggedRounds(
+        actions=decisions.action,
+        rewards=brought - decisions.cost - decisions.loss,
+        propensities=decisions.propensity,
+        clusters=decisions.customer.astype(np.uint64),
+    )
 
 
 def stored_run(path: Path, scratch: Path, report: Report) -> Stored:

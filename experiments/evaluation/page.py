@@ -20,7 +20,14 @@ from experiments.terminal import say
 from nba.ope import Report
 
 EXPERIMENT = "evaluation"  # of MLflow
-_KEYS = ("n", "effective_n", "max_weight", "mean_weight", "lost_target_mass", "on_policy_mean")
+_SUPPORT = {
+    "n": "rounds",
+    "effective_n": "effective rounds: as many of equal weight would tell as much",
+    "max_weight": "largest weight",
+    "mean_weight": "mean weight: 1 if propensities are right",
+    "lost_target_mass": "share of the target on actions that could not be chosen",
+    "on_policy_mean": "what the log itself earned a round",
+}
 
 
 def publish(found: Found, out: Path | None, store: Path | None) -> None:
@@ -87,7 +94,9 @@ def report_html(found: Found) -> str:
         style=style,
         verdict=escape(report.verdict),
         reasons=_list(report.reasons) or "<p>Nothing speaks against it.</p>",
-        support=_table(("", "value"), [(key, f"{getattr(report, key):,.6g}") for key in _KEYS]),
+        support=_table(
+            ("", "value"), [(name, f"{getattr(report, key):,.6g}") for key, name in _SUPPORT.items()]
+        ),
         estimates=_estimates(report),
         charts="\n".join(chart.figure() for chart in charts(found)),
     )
@@ -95,7 +104,7 @@ def report_html(found: Found) -> str:
 
 def _figures(report: Report) -> dict[str, float]:
     """Metric -> value."""
-    found = {f"support/{key}": float(getattr(report, key)) for key in _KEYS}
+    found = {f"support/{key}": float(getattr(report, key)) for key in _SUPPORT}
     for one in report.estimates:
         ends = {"value": one.value, "stderr": one.stderr, "ci_low": one.ci_low, "ci_high": one.ci_high}
         found |= {f"{one.estimator}/{key}": end for key, end in ends.items() if end is not None}

@@ -70,7 +70,7 @@ class Survey(NamedTuple):
         """What the features are taken for."""
         if not names.features:
             return Reading(FeatureSchema(columns=(), moments=False), {}, {})
-        wish = Wish(only=names.features)
+        wish = Wish(only=names.features, category=names.categories)
         try:
             return read_schema(self._sample(), (names.reward,), wish, (names.action,))
         except InvalidConfig as error:  # its ways out are those of `nba learn`

@@ -155,10 +155,7 @@ def target_of(text: str, log: Stored, labels: tuple[str, ...]) -> Target:
     if text.startswith(PREFIXED) and rest:
         return OfAll(prefixed(log, rest, "--target"))
     if word == "always" and rest:
-        near = get_close_matches(rest, labels, n=3, cutoff=0.5) or labels[:12]
-        rule = f"no row has the action {rest!r}; did you mean {', '.join(map(repr, near))}?"
-        require(rest in labels, log.source, "--target", rule)
-        return Always(rest)
+        return Always(_label(rest, log, labels))
     rule = f"{text!r} is neither a bundle's folder nor one of {_WORDS}"
     require(Path(text).is_dir(), log.source, "--target", rule)
     return (
@@ -166,6 +163,24 @@ def target_of(text: str, log: Stored, labels: tuple[str, ...]) -> Target:
         if BODY in log.columns and log.is_own
         else _bundle(Path(text), log, labels)
     )
+
+
+def _label(text: str, log: Stored, labels: tuple[str, ...]) -> str:
+    """A label of the log, which may write the same number in another way, such as 3.0 for 3."""
+    if text in labels:
+        return text
+    same = [label for label in labels if _is_same_number(label, text)]
+    near = get_close_matches(text, labels, n=3, cutoff=0.5) or labels[:12]
+    rule = f"no row has the action {text!r}; did you mean {', '.join(map(repr, near))}?"
+    require(len(same) == 1, log.source, "--target", rule)
+    return same[0]
+
+
+def _is_same_number(one: str, other: str) -> bool:
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
 
 
 def table_of(table: Table, tables: dict[str, str], labels: tuple[str, ...]) -> FloatArray:

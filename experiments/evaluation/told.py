@@ -53,6 +53,7 @@ def found_lines(found: Found) -> Iterator[str]:
     yield f"  lost target mass    {report.lost_target_mass:12.4f}  on actions that could not be chosen"
     yield from _arm_lines(found)
     yield from _segment_lines(found)
+    yield from _calibration_lines(found)
     yield ""
     yield f"the log itself earned {report.on_policy_mean:.6g} a round"
     if not report.estimates:
@@ -145,6 +146,18 @@ def _segment_lines(found: Found) -> Iterator[str]:
             f"  {label[:28]:28s} {row['n']:12,.0f} {row['effective_n']:12,.1f} {row['mean_weight']:8.3f} "
             f"{row['lost_target_mass']:7.4f} {row['on_policy_mean']:10.4g}"
         )
+
+
+def _calibration_lines(found: Found) -> Iterator[str]:
+    calibration = None if found.judged is None else found.judged.calibration
+    if calibration is None:
+        return
+    yield f"  {'estimated propensity':28s} {'rounds':>12s} {'chosen':>9s}  off, in standard errors"
+    rows = zip(calibration.counts, calibration.predicted, calibration.chosen, calibration.z, strict=True)
+    for count, predicted, chosen, z in rows:
+        if count:
+            off = "too few to say" if np.isnan(z) else f"{z:+.1f}"
+            yield f"  {predicted / count:<28.4f} {count:12,.0f} {chosen / count:9.4f}  {off}"
 
 
 def _estimate_lines(report: Report, confidence: float) -> Iterator[str]:

@@ -16,10 +16,11 @@ from msgspec import Struct
 from nba.allocation import dual
 from nba.allocation.core import Core
 from nba.allocation.dual import Dual
+from nba.allocation.problem import Rows
 from nba.allocation.repair import Table, refilled, repaired
 from nba.allocation.shards import Contested, Jitter, Plan, Population
 from nba.arrays import BoolArray, FloatArray
-from nba.errors import require
+from nba.errors import BrokenPlan, require
 
 _CONTESTED = 256  # customers at first
 _CONTESTED_PER_ROW = 16
@@ -50,13 +51,22 @@ class Certificate(NamedTuple):
     upper_bound: float  # account currency: no plan has a larger objective
     prices: FloatArray  # (J,) account currency per unit
     usage: FloatArray  # (J,) units
-    repaired: int  # customers who do not get their own choice at the prices
+    repaired: int  # customers who do not get what they would choose at the prices
     iterations: float  # passes over all candidates
 
     @property
     def gap(self) -> float:
         """(upper bound - objective) / |upper bound|: 0 where they meet, infinite at a bound of 0 alone."""
         return _gap(self.upper_bound, self.objective)
+
+    @property
+    def gap_of_value(self) -> float:
+        """(upper bound - objective) / |value|: what is left in terms of money that is really earned.
+
+        Where a guarantee is far out of reach its penalty makes up the bound, and `gap` says nothing.
+        """
+        lost = max(self.upper_bound - self.objective, 0.0)
+        return lost / abs(self.value) if lost and self.value else (np.inf if lost else 0.0)
 
 
 class Allocation(NamedTuple):
@@ -73,7 +83,7 @@ def allocate(population: Population, solver: Solver, start: FloatArray | None = 
     found = dual.proved(population, dual.minimise(population, first, accuracy=accuracy))
     best = settled(population, found, None, solver)
     for share in _NOISE:
-        if found.bound - max(best.objective, best.relaxed) <= solver.tolerance * abs(found.bound):
+        if found.bound - max(best.objective, best.relaxed) <= _aim(solver, found.bound, best.value):
             break
         jitter = Jitter(share * population.units.money, 0, solver.seed)
         smooth = dual.smoothed(population, found, jitter, accuracy)
@@ -81,8 +91,10 @@ def allocate(population: Population, solver: Solver, start: FloatArray | None = 
         found = min(found, smooth, sharp, key=lambda one: one.bound)._replace(passes=sharp.passes)
         plans = settled(population, found, None, solver), settled(population, smooth, jitter, solver)
         best = max(best, *plans, key=lambda one: one.objective)
+    check_feasible(population.rows, best.usage)
+    repaired = population.differing(best.plan, Plan(found.prices))
     certificate = Certificate(
-        best.objective, best.value, found.bound, found.prices, best.usage, best.repaired, found.passes
+        best.objective, best.value, found.bound, found.prices, best.usage, repaired, found.passes
     )
     return Allocation(best.plan, certificate)
 
@@ -94,7 +106,6 @@ class Settled(NamedTuple):
     objective: float  # account currency
     value: float  # account currency
     usage: FloatArray  # (J,) units
-    repaired: int  # customers
     relaxed: float  # account currency: what no prices can prove to be out of reach; -inf if not asked
 
 
@@ -107,16 +118,15 @@ def settled(population: Population, found: Dual, jitter: Jitter | None, solver: 
     value, usage = population.worth(own)
     contested, table, chosen = _mended(population, own, usage)
     rest = value - float(table.values[contested.chosen].sum())
-    aim, relaxed, limit = solver.tolerance * abs(found.bound), -np.inf, found.bound - rest
+    aim, relaxed, limit = _aim(solver, found.bound, value), -np.inf, found.bound - rest
     for most, times in _CORES:
         if limit - table.objective(chosen) > times * aim:
             small = Core.of(table, found.prices, chosen, most)
             chosen = small.improved(chosen, 0.5 * aim, limit)
             relaxed = rest + small.relaxed()
-    moved = np.unique(table.owner[chosen != contested.chosen]).size
     plan = own.settle(contested, chosen)
     value, usage = population.worth(plan)
-    return Settled(plan, value - rows.penalty(usage), value, usage, int(moved), relaxed)
+    return Settled(plan, value - rows.penalty(usage), value, usage, relaxed)
 
 
 def _mended(population: Population, own: Plan, usage: FloatArray) -> tuple[Contested, Table, BoolArray]:
@@ -128,7 +138,25 @@ def _mended(population: Population, own: Plan, usage: FloatArray) -> tuple[Conte
         chosen = repaired(table, contested.chosen)
         if chosen is not None:
             return contested, table, refilled(table, chosen)
+        if contested.problem.n_customers == population.n_customers:
+            check_feasible(population.rows, table.usage(np.zeros_like(contested.chosen)))
+            raise BrokenPlan("No drop mends the hard limits, though a plan without contacts breaks none.")
         most *= _GROWTH
+
+
+def check_feasible(rows: Rows, usage: FloatArray) -> None:
+    """Raise BrokenPlan, which names them, if hard limits are exceeded by the usage (J,) of a plan."""
+    over = np.flatnonzero(rows.broken(usage))
+    if over.size:
+        named = (f"{rows.names[j]} uses {usage[j]:.12g} of {rows.limits[j]:.12g}" for j in over[:5])
+        raise BrokenPlan(
+            f"The plan exceeds hard limits: {'; '.join(named)}. Please report this with the table."
+        )
+
+
+def _aim(solver: Solver, bound: float, value: float) -> float:
+    """Account currency of gap that is good enough: penalties for what is out of reach do not widen it."""
+    return solver.tolerance * (min(abs(bound), abs(value)) if value else abs(bound))
 
 
 def _gap(bound: float, objective: float) -> float:

@@ -6,14 +6,24 @@ Shape letters: V kinds of candidates, J rows, G groups of caps, L levels of caps
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
 
 from nba.allocation.problem import Kinds, Rows
-from nba.allocation.resources import Guarantee, Limit, Resources, Share, Where, Word
+from nba.allocation.resources import (
+    Guarantee,
+    Limit,
+    Resources,
+    Row,
+    Share,
+    Where,
+    Word,
+    columns_of,
+    whole_number,
+)
 from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from nba.errors import InvalidConfig, require
 
@@ -82,49 +92,58 @@ class _Drawing:
         self.entries: list[Entry] = []
 
     def limit(self, limit: Limit, pointer: str) -> None:
-        mask, amounts = self._picked(limit.where, limit, f"{pointer}.where"), self._amounts(limit.uses)
-        ceiling = 0.0 if limit.report_only else np.inf
-        if limit.per is None:
-            self._told(limit, limit.name, amounts * mask, limit.at_most or 0.0, ceiling)
-            return
-        of = self.columns[limit.per]
-        if not limit.may_be_empty:
-            known = np.unique(of).tolist()
-            for word in limit.each:
-                self._known(word, known, limit.per, f"{pointer}.each")
-        order = np.flatnonzero(mask)[np.argsort(of[mask], kind="stable")]
-        values, starts = np.unique(of[order], return_index=True)
-        for value, kinds in zip(values, np.split(order, starts[1:]), strict=True):
-            most = limit.each.get(str(value), limit.at_most)
-            if most is None:
-                rule = f"no limit for {str(value)!r} of column {limit.per!r}; name it, or give at_most"
-                raise InvalidConfig(self.source, f"{pointer}.each", rule)
-            self._told(limit, f"{limit.name}/{value}", amounts[kinds], most, ceiling, kinds)
+        mask = self._picked(limit.where, limit, f"{pointer}.where")
+        amounts, ceiling = self._amounts(limit, mask, pointer), 0.0 if limit.report_only else np.inf
+        for value, kinds in self._cells(limit, mask, pointer):
+            most = self._bound(limit.at_most, limit, value, pointer)
+            name = limit.name if value is None else f"{limit.name}/{value}"
+            if limit.rolling is None:
+                self._told(limit, name, amounts[kinds], most, ceiling, kinds)
+                continue
+            for window, inside, spent in windows(self.columns[limit.day][kinds], limit, self.source, pointer):
+                rule = f"{spent:g} of {most:g} units is spent already in days {window}; more than there is"
+                require(spent <= most or limit.report_only, self.source, f"{pointer}.spent", rule)
+                part = kinds[inside]
+                self._told(limit, f"{name}/{window}", amounts[part], most - spent, ceiling, part)
 
     def guarantee(self, guarantee: Guarantee, pointer: str) -> None:
         mask = self._picked(guarantee.where, guarantee, f"{pointer}.where")
-        amounts = self._amounts(guarantee.uses) * mask
-        least = amounts[amounts > 0.0].min(initial=np.inf)
-        price = guarantee.price
-        if price is None:
-            price = _PENALTY * (self.largest or 1.0) / least if np.isfinite(least) else 0.0
-        ceiling = 0.0 if guarantee.report_only else price
-        self._told(guarantee, guarantee.name, -amounts, -guarantee.at_least, ceiling, sign=-1.0)
+        amounts = self._amounts(guarantee, mask, pointer)
+        for value, kinds in self._cells(guarantee, mask, pointer):
+            least = self._bound(guarantee.at_least, guarantee, value, pointer)
+            name = guarantee.name if value is None else f"{guarantee.name}/{value}"
+            price, used = guarantee.price, amounts[kinds]
+            if price is None:
+                unit = used[used > 0.0].min(initial=np.inf)
+                price = _PENALTY * (self.largest or 1.0) / unit if np.isfinite(unit) else 0.0
+            ceiling = 0.0 if guarantee.report_only else price
+            self._told(guarantee, name, -used, -least, ceiling, kinds, sign=-1.0)
 
     def share(self, share: Share, pointer: str) -> None:
         whole = self._picked(share.whole, share, f"{pointer}.whole")
         part = self._picked(share.where, share, f"{pointer}.where") & whole
-        amounts, ceiling = self._amounts(share.uses), 0.0 if share.report_only else np.inf
-        measured = len(self.names), len(self.names) + 1
-        self._row(f"{share.name} (part)", amounts * part, 0.0, 0.0)
-        self._row(f"{share.name} (whole)", amounts * whole, 0.0, 0.0)
+        amounts = self._amounts(share, whole, pointer)
+        everything = len(self.names)
+        self._row(f"{share.name} (whole)", amounts * whole, 0.0, 0.0, np.arange(self.n_kinds))
+        for value, kinds in self._cells(share, part, pointer):
+            name = share.name if value is None else f"{share.name}/{value}"
+            inside = np.isin(np.arange(self.n_kinds), kinds)
+            self._band(share, name, amounts, (inside, whole), everything)
+
+    def _band(
+        self, share: Share, name: str, amounts: FloatArray, sides: tuple[BoolArray, BoolArray], of: int
+    ) -> None:
+        """Rows of one part: what it uses, and its bounds as what it may use beyond its share of the whole."""
+        (part, whole), everybody = sides, np.arange(self.n_kinds)
+        measured, ceiling = (len(self.names), of), 0.0 if share.report_only else np.inf
+        self._row(f"{name} (part)", amounts * part, 0.0, 0.0, everybody)
         for field, sign in (("at_most", 1.0), ("at_least", -1.0)):
             bound = getattr(share, field)
             if bound is not None:
-                name = share.name if None in (share.at_most, share.at_least) else f"{share.name} {field}"
+                told = name if None in (share.at_most, share.at_least) else f"{name} {field}"
                 uses = sign * amounts * (1.0 * part - bound * whole)
-                entry = Entry(name, len(self.names), sign, bound, share.report_only, share.name, measured)
-                self._row(name, uses, 0.0, ceiling)
+                entry = Entry(told, len(self.names), sign, bound, share.report_only, share.name, measured)
+                self._row(told, uses, 0.0, ceiling, everybody)
                 self.entries.append(entry)
 
     def finished(self, groups: IntArray) -> tuple[Kinds, Rows]:
@@ -142,25 +161,60 @@ class _Drawing:
 
     def _told(
         self, row: Limit | Guarantee, name: str, amounts: FloatArray, limit: float, ceiling: float,
-        kinds: IntArray | None = None, sign: float = 1.0,
+        kinds: IntArray, sign: float = 1.0,
     ) -> None:  # fmt: skip
         self.entries.append(Entry(name, len(self.names), sign, sign * limit, row.report_only, row.name))
         self._row(name, amounts, limit, ceiling, kinds)
 
-    def _row(
-        self, name: str, amounts: FloatArray, limit: float, ceiling: float, kinds: IntArray | None = None
-    ) -> None:
+    def _row(self, name: str, amounts: FloatArray, limit: float, ceiling: float, kinds: IntArray) -> None:
         used = np.flatnonzero(amounts)
         self.names.append(name)
         self.bounds.append((limit, ceiling))
-        self.uses.append((used if kinds is None else kinds[used], amounts[used].astype(np.float64)))
+        self.uses.append((kinds[used], amounts[used].astype(np.float64)))
 
-    def _amounts(self, uses: float | str) -> FloatArray:
-        if isinstance(uses, str):
-            return np.asarray(self.columns[uses], dtype=np.float64)
-        return np.full(self.n_kinds, uses)
+    def _cells(self, row: Row, mask: BoolArray, pointer: str) -> Iterator[tuple[str | None, IntArray]]:
+        """Values of `per`, or None without it, each with the picked kinds (m,) that have it."""
+        picked, names = np.flatnonzero(mask), columns_of(row.per)
+        if not names:
+            yield None, picked
+            return
+        of = np.array(["/".join(words) for words in zip(*(self.columns[n] for n in names), strict=True)])
+        each = getattr(row, "each", {})
+        if not row.may_be_empty:
+            known = np.unique(of).tolist()
+            for word in each:
+                self._known(word, known, "/".join(names), f"{pointer}.each")
+        order = picked[np.argsort(of[picked], kind="stable")]
+        values, starts = np.unique(of[order], return_index=True)
+        yield from zip(values.tolist(), np.split(order, starts[1:]), strict=False)
 
-    def _picked(self, where: Where, row: Limit | Guarantee | Share, pointer: str) -> BoolArray:
+    def _bound(self, common: float | None, row: Limit | Guarantee, value: str | None, pointer: str) -> float:
+        bound = common if value is None else row.each.get(value, common)
+        if bound is None:
+            field, of = "at_most" if isinstance(row, Limit) else "at_least", "/".join(columns_of(row.per))
+            rule = f"no limit for {value!r} of column {of!r}; name it, or give {field}"
+            raise InvalidConfig(self.source, f"{pointer}.each", rule)
+        return bound
+
+    def _amounts(self, row: Row, mask: BoolArray, pointer: str) -> FloatArray:
+        """(V,) units that a contact of each kind takes; those that are picked have a number each."""
+        if isinstance(row.uses, str):
+            return np.asarray(self.columns[row.uses], dtype=np.float64)
+        if not isinstance(row.uses, dict) or row.uses_by is None:
+            return np.full(self.n_kinds, row.uses)
+        of, found = self.columns[row.uses_by], np.zeros(self.n_kinds)
+        known = np.unique(of).tolist()
+        if not row.may_be_empty:
+            for word in row.uses:
+                self._known(word, known, row.uses_by, f"{pointer}.uses")
+        missing = sorted(set(of[mask].tolist()) - row.uses.keys())
+        rule = f"has no number for {', '.join(map(repr, missing[:8]))} in {row.uses_by!r}; 0 says none"
+        require(not missing, self.source, f"{pointer}.uses", rule)
+        for word, amount in row.uses.items():
+            found[of == word] = amount
+        return found
+
+    def _picked(self, where: Where, row: Row, pointer: str) -> BoolArray:
         """(V,) kinds that a condition picks; a word that is in no row of the table is taken for a slip."""
         mask = np.ones(self.n_kinds, dtype=np.bool_)
         for column, words in where.items():
@@ -177,6 +231,25 @@ class _Drawing:
         rule = f"no candidate has {word!r} in column {column!r}; did you mean {', '.join(map(repr, near))}? "
         rule += "If it may be missing, say may_be_empty = true"
         require(word in known, self.source, pointer, rule)
+
+
+def windows(days: AnyArray, limit: Limit, source: str, pointer: str) -> Iterator[tuple[str, IntArray, float]]:
+    """Every `rolling` days that end on a day of the table: their name, candidates (m,), units spent before.
+
+    A longer stretch of days that end later would hold the same candidates or fewer.
+    """
+    bad = sorted({str(day) for day in days if not whole_number(str(day))})
+    rule = f"column {limit.day!r} must hold whole numbers of days, got {', '.join(map(repr, bad[:5]))}"
+    require(not bad, source, f"{pointer}.day", rule)
+    numbers, length = days.astype(np.int64), limit.rolling or 1
+    early = [day for day in limit.spent if numbers.size and int(day) >= numbers.min()]
+    rule = f"day {', '.join(early)} is not before the first day of the table"
+    require(not early, source, f"{pointer}.spent", rule)
+    # A window that ends between two days of the table holds no more than the one that ends on the earlier.
+    for end in np.unique(numbers).tolist():
+        first = end - length + 1
+        spent = sum(units for day, units in limit.spent.items() if first <= int(day) <= end)
+        yield f"{first}..{end}", np.flatnonzero((numbers >= first) & (numbers <= end)), float(spent)
 
 
 def _text(word: Word) -> str:

@@ -4,12 +4,14 @@ A value-sorted repair would make the probability of a decision depend on everybo
 prices are solved once and frozen, every customer draws from its own distribution at these prices, and if a
 row overflows all the same, the drawn actions are put through a lottery that only counts heads (methods D5,
 made hard): with n_k customers who drew an action of kind k, and kappa_k = min over its rows of limit over
-usage, floor(kappa_k n_k) of them are accepted by rank of their uniforms, and the others get no-contact.
+usage, m_k = floor(kappa_k n_k) of them are accepted by rank of their uniforms, and the others get no-contact.
 
-    usage_j = sum_k r_kj floor(kappa_k n_k) <= sum_k r_kj n_k min(1, B_j / U_j) <= B_j      (r >= 0)
+    usage_j = sum_k r_kj m_k <= sum_k r_kj n_k min(1, B_j / U_j) <= B_j      (r >= 0)
 
-so that no limit is overshot, and given what the others drew, a customer that draws an action of kind k is
-accepted with probability exactly floor(kappa_k n_k) / n_k: that is what is logged.
+so that no limit is overshot. What this leaves is given out too, kind by kind, beginning with the smallest
+m_k / n_k, until nobody who was turned away fits. The numbers m follow from the numbers n alone: given what
+the others drew, a customer that draws an action of kind k is accepted with probability exactly m_k / n_k,
+and that is what is logged.
 
 Shape letters: B customers, A actions (column 0 is no-contact), J rows.
 """
@@ -24,6 +26,8 @@ from nba.arrays import FloatArray, IntArray, check_shape
 from nba.catalogue import NO_ACTION
 from nba.errors import require
 from nba.propensity import choose
+
+_ROUNDING = 1e-12
 
 
 class Drawn(NamedTuple):
@@ -82,7 +86,26 @@ def _accepted(counts: IntArray, kinds: FloatArray, limits: FloatArray) -> IntArr
     for row in range(limits.size):
         kappa = np.where(kinds[:, row] > 0.0, np.minimum(kappa, fits[:, row, None]), kappa)
     # A whole number that rounding has put a hair below is meant.
-    numbers: IntArray = np.floor(kappa * counts * (1.0 + 1e-12)).astype(np.int64)
+    numbers: IntArray = np.floor(kappa * counts * (1.0 + _ROUNDING)).astype(np.int64)
+    short = np.flatnonzero((numbers < counts).any(axis=1))
+    numbers[short] = _topped_up(numbers[short], counts[short], kinds, limits)
+    return numbers
+
+
+def _topped_up(numbers: IntArray, counts: IntArray, kinds: FloatArray, limits: FloatArray) -> IntArray:
+    """(m, V) numbers with as many more of each kind as there is room for, the worst served kind first."""
+    numbers, rows = numbers.copy(), np.arange(numbers.shape[0])
+    left = limits * (1.0 + _ROUNDING) - numbers @ kinds
+    order = np.argsort(numbers / np.maximum(counts, 1), axis=1, kind="stable")
+    for kind in order.T:
+        uses = kinds[kind]
+        room = np.divide(left, uses, out=np.full(uses.shape, np.inf), where=uses > 0.0).min(
+            axis=1, initial=np.inf
+        )
+        missing = counts[rows, kind] - numbers[rows, kind]
+        more = np.minimum(np.floor(room), missing).astype(np.int64)
+        numbers[rows, kind] += more
+        left -= more[:, None] * uses
     return numbers
 
 
@@ -95,13 +118,13 @@ def _exact(
     The others' counts are known once the customer's own draw is taken away, and the kind that it might
     have drawn is added to them: one row of acceptance probabilities for each kind that was drawn.
     """
-    exact, own = distribution.copy(), kind_of[drawn]
-    for kind in np.flatnonzero(counts):
-        mine = own == kind
-        others = counts - np.eye(len(kinds), dtype=np.int64)[kind]
-        would = others + np.eye(len(kinds), dtype=np.int64)
-        numbers = _accepted(would, kinds, limits).diagonal()
-        exact[mine] *= (numbers / would.diagonal())[kind_of]
+    exact, own, one = distribution.copy(), kind_of[drawn], np.eye(len(kinds), dtype=np.int64)
+    present = np.flatnonzero(counts)
+    would = counts - one[present][:, None] + one  # (those drawn, V that might have been, V)
+    numbers = _accepted(would.reshape(-1, len(kinds)), kinds, limits).reshape(would.shape)
+    shares = (numbers / np.maximum(would, 1)).diagonal(axis1=1, axis2=2)  # (those drawn, V)
+    for kind, share in zip(present, shares, strict=True):
+        exact[own == kind] *= share[kind_of]
     exact[:, NO_ACTION] = 0.0
     exact[:, NO_ACTION] = np.maximum(1.0 - exact.sum(axis=1), 0.0)  # rounding may exceed 1 by a hair
     return exact

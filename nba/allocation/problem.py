@@ -23,7 +23,8 @@ from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray, KeyArray, chec
 from nba.errors import require
 
 BLOCK = 8_192  # customers whose sums are taken together; shards begin at its multiples
-SLACK = 1e-9  # of a limit, or of one unit: what sums of many floats may be off by
+SLACK = 1e-9  # of a limit, or of what a contact uses: what sums of many floats may be off by
+_ROUNDING = 1e-15  # of what all customers use where amounts have both signs and sums may cancel
 
 
 class Rows(NamedTuple):
@@ -32,11 +33,20 @@ class Rows(NamedTuple):
     names: tuple[str, ...]
     limits: FloatArray  # (J,) units
     ceilings: FloatArray  # (J,) account currency per unit that a row is exceeded by, at most
+    slack: FloatArray | None = None  # (J,) units, once the amounts are known; see `tolerances`
 
     @property
     def tolerances(self) -> FloatArray:
         """(J,) units by which rounding may exceed a limit."""
-        return SLACK * np.maximum(np.abs(self.limits), 1.0)
+        return SLACK * np.maximum(np.abs(self.limits), 1.0) if self.slack is None else self.slack
+
+    def of(self, kinds: Kinds, n_customers: int) -> Rows:
+        """The rows with tolerances in proportion to what contacts use, whatever the unit."""
+        largest, signs = np.zeros(self.limits.size), np.zeros((2, self.limits.size), dtype=np.bool_)
+        np.maximum.at(largest, kinds.rows, np.abs(kinds.amounts))
+        signs[(kinds.amounts < 0.0).astype(np.int64), kinds.rows] = True
+        size = np.maximum(np.abs(self.limits), largest)
+        return self._replace(slack=SLACK * size + _ROUNDING * n_customers * largest * signs.all(axis=0))
 
     def excess(self, usage: FloatArray) -> FloatArray:
         """(J,) units by which `usage` (J,) exceeds the limits."""
@@ -169,7 +179,7 @@ def problem_of(
     caps = np.ones(1, dtype=np.int64) if caps is None else caps
     _check(keys, starts, kind_of, values, kinds, caps)
     check_rows(rows)
-    problem = Problem(keys, starts, kind_of, values, kinds, caps, rows)
+    problem = Problem(keys, starts, kind_of, values, kinds, caps, rows.of(kinds, keys.size))
     if not (keys[:-1] < keys[1:]).all():
         problem = problem.take(np.argsort(keys, kind="stable"))
     twice = problem.keys[1:] == problem.keys[:-1]
@@ -179,7 +189,7 @@ def problem_of(
 
 def check_rows(rows: Rows) -> None:
     """Limits are finite, ceilings are not negative, and hard rows allow to contact nobody."""
-    for name, limit, ceiling in zip(*rows, strict=True):
+    for name, limit, ceiling in zip(*rows[:3], strict=True):
         require(bool(np.isfinite(limit)), "allocation", name, f"the limit must be finite, got {limit}")
         require(ceiling >= 0.0, "allocation", name, f"the price ceiling must be >= 0, got {ceiling}")
         rule = f"a hard limit must be >= 0, got {limit}; a floor needs a finite price for what is missing"

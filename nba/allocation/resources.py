@@ -1,7 +1,9 @@
 """Shared resources and caps as a person writes them.
 
 `where` picks candidates by columns of their table (all candidates without it); `uses` is what one contact
-takes: a number, or the column that says. nba.allocation.frame makes rows of an allocation of them.
+takes: a number, the column that says, or a number for each value of the column `uses_by`. With `per` there is
+a row for each value of a column, or for each combination of the values of several, whose names `each` joins
+with "/". nba.allocation.frame makes rows of an allocation of them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from nba.errors import require
 
 Word: TypeAlias = str | int | bool
 Where: TypeAlias = dict[str, Word | tuple[Word, ...]]
+Uses: TypeAlias = float | str | dict[str, float]
+Per: TypeAlias = str | tuple[str, ...]
 
 
 class Cap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,14 +30,22 @@ class Cap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Limit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A capacity or a budget; with `per` one for each value of a column, such as the customer's manager."""
+    """A capacity or a budget; with `per` one for each value, such as a month, or the customer's manager.
+
+    `rolling` makes it hold in every so many days that follow each other, by the column `day` of whole
+    numbers; `spent` is what was used on days before those of the table, by their numbers.
+    """
 
     name: str
     at_most: float | None = None  # units; with `per`, of each value that `each` does not name
     where: Where = {}
-    uses: float | str = 1.0
-    per: str | None = None
+    uses: Uses = 1.0
+    uses_by: str | None = None
+    per: Per = ()
     each: dict[str, float] = {}  # units, by values of `per`
+    rolling: int | None = None  # days
+    day: str = "day"
+    spent: dict[str, float] = {}  # units, by days
     report_only: bool = False  # measured, not enforced
     may_be_empty: bool = False  # no error if no candidate is picked
 
@@ -42,25 +54,36 @@ class Guarantee(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """At least so much; what is missing in the end is told, and costs `price` a unit while it is planned."""
 
     name: str
-    at_least: float  # units
+    at_least: float | None = None  # units; with `per`, of each value that `each` does not name
     where: Where = {}
-    uses: float | str = 1.0
+    uses: Uses = 1.0
+    uses_by: str | None = None
+    per: Per = ()
+    each: dict[str, float] = {}  # units, by values of `per`
     price: float | None = None  # account currency per unit; ten times the largest value per unit without it
     report_only: bool = False
     may_be_empty: bool = False
 
 
 class Share(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A band for the part `where` of the candidates in `whole`: of contacts, or of what `uses` counts."""
+    """A band for the part `where` of the candidates in `whole`: of contacts, or of what `uses` counts.
+
+    With `per` the band is that of each value's part, such as of each age band.
+    """
 
     name: str
-    where: Where
+    where: Where = {}
     whole: Where = {}
     at_most: float | None = None  # of 1
     at_least: float | None = None  # of 1
-    uses: float | str = 1.0
+    uses: Uses = 1.0
+    uses_by: str | None = None
+    per: Per = ()
     report_only: bool = False
     may_be_empty: bool = False
+
+
+Row: TypeAlias = Limit | Guarantee | Share
 
 
 class Resources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,8 +122,12 @@ class Resources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             for field, where in (("where", row.where), ("whole", whole)):
                 for column in where:
                     found.setdefault(column, f"{pointer}.{field}.{column}")
-            if isinstance(row, Limit) and row.per is not None:
-                found.setdefault(row.per, f"{pointer}.per")
+            for column in columns_of(row.per):
+                found.setdefault(column, f"{pointer}.per")
+            if row.uses_by is not None:
+                found.setdefault(row.uses_by, f"{pointer}.uses_by")
+            if isinstance(row, Limit) and row.rolling is not None:
+                found.setdefault(row.day, f"{pointer}.day")
         return found
 
     def amounts(self) -> dict[str, str]:
@@ -111,31 +138,65 @@ class Resources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 found.setdefault(row.uses, f"{pointer}.uses")
         return found
 
-    def _entries(self) -> Iterator[tuple[str, Limit | Guarantee | Share]]:
+    def _entries(self) -> Iterator[tuple[str, Row]]:
         for field in ("limits", "guarantees", "shares"):
             for index, row in enumerate(getattr(self, field)):
                 yield f"{field}[{index}]", row
 
 
-def _numbers(row: Limit | Guarantee | Share) -> Iterator[tuple[str, float, float]]:
+def columns_of(per: Per) -> tuple[str, ...]:
+    """The columns whose values make rows."""
+    return (per,) if isinstance(per, str) else per
+
+
+def _numbers(row: Row) -> Iterator[tuple[str, float, float]]:
     """Numbers of a row that are given: field, number, and the most it may be."""
     most = 1.0 if isinstance(row, Share) else np.inf
     for field in ("at_most", "at_least", "price"):
         number = getattr(row, field, None)
         if number is not None:
             yield field, number, most
-    if not isinstance(row.uses, str):
-        yield "uses", row.uses, np.inf
-    if isinstance(row, Limit):
-        yield from ((f"each.{value}", number, np.inf) for value, number in row.each.items())
+    for field in ("uses", "each", "spent"):
+        given = getattr(row, field, {})
+        if isinstance(given, dict):
+            yield from ((f"{field}.{value}", number, np.inf) for value, number in given.items())
+        elif not isinstance(given, str):
+            yield field, given, np.inf
 
 
-def _check_complete(row: Limit | Guarantee | Share, source: str, pointer: str) -> None:
-    if isinstance(row, Limit) and row.per is None:
-        require(not row.each, source, f"{pointer}.each", "needs `per`, the column whose values it names")
-        require(row.at_most is not None, source, f"{pointer}.at_most", "is missing: the limit in units")
+def _check_complete(row: Row, source: str, pointer: str) -> None:
+    by_value = isinstance(row.uses, dict)
+    rule = "names the column whose values `uses` has numbers for; give both or neither"
+    require(by_value == (row.uses_by is not None), source, f"{pointer}.uses_by", rule)
     if isinstance(row, Share):
         given = row.at_most is not None or row.at_least is not None
         require(given, source, pointer, "needs at_most, at_least or both")
+        require(bool(row.where or row.per), source, f"{pointer}.where", "is missing: the part, or `per`")
         rule = f"at_least {row.at_least} is above at_most {row.at_most}"
         require((row.at_least or 0.0) <= (1.0 if row.at_most is None else row.at_most), source, pointer, rule)
+        return
+    field = "at_most" if isinstance(row, Limit) else "at_least"
+    if not row.per:
+        require(not row.each, source, f"{pointer}.each", "needs `per`, the column whose values it names")
+        given = getattr(row, field) is not None
+        require(given, source, f"{pointer}.{field}", "is missing: the number of units")
+    if isinstance(row, Limit):
+        _check_rolling(row, source, pointer)
+
+
+def _check_rolling(limit: Limit, source: str, pointer: str) -> None:
+    rule = f"must be at least 1 day, got {limit.rolling}"
+    require(limit.rolling is None or limit.rolling >= 1, source, f"{pointer}.rolling", rule)
+    rule = "is what was used on days before; without `rolling` lower the limit"
+    require(limit.rolling is not None or not limit.spent, source, f"{pointer}.spent", rule)
+    rule = "cannot be told apart by `per`; write a limit for each value, with its own `where`"
+    require(not (limit.per and limit.spent), source, f"{pointer}.spent", rule)
+    for day in limit.spent:
+        rule = "must be the number of a day, as 3 or -1"
+        require(whole_number(day), source, f"{pointer}.spent.{day}", rule)
+
+
+def whole_number(text: str) -> bool:
+    """Tell whether a text is a whole number that can be a day."""
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) <= 9

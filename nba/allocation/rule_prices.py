@@ -8,15 +8,18 @@ minus the bound of the plan at hand, and the relaxed bound minus the objective a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from nba.allocation.allocate import Allocation, Solver, allocate
+from nba.allocation.allocate import Allocation, Certificate, Solver, allocate
 from nba.allocation.frame import Entry
 from nba.allocation.problem import Problem, Rows
 from nba.allocation.shards import Population
 from nba.arrays import FloatArray
+
+Place: TypeAlias = Callable[[Problem], AbstractContextManager[Population]]
 
 
 class RulePrice(NamedTuple):
@@ -28,12 +31,18 @@ class RulePrice(NamedTuple):
     at_most: float  # proved
 
 
+@contextmanager
+def here(problem: Problem) -> Iterator[Population]:
+    """All customers in this process."""
+    yield Population.here(problem)
+
+
 def rule_prices(
     problem: Problem,
     entries: tuple[Entry, ...],
     allocation: Allocation,
     solver: Solver,
-    place: Callable[[Problem], Population] = Population.here,
+    place: Place = here,
 ) -> Iterator[RulePrice]:
     """The price of each rule that is enforced, one after another, with all rows that it makes.
 
@@ -45,13 +54,8 @@ def rule_prices(
         start = now.prices.copy()
         start[rows] = 0.0
         relaxed = problem._replace(rows=without(problem.rows, rows))
-        free = allocate(place(relaxed), solver, start).certificate
-        yield RulePrice(
-            rule,
-            max(free.objective - now.objective, 0.0),
-            max(free.objective - now.upper_bound, 0.0),
-            max(free.upper_bound - now.objective, 0.0),
-        )
+        with place(relaxed) as people:
+            yield _price(rule, now, allocate(people, solver, start).certificate)
 
 
 def enforced(entries: tuple[Entry, ...]) -> list[str]:
@@ -70,7 +74,7 @@ def caps_given_up(
     problem: Problem,
     allocation: Allocation,
     solver: Solver,
-    place: Callable[[Problem], Population] = Population.here,
+    place: Place = here,
 ) -> RulePrice:
     """The price of all caps per customer together: everybody may get all of its candidates."""
     now, sizes = allocation.certificate, np.diff(problem.starts)
@@ -78,6 +82,10 @@ def caps_given_up(
     relaxed = problem._replace(
         kinds=problem.kinds._replace(groups=groups), caps=np.array([sizes.max()], dtype=np.int64)
     )
-    free = allocate(place(relaxed), solver, now.prices).certificate
+    with place(relaxed) as people:
+        return _price("caps per customer", now, allocate(people, solver, now.prices).certificate)
+
+
+def _price(rule: str, now: Certificate, free: Certificate) -> RulePrice:
     lost = free.objective - now.objective, free.objective - now.upper_bound, free.upper_bound - now.objective
-    return RulePrice("caps per customer", *(max(one, 0.0) for one in lost))
+    return RulePrice(rule, *(max(one, 0.0) for one in lost))

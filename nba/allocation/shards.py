@@ -110,6 +110,11 @@ class Shard:
         """What the plan's candidates are worth, instead of reduced values, and use."""
         return worth(self.problem, self.chosen(plan))
 
+    def differing(self, plan: Plan, other: Plan) -> int:
+        """Customers who get other candidates by one plan than by another."""
+        differ = self.chosen(plan) != self.chosen(other)
+        return int(np.logical_or.reduceat(differ, self.problem.starts[:-1]).sum())
+
     def contested(self, plan: Plan, most: int) -> Contested:
         """The customers whose choice is nearest to another one; of equals the first."""
         chosen = self.chosen(plan)
@@ -173,6 +178,10 @@ class Population(NamedTuple):
     def worth(self, plan: Plan) -> tuple[float, FloatArray]:
         """Account currency that a plan's candidates are worth, and their usage (J,)."""
         return joined(self.ask("worth", plan)).total()
+
+    def differing(self, plan: Plan, other: Plan) -> int:
+        """Customers who get other candidates by one plan than by another."""
+        return sum(self.ask("differing", plan, other))
 
     def contested(self, plan: Plan, most: int) -> Contested:
         """The customers whose choice is nearest to another one."""

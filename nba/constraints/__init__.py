@@ -1,7 +1,9 @@
 """What may be done at all: rules in layers and the contact policy, as masks that act before the draw."""
 
 from nba.constraints.base import LAYERS, Layer
-from nba.constraints.contact_policy import ContactLimit, ContactPolicy
+from nba.constraints.contact_policy import ContactPolicy
+from nba.constraints.limits import Apart, BackOff, ContactLimit
+from nba.constraints.quiet_hours import QuietHours
 from nba.constraints.rulebook import Asked, Rule, RuleBook
 from nba.constraints.rules import (
     Affordable,
@@ -18,7 +20,9 @@ from nba.constraints.suppression import Happened, NotTogether, Rest, happened_to
 __all__ = [
     "LAYERS",
     "Affordable",
+    "Apart",
     "Asked",
+    "BackOff",
     "Consent",
     "ContactLimit",
     "ContactPolicy",
@@ -29,6 +33,7 @@ __all__ = [
     "NotOwned",
     "NotTogether",
     "OnlyIf",
+    "QuietHours",
     "Requires",
     "Rest",
     "Rule",

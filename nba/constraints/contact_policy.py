@@ -1,65 +1,125 @@
-"""How often a customer may be contacted, and how long a product rests after it was offered."""
+"""How often and when a customer may be contacted, and how long a product rests after it was offered.
+
+Limits hold in every window, wherever it lies: contacts made, planned and on their way are counted, before
+and after the moment at which one more would be made.
+"""
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from msgspec import Struct
 
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import Catalogue
+from nba.constraints.limits import Apart, BackOff, ContactLimit
+from nba.constraints.local_time import zone_named
+from nba.constraints.look import Look, Scope
+from nba.constraints.quiet_hours import QuietHours
 from nba.context import ContextBatch
-from nba.errors import InvalidConfig
+from nba.errors import require
+
+NAME = "contact_policy"
+Part: TypeAlias = ContactLimit | Apart | BackOff | QuietHours
+Scoped: TypeAlias = tuple[Part, tuple[Scope, ...]]
 
 
-class ContactLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """At most `contacts` in any `days` days, on one channel or, without a channel, over all."""
+class Compiled(NamedTuple):
+    """A contact policy with the levels of a catalogue in the place of names."""
 
-    contacts: int
-    days: int
-    channel: str | None = None
+    most: IntArray  # (W, C + 1) of the limits that counters keep
+    groups: tuple[tuple[Scoped, ...], ...]  # the other parts, by name: in the order of `ContactPolicy.names`
 
 
 class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """Sliding-window contact limits and the rest of a product after an offer."""
+    """Contact limits, quiet hours, spaces between contacts, and the rest of a product after an offer.
+
+    Unnamed limits of days over one channel or all of them are by default kept by counters: a contact planned
+    for a later day counts `as_today` until it is made, and one that would be made later has to fit in today.
+    That never breaks a limit, and sometimes leaves room unused. With `planned = "exact"` they are checked
+    around the moment of the contact itself, as all other parts always are. The rest of a product is always
+    kept as if a planned offer were made today. An exact check trusts that contacts are made when planned;
+    what `as_today` allows may also be made late. `zone` is that of customers whose own is not known.
+    """
 
     limits: tuple[ContactLimit, ...] = ()
     product_rest_days: int = 0
+    planned: Literal["as_today", "exact"] = "as_today"
+    quiet_hours: tuple[QuietHours, ...] = ()
+    apart: tuple[Apart, ...] = ()
+    back_off: tuple[BackOff, ...] = ()
+    zone: str = "UTC"
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        for index, limit in enumerate(self.limits):
-            if limit.contacts < 0 or limit.days < 1:
-                rule = f"needs contacts >= 0 and days >= 1, got {limit.contacts} and {limit.days}"
-                raise InvalidConfig("contact policy", f"limits[{index}]", rule)
-        if self.product_rest_days < 0:
-            rule = f"must be >= 0, got {self.product_rest_days}"
-            raise InvalidConfig("contact policy", "product_rest_days", rule)
+        """Check numbers and words."""
+        rule = f"must be >= 0, got {self.product_rest_days}"
+        require(self.product_rest_days >= 0, "contact policy", "product_rest_days", rule)
+        rule = f"must be as_today or exact, got {self.planned!r}"
+        require(self.planned in ("as_today", "exact"), "contact policy", "planned", rule)
+        rule = f"must be a zone of the IANA database that is installed here, such as UTC, got {self.zone!r}"
+        require(zone_named(self.zone) is not None, "contact policy", "zone", rule)
+        for field in ("limits", "quiet_hours", "apart", "back_off"):
+            for index, part in enumerate(getattr(self, field)):
+                part.check(f"{field}[{index}]")
+
+    @cached_property
+    def exact_parts(self) -> tuple[Part, ...]:
+        """What is checked at the moment of each contact."""
+        limits = [limit for limit in self.limits if self.planned == "exact" or not limit.is_plain]
+        return (*limits, *self.quiet_hours, *self.apart, *self.back_off)
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether contexts must hold the moments of contacts."""
+        return bool(self.exact_parts)
+
+    @cached_property
+    def has_households(self) -> bool:
+        """Whether a limit is over all members of a household."""
+        return any(limit.level == "household" for limit in self.limits)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What can remove an action: unnamed limits and the rest together, then the names in their order."""
+        named = dict.fromkeys(part.name for part in self.exact_parts if part.name)
+        return (NAME, *(f"{NAME}.{name}" for name in named))
 
     @cached_property
     def windows_days(self) -> tuple[int, ...]:
-        """(W,) the distinct windows, shortest first: the columns of `ContextBatch.contact_counts`."""
-        return tuple(sorted({limit.days for limit in self.limits}))
+        """(W,) the distinct windows of counters, shortest first: columns of `ContextBatch.contact_counts`."""
+        return tuple(sorted({limit.days for limit in self._counters}))
 
-    def allows(self, contexts: ContextBatch, catalogue: Catalogue, most: IntArray | None = None) -> BoolArray:
-        """(B, C | 1, 1, P) contacts that break no limit if made now; `most` saves asking for it again."""
-        rested = (contexts.offer_age_days >= self.product_rest_days)[:, None, None, :]
-        if not self.limits:
-            return rested
-        most = self.most(catalogue) if most is None else most
-        below: BoolArray = np.logical_and.reduce(contexts.contact_counts < most, axis=1)
-        open_channels = below[:, :-1] & below[:, -1:]
-        return open_channels[:, :, None, None] & rested
+    @cached_property
+    def lookback_days(self) -> float:
+        """How far back contacts matter."""
+        parts: tuple[Part, ...] = (*self.limits, *self.quiet_hours, *self.apart, *self.back_off)
+        return max([float(self.product_rest_days), *(part.lookback_days for part in parts)])
 
-    def most(self, catalogue: Catalogue) -> IntArray:
-        """(W, C + 1) fewer contacts than these are allowed; the last column is all channels."""
-        most = np.full((len(self.windows_days), 1 + len(catalogue.channels)), np.iinfo(np.int64).max)
-        for limit in self.limits:
-            channel = -1 if limit.channel is None else catalogue.level("channel", limit.channel)
-            cell = self.windows_days.index(limit.days), channel
-            most[cell] = min(most[cell], limit.contacts)
-        return most
+    @cached_property
+    def _counters(self) -> tuple[ContactLimit, ...]:
+        return () if self.planned == "exact" else tuple(limit for limit in self.limits if limit.is_plain)
+
+    def compiled(self, catalogue: Catalogue) -> Compiled:
+        """The policy for the levels of a catalogue; an unknown name is an UnknownAction."""
+        groups = tuple(
+            tuple((part, part.scopes(catalogue)) for part in self.exact_parts if part.name == name)
+            for name in ("", *(name.partition(".")[2] for name in self.names[1:]))
+        )
+        return Compiled(self._most(catalogue), groups)
+
+    def masks(self, contexts: ContextBatch, catalogue: Catalogue, compiled: Compiled) -> list[BoolArray]:
+        """Contacts (B, C | 1, T | 1, P | 1) that break nothing, one mask for each of `names`."""
+        allowed = self._counted(contexts, catalogue, compiled.most)
+        if not self.exact_parts:
+            return [allowed]
+        look = Look.at(contexts, catalogue, self.zone)
+        masks = [allowed, *(np.ones((1, 1, 1, 1), dtype=np.bool_) for _ in self.names[1:])]
+        for number, group in enumerate(compiled.groups):
+            for part, scopes in group:
+                masks[number] = masks[number] & ~part.closed(look, *scopes)
+        return masks
 
     def counts(self, channels: IntArray, ages_days: FloatArray, n_channels: int) -> IntArray:
         """(W, C + 1) contacts of one customer in each window, from channels (n,) and ages (n,)."""
@@ -69,3 +129,24 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             counts[row, :n_channels] = np.bincount(recent, minlength=n_channels)
             counts[row, n_channels] = recent.size
         return counts
+
+    def _counted(self, contexts: ContextBatch, catalogue: Catalogue, most: IntArray) -> BoolArray:
+        """(B, C | 1, 1, P) contacts that fit under the counters, of products that have rested."""
+        rested = (contexts.offer_age_days >= self.product_rest_days)[:, None, None, :]
+        if not self.windows_days:
+            return rested
+        below: BoolArray = np.logical_and.reduce(contexts.contact_counts < most, axis=1)
+        open_channels = below[:, :-1] & below[:, -1:]
+        fits: BoolArray = open_channels[:, :, None, None]
+        if catalogue.has_service:
+            fits = fits | catalogue.is_service
+        return fits & rested
+
+    def _most(self, catalogue: Catalogue) -> IntArray:
+        """(W, C + 1) fewer contacts than these are allowed; the last column is all channels."""
+        most = np.full((len(self.windows_days), 1 + len(catalogue.channels)), np.iinfo(np.int64).max)
+        for limit in self._counters:
+            channel = -1 if limit.channel is None else catalogue.level("channel", limit.channel)
+            cell = self.windows_days.index(limit.days), channel
+            most[cell] = min(most[cell], limit.contacts)
+        return most

@@ -211,6 +211,8 @@ def happened_to(contexts: Sequence[Context], catalogue: Catalogue) -> Happened:
     rows: list[tuple[float, ...]] = []
     for row, context in enumerate(contexts):
         for contact in context.contacts:
+            if contact.refused or contact.product is None:
+                continue  # never made, or about nothing that rules can name
             rows.append((row, *_cell(context, CONTACTED, contact, catalogue, "/contacts")))
         for number, one in enumerate(context.outcomes):
             rows.append((row, *_cell(context, one.outcome, one, catalogue, f"/outcomes/{number}")))

@@ -101,7 +101,8 @@ class Seen(NamedTuple):
         if not bootstrapped and self.returning.share > _MOST_AGAIN:
             told.append(
                 f"{100.0 * self.returning.share:.0f} % of rounds are of customers who had one before, and "
-                "these intervals take rounds as independent; set n_replicates for a bootstrap of customers."
+                "these intervals take rounds as independent; set n_replicates (--replicates) to draw "
+                "customers."
             )
         if propensities_estimated:
             told.append(
@@ -118,14 +119,14 @@ class Seen(NamedTuple):
         if low == high:
             return [
                 f"all rewards are {low:g} and their range is not stated, so intervals know of no other; "
-                "state reward_range."
+                "state reward_range (--reward-range)."
             ]
         share = max(-low, high) / self.size_sum
         if share <= _LARGEST_SHARE:
             return []
         return [
             f"one reward is {share:.3f} of the size of all, and the range of rewards is not stated, so "
-            "intervals know of none beyond it; state reward_range."
+            "intervals know of none beyond it; state reward_range (--reward-range)."
         ]
 
 

@@ -204,7 +204,7 @@ class Evaluation(NamedTuple):
         blind = ", ".join(self._blind())
         reason = (
             f"of {blind} a bootstrap sees no error, because the rounds that count all have the same reward; "
-            "take n_replicates = 0."
+            "take n_replicates = 0 (--replicates 0)."
         )
         return (*told, reason) if blind else told
 

@@ -84,8 +84,8 @@ def cressie_read(
 
     The paper gives the unseen round the largest possible weight and the best or worst reward. With a few
     large weights among many small ones that covers 98 to 100 % instead of 95 at 1,000 rounds and 5 %
-    conversions. "typical" gives it E w^3 / E w^2 instead, the step in which such an estimate moves: that
-    covers 96 to 98 %, and is the same as the largest where large weights carry the variance.
+    conversions. "typical" gives it the weight that a missed reward would have (`unseen_weight`): that
+    covers 92 to 97 %, and 99 % where one reward in 1,000 rounds has a weight of 45: none can be exact there.
     """
     from scipy.stats import f
 
@@ -121,10 +121,21 @@ def _corners(moments: Moments, unseen: Unseen) -> tuple[_Corner, _Corner]:
     """The unseen round with the least and with the greatest ratio."""
     ratios, weights = moments.ratio_range, moments.weight_range
     if unseen == "typical":
-        step = moments.tail.typical
+        step = unseen_weight(moments)
         ratios = Range(max(ratios.low, -step), min(ratios.high, step))
         weights = Range(max(weights.low, -step), min(weights.high, step))
     return _Corner(ratios.low, weights.low), _Corner(ratios.high, weights.high)
+
+
+def unseen_weight(moments: Moments) -> float:
+    """E w^2, the mean weight of the rewards under the target; or half of E w^3 / E w^2 where that is more.
+
+    With even weights it is one more reward, as the rule of three has it (3 / n after n failures). E w^3 / E
+    w^2 is the weight at which the variance lies: half of it is a continuity correction, for the few rewards
+    that carry an estimate under heavy weights. Chosen on ten problems, checked on others.
+    """
+    tail, n = moments.tail, moments.n_rounds
+    return min(max(tail.squares / n, 0.5 * tail.typical), tail.typical)
 
 
 class _Reweighted(NamedTuple):

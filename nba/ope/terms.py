@@ -64,7 +64,7 @@ class Tail(NamedTuple):
 
     @property
     def typical(self) -> float:
-        """The weight by which an estimate jumps at a typical reward: E w^3 / E w^2, at most the largest."""
+        """The weight at which the variance of an estimate lies: E w^3 / E w^2, at most the largest."""
         return self.cubes / self.squares if self.squares > 0.0 else 0.0
 
 

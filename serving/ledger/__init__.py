@@ -1,6 +1,15 @@
 """The durable log of decisions and feedback, behind one protocol."""
 
-from serving.ledger.records import Appended, DecisionRow, Due, EventRow, History, LoggedEvent, SavedPosterior
+from serving.ledger.records import (
+    Appended,
+    DecisionRow,
+    Due,
+    EventRow,
+    History,
+    LoggedEvent,
+    PriceRow,
+    SavedPosterior,
+)
 from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
 from serving.ledger.store import Ledger, LedgerError, Reader, StoreLocked, open_ledger, open_reader
 
@@ -13,6 +22,7 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "LoggedEvent",
+    "PriceRow",
     "Reader",
     "SQLiteLedger",
     "SQLiteReader",

@@ -7,16 +7,29 @@ from collections.abc import Sequence
 import apsw
 from msgspec import structs
 
-from serving.ledger.records import Appended, DecisionRow, EventRow, Exposed, SavedPosterior
+from serving.ledger.records import (
+    TAKEN_BACK,
+    Appended,
+    DecisionRow,
+    EventRow,
+    Exposed,
+    PriceRow,
+    SavedPosterior,
+)
 
 DECISION_COLUMNS = (
     "decision_id", "request_id", "fingerprint", "customer_id", "at", "opens_at", "channel", "product",
-    "watched", "policy_version", "posterior_seq", "feedback_until", "body",
+    "watched", "policy_version", "posterior_seq", "feedback_until", "body", "household",
 )  # fmt: skip
 EVENT_COLUMNS = (
     "kind", "event_id", "decision_id", "customer_id", "fingerprint", "outcome", "value", "product",
     "channel", "step", "occurred_at", "received_at", "status", "teaches",
 )  # fmt: skip
+# What was told first of the contact of a row of `decision`.
+FIRST_TOLD = (
+    "(SELECT e.outcome FROM event e WHERE e.decision_id = decision.decision_id "
+    "AND e.kind = 'feedback' AND e.status <> 'orphan' ORDER BY e.seq LIMIT 1)"
+)
 KEPT_POSTERIORS = 2  # the newest, and the one before it should the newest be damaged
 
 
@@ -34,7 +47,7 @@ _CLOSE = (
     "UPDATE watch SET closed_at = ?1, due_at = min(due_at, ?1) "
     "WHERE customer_id = ?2 AND product = ?3 AND closed_at IS NULL"
 )
-_END = "DELETE FROM watch WHERE decision_seq = ?1 AND (?2 IS NULL OR closed_at <= due_at)"
+_END = "DELETE FROM watch WHERE decision_seq = ?"
 _MOVE = "UPDATE watch SET step = ?2, due_at = min(?3, coalesce(closed_at, ?3)) WHERE decision_seq = ?1"
 
 
@@ -61,6 +74,10 @@ SELECT EXISTS (
   WHERE decision_id = :decision_id AND outcome = :outcome AND status = 'accepted' AND teaches
 )
 """
+
+
+_TAKEN_BACK = f"SELECT {FIRST_TOLD} IN ('refused', 'cancelled') FROM decision WHERE decision_id = ?"
+_UNWATCH = "DELETE FROM watch WHERE decision_seq = (SELECT seq FROM decision WHERE decision_id = ?)"
 
 
 def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
@@ -92,9 +109,18 @@ def append_event(db: apsw.Connection, row: EventRow) -> Appended:
     if row.kind == "feedback":
         is_spent = _IS_SPENT if row.outcome == "converted" else _IS_TOLD
         spent = db.execute(is_spent, structs.asdict(row)).fetchone()
-        row = structs.replace(row, teaches=not (spent and spent[0]))
+        row = structs.replace(row, teaches=not (spent and spent[0]) and not _is_taken_back(db, row))
     db.execute(_INSERT_EVENT, structs.asdict(row))
-    return Appended(row.status, db.last_insert_rowid())
+    seq = db.last_insert_rowid()
+    if row.outcome in TAKEN_BACK and _is_taken_back(db, row):
+        db.execute(_UNWATCH, (row.decision_id,))  # silence after a contact that was never made is no answer
+    return Appended(row.status, seq)
+
+
+def _is_taken_back(db: apsw.Connection, row: EventRow) -> bool:
+    """Whether the contact of an event is known never to have been made."""
+    found = db.execute(_TAKEN_BACK, (row.decision_id,)).fetchone()
+    return bool(found and found[0])
 
 
 def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
@@ -102,10 +128,18 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
     new = 0
     for row in rows:
         new += append_event(db, row.event).status == row.event.status
-        db.execute(_END, (row.decision_seq, row.next_due))
-        if row.next_due is not None:
+        if row.next_due is None:
+            db.execute(_END, (row.decision_seq,))
+        else:
             db.execute(_MOVE, (row.decision_seq, row.next_step, row.next_due))
     return new
+
+
+def append_prices(db: apsw.Connection, row: PriceRow) -> None:
+    """Store a version of the prices of budgets; a second time after a failure in between, the same one."""
+    db.execute(
+        "INSERT OR REPLACE INTO price VALUES (:version, :decision_seq, :planned, :state)", structs.asdict(row)
+    )
 
 
 def save_posterior(db: apsw.Connection, saved: SavedPosterior, saved_at: int) -> None:

@@ -10,6 +10,8 @@ from msgspec import Struct
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+# A contact was never made if one of these is the first that is told of it.
+TAKEN_BACK = ("refused", "cancelled")
 EventStatus = Literal["accepted", "late", "orphan"]
 
 
@@ -45,6 +47,7 @@ class DecisionRow(Struct, frozen=True, kw_only=True):
     body: bytes
     watched: str | None
     first_due: int
+    household: str | None = None
     seq: int = 0
 
 
@@ -104,7 +107,7 @@ class Due(Struct, frozen=True, kw_only=True):
 
 
 class Exposed(Struct, frozen=True, kw_only=True):
-    """An exposure event, and the step that comes after it (None when it was the last)."""
+    """An exposure event, and the step that comes after it (None when it was the last, or cut short)."""
 
     event: EventRow
     decision_seq: int
@@ -113,11 +116,24 @@ class Exposed(Struct, frozen=True, kw_only=True):
 
 
 class History(Struct, frozen=True, kw_only=True):
-    """What the ledger knows of a customer: contacts (channel, product, at), opt-outs and conversions."""
+    """What the ledger knows of a customer: contacts, opt-outs, conversions and the household last named.
 
-    contacts: list[tuple[str, str, int]]
+    A contact is (decision id, channel, product, at, refused); those that were cancelled are left out.
+    """
+
+    contacts: list[tuple[str, str, str, int, bool]]
     opt_outs: list[str | None]  # a channel; None stands for all of them
     conversions: list[str]  # products
+    household: str | None = None
+
+
+class PriceRow(Struct, frozen=True, kw_only=True):
+    """One version of the prices of budgets; `planned` where a person set it, otherwise it follows."""
+
+    version: int
+    decision_seq: int  # the last decision that is counted
+    planned: bool
+    state: bytes  # JSON
 
 
 class SavedPosterior(Struct, frozen=True, kw_only=True):

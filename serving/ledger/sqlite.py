@@ -24,6 +24,7 @@ from serving.ledger.records import (
     Exposed,
     History,
     LoggedEvent,
+    PriceRow,
     SavedPosterior,
 )
 from serving.ledger.store import LedgerError
@@ -35,6 +36,7 @@ _TOLD = (
     "(SELECT coalesce(group_concat(o.outcome), '') FROM event o WHERE o.decision_id = e.decision_id "
     "AND o.seq < e.seq AND o.status = 'accepted' AND o.teaches)"
 )
+_PRICE = "SELECT version, decision_seq, planned, state FROM price"
 _EVENT = ", ".join(f"e.{name}" for name in operations.EVENT_COLUMNS)
 
 
@@ -59,9 +61,9 @@ class SQLiteReader:
         return self._decision("request_id = ?", (request_id,))
 
     def history(self, customer_id: str) -> History:
-        """A customer's contacts, opt-outs and conversions."""
+        """A customer's contacts, opt-outs, conversions and household."""
         contacts = self._db.execute(
-            "SELECT channel, product, opens_at FROM decision "
+            f"SELECT decision_id, channel, product, opens_at, {operations.FIRST_TOLD} FROM decision "
             "WHERE customer_id = ? AND channel IS NOT NULL ORDER BY seq",
             (customer_id,),
         ).fetchall()
@@ -70,8 +72,14 @@ class SQLiteReader:
             "WHERE customer_id = ? AND outcome IN ('converted', 'opted_out') ORDER BY seq",
             (customer_id,),
         ).fetchall()
+        home = self._db.execute(
+            "SELECT household FROM decision WHERE customer_id = ? AND household IS NOT NULL "
+            "ORDER BY seq DESC LIMIT 1",
+            (customer_id,),
+        ).fetchone()
         return History(
-            contacts=[(str(channel), str(product), int(at)) for channel, product, at in contacts],  # type: ignore[arg-type]
+            household=None if home is None else str(home[0]),
+            contacts=[(*made, told == "refused") for *made, told in contacts if told != "cancelled"],  # type: ignore[misc]
             opt_outs=[channel for outcome, channel, _ in events if outcome == "opted_out"],  # type: ignore[misc]
             conversions=[product for outcome, _, product in events if outcome == "converted" and product],  # type: ignore[misc]
         )
@@ -84,6 +92,16 @@ class SQLiteReader:
             "ORDER BY e.seq",
             (customer_id,),
         ).fetchall()
+
+    def members(self, household: str) -> list[str]:
+        """The customers whose household this is, by the decision that named one last."""
+        rows = self._db.execute(
+            "SELECT DISTINCT customer_id FROM decision d WHERE household = ? AND NOT EXISTS ("
+            "SELECT 1 FROM decision newer WHERE newer.customer_id = d.customer_id AND newer.seq > d.seq "
+            "AND newer.household IS NOT NULL AND newer.household <> d.household)",
+            (household,),
+        )
+        return [str(name) for (name,) in rows]
 
     def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
         """Accepted events past a log position, in log order, each with its decision."""
@@ -118,6 +136,21 @@ class SQLiteReader:
             (*after, limit),
         )
         return [_decision(row) for row in rows]
+
+    def decisions_after(self, seq: int, limit: int) -> list[DecisionRow]:
+        """Decisions past a position, in the order in which they were committed."""
+        statement = f"SELECT seq, {_DECISION} FROM decision WHERE seq > ? ORDER BY seq LIMIT ?"
+        return [_decision(row) for row in self._db.execute(statement, (seq, limit))]
+
+    def price_rows(self) -> list[PriceRow]:
+        """All versions of the prices of budgets, oldest first."""
+        rows = self._db.execute(f"{_PRICE} ORDER BY version")
+        return [_price(row) for row in rows]
+
+    def price_row(self, version: int) -> PriceRow | None:
+        """A version of the prices of budgets."""
+        row = self._db.execute(f"{_PRICE} WHERE version = ?", (version,)).fetchone()
+        return None if row is None else _price(row)
 
     def saved_posteriors(self) -> list[SavedPosterior]:
         """Saved posteriors, newest first."""
@@ -185,6 +218,10 @@ class SQLiteLedger:
         """Store exposure events once each and move their schedules on; gives how many were new."""
         return self.writer.submit(lambda db: operations.append_exposures(db, rows))
 
+    def append_prices(self, row: PriceRow) -> Future[None]:
+        """Store a version of the prices of budgets."""
+        return self.writer.submit(lambda db: operations.append_prices(db, row))
+
     def save_posterior(self, saved: SavedPosterior, saved_at: int) -> Future[None]:
         """Store a posterior and its cursor in one transaction; the one before it is kept."""
         return self.writer.submit(lambda db: operations.save_posterior(db, saved, saved_at))
@@ -221,6 +258,11 @@ def _writing_connection(path: Path) -> apsw.Connection:
 
 def _decision(row: tuple[Any, ...]) -> DecisionRow:
     return DecisionRow(first_due=0, **dict(zip(("seq", *operations.DECISION_COLUMNS), row, strict=True)))
+
+
+def _price(row: tuple[Any, ...]) -> PriceRow:
+    version, decision_seq, planned, state = row
+    return PriceRow(version=version, decision_seq=decision_seq, planned=bool(planned), state=state)
 
 
 def _event(row: tuple[Any, ...]) -> EventRow:

@@ -16,6 +16,7 @@ from serving.ledger.records import (
     Exposed,
     History,
     LoggedEvent,
+    PriceRow,
     SavedPosterior,
 )
 
@@ -43,7 +44,11 @@ class Reader(Protocol):
         ...
 
     def history(self, customer_id: str) -> History:
-        """A customer's contacts, opt-outs and conversions."""
+        """A customer's contacts, opt-outs, conversions and household."""
+        ...
+
+    def members(self, household: str) -> list[str]:
+        """The customers whose household this is, by the decision that named one last."""
         ...
 
     def outcomes(self, customer_id: str) -> list[tuple[str, str, str, int]]:
@@ -64,6 +69,18 @@ class Reader(Protocol):
 
     def decisions_by_posterior(self, after: tuple[int, int], limit: int) -> list[DecisionRow]:
         """Decisions after (posterior_seq, seq), ordered by both."""
+        ...
+
+    def decisions_after(self, seq: int, limit: int) -> list[DecisionRow]:
+        """Decisions past a position, in the order in which they were committed."""
+        ...
+
+    def price_rows(self) -> list[PriceRow]:
+        """All versions of the prices of budgets, oldest first."""
+        ...
+
+    def price_row(self, version: int) -> PriceRow | None:
+        """A version of the prices of budgets."""
         ...
 
     def saved_posteriors(self) -> list[SavedPosterior]:
@@ -104,6 +121,10 @@ class Ledger(Protocol):
 
     def append_exposures(self, rows: Sequence[Exposed]) -> Future[int]:
         """Store exposure events once each and move their schedules on; gives how many were new."""
+        ...
+
+    def append_prices(self, row: PriceRow) -> Future[None]:
+        """Store a version of the prices of budgets."""
         ...
 
     def save_posterior(self, saved: SavedPosterior, saved_at: int) -> Future[None]:

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from nba.conditions import Tag
 from nba.constraints import ContactPolicy, Rule
+from nba.errors import require
 from simulator.config.fields import Amount, Count, LogFactor, Logit, Positive, Probability
 
 
@@ -15,6 +16,20 @@ class ContactRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rules: tuple[Rule, ...]
     policy: ContactPolicy
     tags: tuple[Tag, ...] = ()
+
+
+def check_policy(world: str, policy: ContactPolicy, history_days: int) -> None:
+    """Refuse what a simulated history cannot keep: it knows channels and days, as far as it reaches."""
+    for index, limit in enumerate(policy.limits):
+        pointer = f"contact.policy.limits[{index}]"
+        rule = f"must be at most {history_days}, as far as a simulated history reaches, got {limit.days}"
+        require(limit.days <= history_days, world, f"{pointer}.days", rule)
+        told = "must be left out: a simulated history knows days and channels only; use days"
+        for name in ("hours", "calendar", "products"):
+            require(not getattr(limit, name), world, f"{pointer}.{name}", told)
+    for name in ("quiet_hours", "apart", "back_off"):
+        rule = "must be left out: a simulated history knows neither hours, products nor refusals"
+        require(not getattr(policy, name), world, f"contact.policy.{name}", rule)
 
 
 class PlatformLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

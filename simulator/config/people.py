@@ -49,6 +49,7 @@ class PopulationConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     interest_noise_sd: Amount  # of what the bank sees of interests
     receptivity_error: Probability  # share of customers whose seen activity class is wrong
     branch_customers: Count = 2000  # people per branch: ids 0 .. n-1 belong to branch 0
+    household_customers: Count = 1  # people who live together: ids 0 .. n-1 are one household, and so on
     managers_per_branch: Count = 6
     managed_from_tier: int = 2  # wealth tier from which a customer has a relationship manager
     loadings: dict[str, tuple[LogFactor, ...]]  # family -> by interest

@@ -17,7 +17,7 @@ from nba.policies import NoContact
 from nba.posteriors import SegmentRatesModel
 from nba.strategy import Strategy
 from simulator.capacity import CapacityConfig
-from simulator.config.contacts import ContactRules, ResponseConfig
+from simulator.config.contacts import ContactRules, ResponseConfig, check_policy
 from simulator.config.fields import check, check_families, check_length
 from simulator.config.people import (
     EVENTS,
@@ -268,9 +268,11 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             rule = f"levels of {column.name} must be {', '.join(levels or ())}, in this order"
             same = levels is None or getattr(column, "levels", None) == levels
             require(same, self.name, "schema.columns", rule)
-        for index, limit in enumerate(self.contact.policy.limits):
-            rule = f"must be at most {HISTORY_DAYS}, as far as a simulated history reaches, got {limit.days}"
-            require(limit.days <= HISTORY_DAYS, self.name, f"contact.policy.limits[{index}].days", rule)
+        check_policy(self.name, self.contact.policy, HISTORY_DAYS)
+        people = self.population
+        rule = f"must divide branch_customers, {people.branch_customers}, got {people.household_customers}"
+        is_whole = people.branch_customers % people.household_customers == 0
+        require(is_whole, self.name, "population.household_customers", rule)
         rest = self.contact.policy.product_rest_days
         rule = f"must be at most {LONGEST_REST_DAYS}, got {rest}"
         require(rest <= LONGEST_REST_DAYS, self.name, "contact.policy.product_rest_days", rule)

@@ -1,0 +1,1 @@
+"""Trials for analysts: planning one, assigning customers, and reading the lift off a table."""

@@ -1,0 +1,207 @@
+"""What the customers of a day share, and by which rule it is given to them.
+
+`Priced` solves shadow prices for the day, at which everybody is decided alone, and settles by lottery what
+overflows: probabilities stay exact (methods D5). `ChannelByChannel` is what banks do without prices: one
+channel after the other takes its best customers until it is full; it is there to be compared with.
+
+Shape letters: B customers of a day, A actions (row 0 is no-contact), J rows, V kinds of equal use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from msgspec import Struct
+
+from nba.allocation.dual import first_prices, minimise, proved
+from nba.allocation.frame import Entry, frame_of
+from nba.allocation.lottery import reserved
+from nba.allocation.problem import Kinds, Problem, Rows
+from nba.allocation.pruning import problem_of_pruned, prune
+from nba.allocation.resources import Resources
+from nba.allocation.shards import Jitter, Population
+from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray, KeyArray, check_shape
+from nba.catalogue import NO_ACTION, Catalogue
+from nba.errors import InvalidConfig, require
+
+_ACCURACY = 1e-7  # relative, of the dual of a day
+_COPIES = 16
+_NOISE = 1e-2  # of the typical value, for the smoothed dual of few customers
+_TEXTS = ("action", "channel", "channel_family", "timing", "product", "product_family")
+_AMOUNTS = ("cost",)
+
+
+class Shared(NamedTuple):
+    """Limits of a day over the actions of a catalogue."""
+
+    uses: FloatArray  # (A, J) units per contact; no-contact uses nothing
+    rows: Rows  # for as many customers as `Sharing.customers` says
+    entries: tuple[Entry, ...]
+
+    @property
+    def hard(self) -> BoolArray:
+        """(J,) rows that must not be exceeded; the others are floors, or only measured."""
+        return np.isinf(self.rows.ceilings)
+
+    def of(self, share: float) -> Shared:
+        """The limits of a part of the customers, or of several times as many."""
+        return self._replace(rows=self.rows._replace(limits=self.rows.limits * share))
+
+    def prices(self, keys: KeyArray, utilities: FloatArray, reserve: float) -> FloatArray:
+        """(J,) account currency per unit: the best for customers (B,) with mean utilities (B, A).
+
+        Utilities are -inf where an action is not eligible. Of every hard limit `reserve` of three times
+        its square root is left free, so that independent draws overflow it less often.
+        """
+        kinds, kind_of = np.unique(self.uses[1:], axis=0, return_inverse=True)
+        contacts = utilities[:, 1:]
+        some = (contacts > -np.inf).any(axis=1)
+        if not some.any() or not self.rows.limits.size:
+            return np.zeros(self.rows.limits.size)
+        kept = self.rows.limits - reserve * (self.rows.limits - reserved(self.rows.limits))
+        rows = self.rows._replace(limits=np.where(self.hard, kept, self.rows.limits))
+        of, caps = Kinds.of(kinds), np.ones(1, dtype=np.int64)
+        pruned = prune(contacts[some], kind_of.ravel(), of, caps)
+        problem, _ = problem_of_pruned(keys[some], pruned, of, rows, caps)
+        return _best_prices(problem)
+
+
+def _best_prices(problem: Problem) -> FloatArray:
+    """(J,) prices of the lowest bound that is found; those of noisy copies help where customers are few."""
+    people = Population.here(problem)
+    found = minimise(people, first_prices(people, None), accuracy=_ACCURACY)
+    noisy = Population.here(_copies(problem, _NOISE * people.units.money))
+    soft = minimise(noisy, found, accuracy=_ACCURACY)
+    sharp = minimise(people, soft, accuracy=_ACCURACY)
+    return min((proved(people, one) for one in (found, soft, sharp)), key=lambda one: one.bound).prices
+
+
+def _copies(problem: Problem, scale: float) -> Problem:
+    """Every customer some times with noise of its own, and as many times the limits."""
+    sizes = np.tile(np.diff(problem.starts), _COPIES)
+    return problem._replace(
+        keys=np.tile(problem.keys, _COPIES),
+        starts=np.concatenate([[0], np.cumsum(sizes)]),
+        kind_of=np.tile(problem.kind_of, _COPIES),
+        values=np.concatenate([Jitter(scale, copy).values(problem) for copy in range(_COPIES)]),
+        rows=problem.rows._replace(limits=problem.rows.limits * _COPIES),
+    )
+
+
+class Sharing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Resources of one day of so many customers of the bank; more or fewer have more or less of them."""
+
+    resources: Resources
+    customers: int = 1_000
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        rule = f"must be at least 1, got {self.customers}"
+        require(self.customers >= 1, "allocation", "customers", rule)
+
+    def shared(self, catalogue: Catalogue, source: str) -> Shared:
+        """The limits over a catalogue's actions; InvalidConfig names `source` and the field."""
+        try:
+            return self._shared(catalogue, source)
+        except InvalidConfig as error:
+            raise InvalidConfig(source, f"allocation.resources.{error.pointer}", error.rule) from None
+
+    def _shared(self, catalogue: Catalogue, source: str) -> Shared:
+        resources = self.resources
+        resources.check(source)
+        one = "a customer gets one action in a decision, and nothing more can be capped; drop it"
+        require(resources.at_most == 1 and not resources.caps, source, "at_most", one)
+        for known, given in ((_TEXTS, resources.columns()), (_AMOUNTS, resources.amounts())):
+            for name, pointer in given.items():
+                rule = f"actions have no column {name!r} that it could be; they have {', '.join(known)}"
+                require(name in known, source, pointer, rule)
+        columns, largest = action_columns(catalogue), float(np.abs(catalogue.values).max())
+        frame = frame_of(resources, columns, catalogue.n_actions - 1, largest, source)
+        uses = np.zeros((catalogue.n_actions, frame.rows.limits.size))
+        uses[1:] = frame.kinds.matrix(frame.rows.limits.size).toarray()
+        hard = np.isinf(frame.rows.ceilings)
+        mixed = [frame.rows.names[row] for row in np.flatnonzero(hard & (uses < 0.0).any(axis=0))]
+        rule = f"no lottery can keep {', '.join(mixed)}; make them report_only, or use limits"
+        require(not mixed, source, "shares", rule)
+        return Shared(uses, frame.rows, frame.entries)
+
+
+class Priced(Sharing, frozen=True, kw_only=True, tag="priced", forbid_unknown_fields=True):
+    """Shadow prices of the day, everybody's own draw at them, and a lottery where these overflow.
+
+    Prices are those of mean utilities. They fit a policy that takes the best mean: in the retail bank limits
+    are used to 99 %. A policy that explores wants more at the same prices (Thompson sampling there: two to
+    three times the limits), and the lottery, which stays exact, turns the rest away whatever it is worth.
+    A reserve is for large groups: with limits of 10 to 60 for a branch all of it costs half of the value.
+    """
+
+    reserve: float = 0.0  # of 3 sqrt(limit), which is left free for the luck of draws
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        rule = f"must lie in [0, 1], got {self.reserve}"
+        require(0.0 <= self.reserve <= 1.0, "allocation", "reserve", rule)
+
+
+class ChannelByChannel(
+    Sharing, frozen=True, kw_only=True, tag="channel_by_channel", forbid_unknown_fields=True
+):
+    """One channel after the other takes its most valuable customers who are left, until it is full."""
+
+    order: tuple[str, ...]
+
+    def shared(self, catalogue: Catalogue, source: str) -> Shared:
+        """The limits, once the order is known to name every channel."""
+        names = [channel.name for channel in catalogue.channels]
+        rule = f"must name every channel once: {', '.join(names)}; got {', '.join(self.order)}"
+        require(sorted(self.order) == sorted(names), source, "allocation.order", rule)
+        return Sharing.shared(self, catalogue, source)
+
+    def taken(self, catalogue: Catalogue, shared: Shared, utilities: FloatArray) -> IntArray:
+        """(B,) actions, from mean utilities (B, A)."""
+        levels = [catalogue.level("channel", name) for name in self.order]
+        return channel_by_channel(utilities, shared, [catalogue.channel_of == level for level in levels])
+
+
+AnySharing: TypeAlias = Priced | ChannelByChannel
+
+
+def channel_by_channel(utilities: FloatArray, shared: Shared, groups: list[BoolArray]) -> IntArray:
+    """(B,) actions: each group (A,) in turn serves who is left, best utility (B, A) first, while limits last.
+
+    Of a group a customer gets its best action that still fits; a contact that is worth nothing is not made.
+    """
+    check_shape(utilities, (None, shared.uses.shape[0]), "utilities")
+    actions = np.full(utilities.shape[0], NO_ACTION)
+    hard = shared.hard
+    uses, left = shared.uses[:, hard], shared.rows.limits[hard] + shared.rows.tolerances[hard]
+    for group in groups:
+        members, free = np.flatnonzero(group), np.flatnonzero(actions == NO_ACTION)
+        kinds, kind_of = np.unique(uses[members], axis=0, return_inverse=True)
+        one = np.ones(1, dtype=np.int64)
+        best = prune(utilities[np.ix_(free, members)], kind_of.ravel(), Kinds.of(kinds), one)
+        people, places = np.nonzero(best.values > 0.0)
+        for pair in np.argsort(-best.values[people, places], kind="stable"):
+            customer, action = free[people[pair]], members[best.actions[people[pair], places[pair]]]
+            if actions[customer] == NO_ACTION and (uses[action] <= left).all():
+                actions[customer] = action
+                left = left - uses[action]
+    return actions
+
+
+def action_columns(catalogue: Catalogue) -> Mapping[str, AnyArray]:
+    """What resources may ask of contacts, (A - 1,) each: texts, and `cost` in account currency."""
+    c, t, p = (of[1:] for of in (catalogue.channel_of, catalogue.timing_of, catalogue.product_of))
+    channels, products = catalogue.channels, catalogue.products
+    return {
+        "action": np.array(catalogue.action_ids[1:]),
+        "channel": np.array([channels[n].name for n in c]),
+        "channel_family": np.array([channels[n].family for n in c]),
+        "timing": np.array([catalogue.timings[n].name for n in t]),
+        "product": np.array([products[n].name for n in p]),
+        "product_family": np.array([products[n].family for n in p]),
+        "cost": catalogue.costs[1:],
+    }

@@ -1,0 +1,179 @@
+"""How many contacts there may be in a window of time, and how far apart."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import BoolArray
+from nba.catalogue import Catalogue
+from nba.constraints.local_time import DAY, PERIODS, Period
+from nba.constraints.look import Look, Scope
+from nba.constraints.windows import is_near, overfills, overfills_period
+from nba.errors import require
+
+HOUR = DAY // 24
+_LONGEST_DAYS = 36_500
+_PERIOD_DAYS = {"day": 2, "week": 8, "month": 32}  # with the hours that zones lie apart
+
+
+class ContactLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """At most `contacts` in any `days` days or `hours` hours, or in each calendar day, week or month.
+
+    Days are of 24 hours; calendar periods are of the customer's own zone. One contact in any so many hours
+    is a cool-down. The limit is over the channels and products named, all of them if none is; with
+    `each_channel` it holds for each channel by itself. A `household` limit counts the contacts of all
+    members, in calendar periods of the policy's zone. Service messages are counted and not held up, except by
+    a limit that the `platform` owns and enforces on all messages of the institution.
+    Actions removed by a limit with a `name` are told apart in `Decision.removed`.
+    """
+
+    contacts: int
+    days: int = 0
+    hours: int = 0
+    calendar: Period | None = None
+    channel: str | None = None
+    channels: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    each_channel: bool = False
+    level: Literal["customer", "household"] = "customer"
+    owner: Literal["bank", "platform"] = "bank"
+    name: str = ""
+
+    def check(self, pointer: str) -> None:
+        """Refuse numbers and words that mean nothing; `pointer` says where in the contact policy."""
+        spans = (self.days, self.hours, 0 if self.calendar is None else 1)
+        is_one = sum(span != 0 for span in spans) == 1 and min(spans) >= 0
+        rule = (
+            "needs contacts >= 0 and one of days >= 1, hours >= 1 or calendar, got contacts "
+            f"{self.contacts}, days {self.days}, hours {self.hours} and calendar {self.calendar!r}"
+        )
+        require(self.contacts >= 0 and is_one, "contact policy", pointer, rule)
+        rule = f"must be at most {_LONGEST_DAYS} days, got {self.lookback_days:.6g}"
+        require(self.lookback_days <= _LONGEST_DAYS, "contact policy", pointer, rule)
+        for name, known in (("calendar", (None, *PERIODS)), ("level", _LEVELS), ("owner", _OWNERS)):
+            rule = f"must be one of {', '.join(str(one) for one in known)}, got {getattr(self, name)!r}"
+            require(getattr(self, name) in known, "contact policy", f"{pointer}.{name}", rule)
+        rule = f"name one channel or some channels, not both: {self.channel!r} and {list(self.channels)}"
+        require(not (self.channel and self.channels), "contact policy", f"{pointer}.channels", rule)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether days on one channel or over all say everything: then counters can keep it."""
+        return self == ContactLimit(contacts=self.contacts, days=self.days, channel=self.channel)
+
+    @property
+    def lookback_days(self) -> float:
+        """How far back contacts matter."""
+        return self.days + self.hours / 24 + (_PERIOD_DAYS[self.calendar] if self.calendar else 0)
+
+    def scopes(self, catalogue: Catalogue) -> tuple[Scope, ...]:
+        """The contacts limited together; the limit holds for each of the scopes."""
+        channels = self.channels if self.channel is None else (self.channel,)
+        every = channels or tuple(channel.name for channel in catalogue.channels)
+        spares = self.owner == "bank"
+        parts = [(name,) for name in every] if self.each_channel else [channels]
+        return tuple(Scope.of(catalogue, part, self.products, spares_service=spares) for part in parts)
+
+    def closed(self, look: Look, *scopes: Scope) -> BoolArray:
+        """(B, C, T, P) contacts that would overfill a window."""
+        masks = [scope.closed(self._overfilled(look, scope)) for scope in scopes]
+        return masks[0] if len(masks) == 1 else np.logical_or.reduce(masks)
+
+    def _overfilled(self, look: Look, scope: Scope) -> BoolArray:
+        counted, of_household = scope.made(look.history), self.level == "household"
+        if not of_household:
+            counted &= ~look.history.others
+        if self.calendar is not None:
+            periods, own = look.periods(self.calendar, of_household=of_household)
+            return overfills_period(periods, counted, own, self.contacts)
+        width = self.days * DAY + self.hours * HOUR
+        return overfills(look.history.at, counted, look.moments, self.contacts, width)
+
+
+class Apart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """No contact of one kind within `days` of one of another kind, whichever comes first.
+
+    Kinds are channels and products, all of them where none is named: "no mail on the fund within 10 days of a
+    call". "Never both" is a number of days that no customer stays.
+    """
+
+    days: int
+    channels: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    from_channels: tuple[str, ...] = ()
+    from_products: tuple[str, ...] = ()
+    name: str = "apart"
+
+    def check(self, pointer: str) -> None:
+        """Refuse a span that means nothing."""
+        rule = f"must be 1 to {_LONGEST_DAYS}, got {self.days}"
+        require(1 <= self.days <= _LONGEST_DAYS, "contact policy", f"{pointer}.days", rule)
+
+    @property
+    def lookback_days(self) -> float:
+        """How far back contacts matter."""
+        return float(self.days)
+
+    def scopes(self, catalogue: Catalogue) -> tuple[Scope, ...]:
+        """The two kinds."""
+        one = Scope.of(catalogue, self.channels, self.products)
+        return one, Scope.of(catalogue, self.from_channels, self.from_products)
+
+    def closed(self, look: Look, *scopes: Scope) -> BoolArray:
+        """(B, C, T, P) contacts of either kind that would lie too close to one of the other."""
+        own, width = ~look.history.others, self.days * DAY
+        one, other = (
+            is_near(look.history.at, scope.made(look.history) & own, look.moments, width) for scope in scopes
+        )
+        return scopes[0].closed(other) | scopes[1].closed(one)
+
+
+class BackOff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """After a refusal by the channel its contacts wait `hours`, twice as long with each further refusal.
+
+    They never wait longer than `most_hours`. Refusals count from the last contact that was made on the
+    channel, and for `forget_days`.
+    """
+
+    channel: str
+    hours: int
+    most_hours: int = 720
+    forget_days: int = 90
+    name: str = "back_off"
+
+    def check(self, pointer: str) -> None:
+        """Refuse numbers that mean nothing."""
+        rule = f"needs 1 <= hours <= most_hours, got {self.hours} and {self.most_hours}"
+        require(1 <= self.hours <= self.most_hours, "contact policy", f"{pointer}.hours", rule)
+        long = self.forget_days <= _LONGEST_DAYS and 24 * self.forget_days >= self.most_hours
+        rule = f"must reach as far as most_hours and at most {_LONGEST_DAYS}, got {self.forget_days}"
+        require(long, "contact policy", f"{pointer}.forget_days", rule)
+
+    @property
+    def lookback_days(self) -> float:
+        """How far back refusals matter."""
+        return float(self.forget_days)
+
+    def scopes(self, catalogue: Catalogue) -> tuple[Scope, ...]:
+        """The channel, with service messages: the platform refuses those as well."""
+        return (Scope.of(catalogue, (self.channel,), (), spares_service=False),)
+
+    def closed(self, look: Look, *scopes: Scope) -> BoolArray:
+        """(B, C, T, P) contacts on a channel that has to rest."""
+        history, (scope,) = look.history, scopes
+        now, own = history.now[:, None], ~history.others
+        made = scope.made(history) & own & (history.at <= now)
+        refused = scope.refused(history) & own & (history.at > now - self.forget_days * DAY)
+        last_made = history.at.max(axis=1, where=made, initial=0)
+        refused &= history.at > last_made[:, None]
+        # From the power at which the longest rest is reached on, nothing grows.
+        doublings = np.clip(refused.sum(axis=1) - 1, 0, self.most_hours.bit_length())
+        rest = np.minimum(self.hours << doublings, self.most_hours) * HOUR
+        until = history.at.max(axis=1, where=refused, initial=0) + np.where(refused.any(axis=1), rest, 0)
+        return scope.closed(look.moments < until[:, None])
+
+
+_LEVELS, _OWNERS = ("customer", "household"), ("bank", "platform")

@@ -1,0 +1,86 @@
+"""Hours in which nobody is contacted, on the customer's own clock."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from msgspec import Struct
+
+from nba.arrays import BoolArray, IntArray
+from nba.catalogue import Catalogue
+from nba.constraints.local_time import WEEKDAYS, clock_time, day_number
+from nba.constraints.look import Look, Scope
+from nba.errors import InvalidConfig, require
+
+
+class QuietHours(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, dict=True
+):
+    """A block from `start` to `end` that begins on every day, or on the weekdays and dates named.
+
+    An `end` before the `start` lies on the day after. The block is what the customer's clock shows: an hour
+    that comes twice is quiet twice, one that is skipped never comes. A contact whose moment lies inside is
+    removed; it is not put off to the end of the block, because the next decision can choose it again.
+    """
+
+    start: str = "00:00"
+    end: str = "24:00"
+    weekdays: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()  # such as 2026-12-24
+    channels: tuple[str, ...] = ()
+    spares_service: bool = False
+    name: str = "quiet_hours"
+
+    def check(self, pointer: str) -> None:
+        """Refuse times, weekdays and dates that are none."""
+        for name in ("start", "end"):
+            _try(clock_time, getattr(self, name), f"{pointer}.{name}", "must be a time such as 21:30")
+        starts = clock_time(self.start)
+        rule = f"must be before 24:00 and another time than the end, got {self.start} and {self.end}"
+        is_block = starts < clock_time("24:00") and starts != clock_time(self.end)
+        require(is_block, "contact policy", f"{pointer}.start", rule)
+        for number, name in enumerate(self.weekdays):
+            rule = f"must be one of {', '.join(WEEKDAYS)}, got {name!r}"
+            require(name in WEEKDAYS, "contact policy", f"{pointer}.weekdays[{number}]", rule)
+        for number, text in enumerate(self.dates):
+            _try(day_number, text, f"{pointer}.dates[{number}]", "must be a date such as 2026-12-24")
+
+    @property
+    def lookback_days(self) -> float:
+        """No contact before matters."""
+        return 0.0
+
+    def scopes(self, catalogue: Catalogue) -> tuple[Scope, ...]:
+        """The channels that rest."""
+        return (Scope.of(catalogue, self.channels, (), spares_service=self.spares_service),)
+
+    def closed(self, look: Look, *scopes: Scope) -> BoolArray:
+        """(B, C, T, P) contacts whose moment lies in the block."""
+        return scopes[0].closed(self.is_quiet(look.local.days, look.local.clock))
+
+    def is_quiet(self, days: IntArray, clock: IntArray) -> BoolArray:
+        """(...) whether local days since 1970 and times after midnight, in microseconds, are in the block."""
+        start, end, begins = clock_time(self.start), clock_time(self.end), self._begins(days)
+        if start < end:
+            return begins & (clock >= start) & (clock < end)
+        return (begins & (clock >= start)) | (self._begins(days - 1) & (clock < end))
+
+    def _begins(self, days: IntArray) -> BoolArray:
+        on_weekdays, dates = self._days
+        begins: BoolArray = on_weekdays[(days + 3) % 7]  # 1970-01-01 was a Thursday
+        return begins | np.isin(days, dates) if dates.size else begins
+
+    @cached_property
+    def _days(self) -> tuple[BoolArray, IntArray]:
+        """(7,) the weekdays and (n,) the dates on which the block begins."""
+        every_day = not self.weekdays and not self.dates
+        on_weekdays = np.array([every_day or name in self.weekdays for name in WEEKDAYS])
+        return on_weekdays, np.array([day_number(text) for text in self.dates], dtype=np.int64)
+
+
+def _try(read: object, text: str, pointer: str, rule: str) -> None:
+    try:
+        read(text)  # type: ignore[operator]
+    except ValueError:
+        raise InvalidConfig("contact policy", pointer, f"{rule}, got {text!r}") from None

@@ -1,0 +1,253 @@
+"""Prices and caps of budgets: prices follow the log of decisions, caps hold before anything reaches it.
+
+After every so many decisions, in log order, prices move (nba.allocation.pacing) and have a new version. They
+are a pure function of the decisions and of the prices that a person set, which the log holds as well: a
+restart and a replay find the same ones. What is left of a budget is counted where decisions are made, in the
+same breath, so that requests that come together can never use the same unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct, structs
+
+from nba.allocation.budgets import Purse, units_of
+from nba.arrays import FloatArray
+from nba.errors import InvalidConfig, require
+from nba.snapshot import Snapshot
+from nba.strategy import Strategy
+from serving.body import decode_body
+from serving.failpoints import failpoint
+from serving.ids import made_at
+from serving.ledger import DecisionRow, Ledger, PriceRow, Reader
+
+BATCH = 512
+
+
+class Priced(Struct, frozen=True, kw_only=True):
+    """All budgets at one position of the log of decisions."""
+
+    version: int  # of the prices
+    seq: int  # the last decision that is counted
+    waiting: int  # decisions since prices moved
+    purses: tuple[Purse, ...]  # J
+
+    @staticmethod
+    def start(base: Snapshot) -> Priced:
+        """Before any decision, at the prices of a bundle."""
+        n_budgets = len(base.strategy.pacing.budgets)
+        prices = base.prices[base.prices.size - n_budgets :].tolist()
+        return Priced(version=0, seq=0, waiting=0, purses=tuple(Purse.start(price) for price in prices))
+
+    def planned(self, prices: list[float]) -> Priced:
+        """The same budgets at the prices of a plan (J), as a new version; what is used stays used."""
+        purses = zip(self.purses, prices, strict=True)
+        fresh = [
+            structs.replace(
+                purse,
+                price=price,
+                anchor=price,
+                traffic=max(purse.traffic - purse.waiting, 0.0),
+                waiting=0,
+                waiting_use=0.0,
+            )
+            for purse, price in purses
+        ]
+        return structs.replace(self, version=self.version + 1, waiting=0, purses=tuple(fresh))
+
+    def prices(self) -> list[float]:
+        """(J) account currency per unit of each budget."""
+        return [purse.price for purse in self.purses]
+
+
+class Pricer:
+    """Counts decisions one by one in log order; every so many make a new version of the prices."""
+
+    def __init__(self, strategy: Strategy, state: Priced) -> None:
+        self._catalogue, self._pacing, self.state = strategy.catalogue, strategy.pacing, state
+        self._use = strategy.pacing.use(strategy.catalogue)
+        self._units = [units_of(budget, strategy.catalogue) for budget in strategy.pacing.budgets]
+
+    def fold(self, rows: Iterable[DecisionRow]) -> list[Priced]:
+        """Count decisions; gives the versions that they make."""
+        made = []
+        for row in rows:
+            state = self._counted(row)
+            if state.waiting >= self._pacing.batch:
+                state = self._stepped(state)
+                made.append(state)
+            self.state = state
+        return made
+
+    def _counted(self, row: DecisionRow) -> Priced:
+        at = made_at(row.decision_id)
+        assert at is not None, "decision ids of the log are this service's own"
+        action = self._catalogue.row_of(decode_body(row.body).decision.actions[0].action_id)
+        parts = zip(self.state.purses, self._pacing.budgets, self._use[action].tolist(), strict=True)
+        purses = tuple(purse.after(budget, use, at) for purse, budget, use in parts)
+        return structs.replace(self.state, seq=row.seq, waiting=self.state.waiting + 1, purses=purses)
+
+    def _stepped(self, state: Priced) -> Priced:
+        parts = zip(state.purses, self._pacing.budgets, self._units, strict=True)
+        purses = tuple(purse.stepped(budget, units) for purse, budget, units in parts)
+        return structs.replace(state, version=state.version + 1, waiting=0, purses=purses)
+
+
+class Till:
+    """What is left of the budgets, counted as decisions are made; lives on the event loop."""
+
+    def __init__(self, strategy: Strategy, state: Priced) -> None:
+        self._budgets, self._purses = strategy.pacing.budgets, list(state.purses)
+        self._use = strategy.pacing.use(strategy.catalogue)
+
+    def left(self, at: datetime) -> dict[str, float]:
+        """Units of each budget that a decision made at `at` may use."""
+        return {
+            budget.name: purse.left(budget, at)
+            for budget, purse in zip(self._budgets, self._purses, strict=True)
+        }
+
+    def take(self, action: int, at: datetime) -> None:
+        """Count a decision that is on its way to the disk."""
+        parts = zip(self._purses, self._budgets, self._use[action].tolist(), strict=True)
+        self._purses = [purse.after(budget, use, at) for purse, budget, use in parts]
+
+    def give_back(self, action: int, at: datetime) -> None:
+        """Take back a decision that did not reach the disk."""
+        for index, (budget, use) in enumerate(zip(self._budgets, self._use[action].tolist(), strict=True)):
+            purse = self._purses[index]
+            if budget.period_of(at) == purse.period:
+                self._purses[index] = structs.replace(purse, used=max(purse.used - use, 0.0))
+
+
+class PriceKeeper:
+    """Keeps the prices of a strategy's budgets in the log, in the learner's loop."""
+
+    def __init__(self, base: Snapshot, ledger: Ledger, reader: Reader, plan: Path | None) -> None:
+        require(
+            plan is None or bool(base.strategy.pacing.budgets),
+            "settings",
+            "prices",
+            "need budgets: the strategy of the bundle has no [[pacing.budgets]]",
+        )
+        self._base, self._ledger, self._reader = base, ledger, reader
+        self._plan = {} if plan is None else load_prices(plan, base.strategy)
+        self._pricer = Pricer(base.strategy, Priced.start(base))
+
+    @property
+    def state(self) -> Priced:
+        """All budgets at the last decision that was counted."""
+        return self._pricer.state
+
+    def recover(self) -> Till | None:
+        """Count what the log holds, then set the prices of a new plan; None without budgets."""
+        if not self.state.purses:
+            return None
+        stored = self._reader.price_rows()
+        if stored:
+            self._pricer = Pricer(self._base.strategy, decode_state(stored[-1]))
+        self.step()
+        names = [budget.name for budget in self._base.strategy.pacing.budgets]
+        told = self._last_plan(stored)
+        wanted = [self._plan.get(name, price) for name, price in zip(names, told, strict=True)]
+        if not stored or wanted != told:
+            state = self.state.planned(wanted) if stored else Priced.start(self._base)
+            if not stored:
+                state = structs.replace(state.planned(wanted), version=0)
+            self._append([state], planned=True)
+            self._pricer = Pricer(self._base.strategy, state)
+        return Till(self._base.strategy, self.state)
+
+    def step(self) -> bool:
+        """Count decisions that are new in the log; says whether prices have moved."""
+        if not self.state.purses:
+            return False
+        moved = False
+        while rows := self._reader.decisions_after(self.state.seq, BATCH):
+            counting = Pricer(self._base.strategy, self.state)
+            made = counting.fold(rows)
+            self._append(made, planned=False)
+            self._pricer = counting  # only now: prices that the log lacks must not be served
+            moved |= bool(made)
+        return moved
+
+    def of(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot at the prices of now."""
+        return at_prices(snapshot, self.state) if self.state.purses else snapshot
+
+    def _last_plan(self, stored: list[PriceRow]) -> list[float]:
+        planned = [row for row in stored if row.planned]
+        return decode_state(planned[-1]).prices() if planned else self.state.prices()
+
+    def _append(self, states: list[Priced], *, planned: bool) -> None:
+        for state in states:
+            blob = msgspec.json.encode(state)
+            row = PriceRow(version=state.version, decision_seq=state.seq, planned=planned, state=blob)
+            failpoint("learner.before_prices")
+            self._ledger.append_prices(row).result()
+            failpoint("learner.after_prices")
+
+
+def at_prices(snapshot: Snapshot, state: Priced) -> Snapshot:
+    """A snapshot at the prices of its budgets."""
+    channels = snapshot.prices[: snapshot.prices.size - len(state.purses)]
+    prices: FloatArray = np.concatenate([channels, state.prices()])
+    return snapshot.priced(prices, state.version)
+
+
+def replayed(strategy: Strategy, reader: Reader) -> Iterator[tuple[Priced, bool]]:
+    """Every version of the prices as the decisions make it, and whether the log holds the same one."""
+    stored = reader.price_rows()
+    if not stored:
+        return
+    starts = [index for index, row in enumerate(stored) if row.planned]
+    for start, end in zip(starts, [*starts[1:], len(stored)], strict=True):
+        pricer = Pricer(strategy, decode_state(stored[start]))
+        yield pricer.state, True
+        for row in stored[start + 1 : end]:
+            made: list[Priced] = []
+            while rows := reader.decisions_after(pricer.state.seq, BATCH):
+                made += pricer.fold([one for one in rows if one.seq <= row.decision_seq])
+                if rows[-1].seq >= row.decision_seq:
+                    break
+            yield decode_state(row), made[-1:] == [decode_state(row)]
+
+
+def prices_of(reader: Reader, strategy: Strategy, version: int) -> dict[str, float]:
+    """The prices of budgets by name, account currency per unit; empty without budgets."""
+    row = reader.price_row(version)
+    if row is None:
+        return {}
+    names = [budget.name for budget in strategy.pacing.budgets]
+    return dict(zip(names, decode_state(row).prices(), strict=True))
+
+
+def decode_state(row: PriceRow) -> Priced:
+    """The budgets that a row of the log holds."""
+    return msgspec.json.decode(row.state, type=Priced)
+
+
+def load_prices(path: Path, strategy: Strategy) -> dict[str, float]:
+    """The prices of a plan by name of a budget, from what `nba allocate --json` printed."""
+
+    class Plan(Struct):
+        prices: dict[str, float]
+
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Plan).prices
+    except (OSError, msgspec.MsgspecError) as error:
+        rule = f"must be what `nba allocate --json` prints, with an object `prices`: {error}"
+        raise InvalidConfig(path.name, "prices", rule) from None
+    names = [budget.name for budget in strategy.pacing.budgets]
+    known = {name: price for name, price in found.items() if name in names}
+    rule = f"names none of the budgets {', '.join(names)}; limits and budgets share a price by their name"
+    require(bool(known), path.name, "prices", rule)
+    for name, price in known.items():
+        rule = f"must be finite and >= 0, got {price}"
+        require(0.0 <= price < np.inf, path.name, f"prices.{name}", rule)
+    return known
