@@ -84,6 +84,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self.pacing.check(self.catalogue, f"strategy {self.name}")
         self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
         self._try("arbitration", lambda: self.weighing)
+        surcharges = partial(self.arbitration.fatigue_price.surcharges, self.catalogue, self.schema)
+        self._try("arbitration.fatigue_price", surcharges)
         names = [model.stage for model in self.stages]
         once = f"a stage has one model, got {', '.join(names)}"
         require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
