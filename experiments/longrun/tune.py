@@ -44,7 +44,7 @@ class Search(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def runs(self, n_channels: int) -> int:
         """How many runs it asks for at most."""
         coordinates = 2 * (n_channels if self.by_channel else 1)
-        return len(self.seeds) * (2 + 2 * coordinates * self.rounds) + 2 * len(self.fresh_seeds)
+        return len(self.seeds) * (2 + 2 * coordinates * self.rounds) + 3 * len(self.fresh_seeds)
 
 
 class Prices(NamedTuple):
@@ -67,12 +67,10 @@ class Prices(NamedTuple):
         """As configuration; a customer of no segment pays the mean over segments."""
         catalogue = ground.world.config.catalogue
         common = _segment(self.table.mean(axis=0), catalogue)
-        own = (
-            {}
-            if ground.world.config.schema.segment is None
-            else dict(zip(ground.segments, self.table, strict=True))
-        )
-        segments = {name: SegmentPrice(**_segment(row, catalogue)) for name, row in own.items()}
+        if len(ground.segments) == 1:
+            return FatiguePrice(**common)
+        named = zip(ground.segments, self.table, strict=True)
+        segments = {name: SegmentPrice(**_segment(row, catalogue)) for name, row in named}
         return FatiguePrice(**common, segments=segments)
 
 
@@ -82,6 +80,7 @@ class SegmentVerdict(Struct, frozen=True, kw_only=True):
     segment: str
     customers: int
     gain: Interval  # account currency over the phase
+    above_silence: Interval  # the same above contacting nobody, which a price can also come to
     opt_outs: Interval  # closed channels more per customer
     contacts: float  # per customer under the tuned price
     contacts_unpriced: float
@@ -134,13 +133,9 @@ def judged(
     ground: Ground, price: FatiguePrice, seeds: Sequence[int], play: Play
 ) -> tuple[SegmentVerdict, ...]:
     """A price against none on some seeds: everybody, then each segment that has anybody."""
-    priced, unpriced = (_all(play, seeds, one) for one in (price, FatiguePrice()))
-    names: list[tuple[str, int | None]] = [
-        ("all", None),
-        *((name, n) for n, name in enumerate(ground.segments)),
-    ]
+    priced, unpriced, silence = (_all(play, seeds, one) for one in (price, FatiguePrice(), None))
     verdicts = []
-    for name, segment in names:
+    for name, segment in ground.groups:
         rows = [one.of(segment) for one in priced]
         if not sum(int(row.sum()) for row in rows):
             continue
@@ -149,6 +144,7 @@ def judged(
                 segment=name,
                 customers=sum(int(row.sum()) for row in rows),
                 gain=paired(priced, unpriced, segment),
+                above_silence=paired(priced, silence, segment),
                 opt_outs=difference(priced, unpriced, "opt_outs", segment),
                 contacts=_mean(priced, rows),
                 contacts_unpriced=_mean(unpriced, rows),

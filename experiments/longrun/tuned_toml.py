@@ -49,9 +49,9 @@ def told(tuned: Tuned) -> Iterator[str]:
     if tuned.holds:
         yield "a price of contact is better than none, on fresh seeds (95 % intervals, per customer):"
     else:
-        yield "no price was found that is told from none on fresh seeds, so none is written (95 % intervals):"
+        yield "no price is told from none on fresh seeds, so none is written (95 % intervals, per customer):"
     yield from (_line(one) for one in tuned.verdicts)
-    yield f"on the seeds that it was tuned on: {tuned.tuning_gain:+.3f}, which flatters, for it was chosen there"
+    yield f"on the seeds that it was tuned on: {tuned.tuning_gain:+.3f}, flattered, for it was chosen there"
 
 
 def toml(price: FatiguePrice) -> str:
@@ -81,8 +81,9 @@ def _key(name: str) -> str:
 def _line(one: SegmentVerdict) -> str:
     verdict = "better" if one.holds else "worse" if one.gain.high < 0 else "not told apart"
     return (
-        f"{one.segment:<12} {_interval(one.gain, 3)} account currency, "
-        f"opt-outs {_interval(one.opt_outs, 4)}, contacts {one.contacts_unpriced:.2f} -> {one.contacts:.2f}: {verdict}"
+        f"{one.segment}: {verdict}, by {_interval(one.gain, 3)} account currency; "
+        f"above silence {_interval(one.above_silence, 3)}; opt-outs {_interval(one.opt_outs, 4)}; "
+        f"contacts {one.contacts_unpriced:.2f} -> {one.contacts:.2f}"
     )
 
 
