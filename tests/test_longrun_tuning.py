@@ -16,6 +16,7 @@ from experiments.longrun.cells import Cell, Ground, Played, play
 from experiments.longrun.commands import frequency_curve as frequency_curve_command
 from experiments.longrun.commands import tune_fatigue
 from experiments.longrun.curve import ON, OVER, frequency_curve
+from experiments.longrun.proof import capped, proof
 from experiments.longrun.tune import Search, tune
 from experiments.longrun.tuned_toml import toml
 from experiments.spec import Phase, StrategySpec
@@ -93,6 +94,31 @@ def test_a_curve_finds_who_is_contacted_too_often() -> None:
     assert np.isclose(student.headroom.mean, 9.0 - 0.81875**2)
     often = [point.contacts_per_week for point in student.points]
     assert often == sorted(often, reverse=True) and np.isclose(often[0], 20.0 / 4.0)
+
+
+def at_caps(here: Ground, cells: Sequence[Cell]) -> list[Played]:
+    """A cap of 4 contacts in 30 days is worth most; rules are worth 50 less than the strategy."""
+    (longest,) = (
+        one for one in here.snapshot.strategy.contact_policy.limits if one.days == 30 and not one.channel
+    )
+    off = -50.0 * (here.snapshot.strategy.name == "rules") - 2.0 * (longest.contacts - 4) ** 2
+    return [one._replace(net=one.net + off, opt_outs=np.ones(300)) for one in by_formula(cells)]
+
+
+def test_a_price_is_proved_against_the_best_cap_and_not_the_first() -> None:
+    bank = ground("retail-bank")
+    named = structs.replace(bank.snapshot.strategy, name="rules")
+    rules = bank._replace(snapshot=structs.replace(bank.snapshot, strategy=named))
+    found = proof(bank, rules, Search(rounds=14), at_caps)
+    best = np.mean([worth(level, level) for level in TARGETS.values()])
+    free = np.mean([worth(0.0, level) for level in TARGETS.values()])
+    assert found.cap == 4 and list(capped(bank)) == [None, 5, 4, 3, 2, 1]
+    assert found.over_caps.mean == pytest.approx(best - 8.0 - free, abs=0.05)  # the price keeps the bank's 6
+    assert found.over_myopic.mean == pytest.approx(best - free, abs=0.05)
+    assert found.over_rules.mean == pytest.approx(best - free + 50.0, abs=0.05)
+    assert found.figures()["gain_ci_low"] == found.over_caps.low and found.opt_outs_over_caps.mean == 0.0
+    with pytest.raises(InvalidConfig, match="no limit over all channels"):
+        capped(ground())
 
 
 def test_what_was_played_is_read_again_and_is_the_same(tmp_path: Path) -> None:

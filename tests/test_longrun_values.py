@@ -88,9 +88,9 @@ def test_noise_in_rewards_is_not_taken_for_gain() -> None:
     noise = rng.normal(0.0, 1.0, (2, n, 2))
     state = np.ones((1, 2, 2)), np.ones((1, 2), dtype=np.bool_)
     flows = (1.0, 1.0)  # 20 for ever
-    double = fitted(quiet._replace(gains=noise), flows, tolerance=1e-4, degree=1).values(*state)[0]
+    double = fitted(quiet._replace(gains=noise), flows, tolerance=1e-3, degree=1).values(*state)[0]
     same = quiet._replace(gains=np.stack([noise[0], noise[0]]))
-    single = fitted(same, flows, tolerance=1e-4, degree=1).values(*state)[0]
+    single = fitted(same, flows, tolerance=1e-3, degree=1).values(*state)[0]
     assert abs(double - 20.0) < 0.6  # four standard errors: 10 days x 0.8 / sqrt(n / 2) is 0.15
     assert single > 25.0  # E max(0, z1, z2) = 0.56 for ten days
 
@@ -125,8 +125,8 @@ def test_an_affine_price_is_the_nearest_to_psi_and_never_below_0() -> None:
 
 
 def test_values_that_do_not_settle_are_not_told() -> None:
-    with pytest.raises(ValuesDiverged, match="after 5 sweeps; allow more"):
-        fitted(moments(400, 2, gain=1.0), most_sweeps=5)
+    with pytest.raises(ValuesDiverged, match="after 100 sweeps; allow more"):
+        fitted(moments(400, 2, gain=1.0), most_sweeps=100)
     with pytest.raises(ValuesDiverged, match="40 moments are too few"):
         fitted(moments(40, 2, gain=1.0))
     with pytest.raises(ShapeMismatch, match="gains"):

@@ -9,21 +9,26 @@ share is the gain over never contacting, in parts of the optimum's, of an unfati
 - `dp_lsvi_min`: after-state value iteration, taught by a log of random contacts. It is given the fatigue
   kernel and the discount, and learns conversions, opt-outs and values from 0/1 outcomes.
 
-`gain_over_caps`, `gain_ci_low`, `gain_over_myopic`, `opt_out_difference` and `d3rlpy_value_ratio` are absent:
-the 180 days in the retail bank and the peer are not measured by this benchmark yet.
+With --cells FOLDER also `gain_over_caps`, `gain_ci_low`, `gain_over_myopic` and `opt_out_difference`: the
+demo's Thompson sampling in the retail bank with a tuned price, against the best cap, no price and the rules,
+over 180 days on 20 seeds (net value and closed channels per customer; `gain_ci_low` is the lowest end of the
+three intervals). It takes hours; FOLDER keeps every run, so that it can be stopped. Without --cells they are
+absent, and so is `d3rlpy_value_ratio`, which is not measured yet.
 """
 
 from __future__ import annotations
 
-from experiments.benchmarks._harness import run  # first: it pins the BLAS threads
+from experiments.benchmarks._harness import parser, report  # first: it pins the BLAS threads
 
 # isort: split
 from itertools import product
+from pathlib import Path
 from time import process_time
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments.longrun.cells import play
 from experiments.longrun.learnt_price import learnt_price, random_log
 from experiments.longrun.one_channel import (
     FatigueProblem,
@@ -35,6 +40,10 @@ from experiments.longrun.one_channel import (
     price_values,
     tabulate,
 )
+from experiments.longrun.prepared import Order, prepared, where
+from experiments.longrun.proof import proof
+from experiments.longrun.tune import Search
+from experiments.spec import Phase
 
 OFFERS = np.array([0.3, 0.5, 0.8, 1.0, 1.3, 1.6, 6.0])
 CHANCES = np.array([0.15, 0.20, 0.20, 0.15, 0.10, 0.15, 0.05])
@@ -76,7 +85,8 @@ def shares(half_life_days: float, habituation: float, opt_out: float) -> Shares:
     best = price_values(table, optimal_price(table))[0]
     prices = (np.zeros(()), best_constant_price(table), best_affine_price(table))
     tuned = [float(price_values(table, price)[0] / best) for price in prices]
-    return Shares(*tuned, *learnt(problem, table, best))
+    lsvi, clipped, seconds = learnt(problem, table, best)
+    return Shares(tuned[0], tuned[1], tuned[2], lsvi, clipped, seconds)
 
 
 def learnt(problem: FatigueProblem, table: FatigueTable, best: float) -> tuple[float, float, float]:
@@ -95,5 +105,32 @@ def learnt(problem: FatigueProblem, table: FatigueTable, best: float) -> tuple[f
     return float(contact_values(table, price.contacts(problem, table))[0] / best), clipped, seconds
 
 
+def retail_bank(cells: Path, workers: int, quick: bool) -> dict[str, float]:
+    """The long phase in the retail bank; when quick only a try of its machinery."""
+    customers, days, n_fresh = (100, 12, 2) if quick else (2_000, 180, 20)
+    train = Phase(customers=customers, days=min(days, 84), seed=1, publish_every_days=4)
+    judge = Phase(customers=customers, days=days, settle_days=0 if quick else 28, seed=0)
+    search = Search(rounds=1 if quick else 4, seeds=(2, 3), fresh_seeds=tuple(range(4, 4 + n_fresh)))
+    order = Order("demo", "thompson", None, train, judge, cells, workers, None)
+    with where(order) as executor:
+        strategy, rules = (
+            prepared(order._replace(strategy=name), executor) for name in ("thompson", "rules")
+        )
+        found = proof(strategy, rules, search, lambda ground, these: play(ground, these, executor, cells))
+    return found.figures()
+
+
+def main() -> None:
+    """Measure and report."""
+    options = parser("longrun")
+    options.add_argument("--cells", type=Path, help="run the retail bank too, and keep its runs here")
+    options.add_argument("--workers", type=int, default=1, help="Ray workers for the retail bank")
+    given = options.parse_args()
+    figures = measure(given.quick)
+    if given.cells is not None:
+        figures |= retail_bank(given.cells, given.workers, given.quick)
+    report("longrun", given, figures)
+
+
 if __name__ == "__main__":
-    run("longrun", measure)
+    main()

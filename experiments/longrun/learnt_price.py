@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.longrun.one_channel import FatigueProblem, FatigueTable
-from nba.arrays import BoolArray, FloatArray, IntArray
+from nba.arrays import BoolArray, FloatArray, IntArray, join_rows, take_rows
 from nba.fatigue import FatigueKernel
 from nba.longrun import AfterStateIteration, LongRun, Moments
 
@@ -75,7 +75,7 @@ def random_log(problem: FatigueProblem, customers: int, days: int, rng: np.rando
         rows.append(ContactLog(alive, tired, offers, contacted, converted, left))
         fatigue[alive] = decay * (tired + contacted)
         alive = alive[~left]
-    return ContactLog(*(np.concatenate(part) for part in zip(*rows, strict=True)))
+    return join_rows(rows)
 
 
 def learnt_price(
@@ -83,9 +83,9 @@ def learnt_price(
 ) -> LearntPrice:
     """Values and models from a log; `moments` of its days, drawn by `rng`, teach the values."""
     halves = [log.contacted & (log.customers % 2 == side) for side in (0, 1)]
-    converts = np.array([_converts(_rows(log, half)) for half in halves])
-    leaves = np.array([_leaves(_rows(log, half)) for half in halves])
-    met = _rows(log, rng.choice(log.fatigue.size, size=min(moments, log.fatigue.size), replace=False))
+    converts = np.array([_converts(take_rows(log, half)) for half in halves])
+    leaves = np.array([_leaves(take_rows(log, half)) for half in halves])
+    met = take_rows(log, rng.choice(log.fatigue.size, size=min(moments, log.fatigue.size), replace=False))
     n = met.fatigue.size
     seen = Moments(
         fatigue=np.broadcast_to(met.fatigue[:, None, None], (n, 1, 2)),
@@ -115,10 +115,6 @@ def chance(leaves: FloatArray, fatigue: FloatArray) -> FloatArray:
     log_hazard = np.minimum(leaves[0] + leaves[1] * fatigue, _HIGHEST)
     left: FloatArray = -np.expm1(-np.exp(log_hazard))
     return left
-
-
-def _rows(log: ContactLog, rows: IntArray | BoolArray) -> ContactLog:
-    return ContactLog(*(part[rows] for part in log))
 
 
 def _of_contact(offers: FloatArray, fatigue: FloatArray) -> FloatArray:

@@ -113,10 +113,11 @@ def contact_values(table: FatigueTable, contacts: BoolArray) -> FloatArray:
 def days_flows(table: FatigueTable, price: FloatArray, days: int) -> FloatArray:
     """(3,) discounted margins, costs and losses of some days, from no fatigue."""
     flows, moves = _under(table, dearer(table, price))
-    total = np.zeros_like(flows)
+    total: FloatArray = np.zeros_like(flows)
     for _ in range(days):
         total = flows + table.discount * (moves @ total)
-    return total[0]
+    first: FloatArray = total[0]
+    return first
 
 
 def contacts_per_week(table: FatigueTable, price: FloatArray) -> float:
@@ -158,7 +159,8 @@ def best_affine_price(table: FatigueTable, tried: int = 12, rounds: int = 4) -> 
                 best, at = worth, np.array(tried_at)
         step = (high - low) / (tried - 1)
         low, high = np.maximum(at - step, 0.0), at + step
-    return np.asarray(at[0] + at[1] * table.levels)
+    price: FloatArray = at[0] + at[1] * table.levels
+    return price
 
 
 PRICES: dict[str, Callable[[FatigueTable], FloatArray]] = {

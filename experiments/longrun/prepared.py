@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments.compare import learns
-from experiments.executor import Executor, Report, executor
-from experiments.longrun.cells import Cell, Ground, Played, check_folder, play
+from experiments.executor import Executor, executor
+from experiments.longrun.cells import Ground, check_folder, play
+from experiments.longrun.tune import Play
 from experiments.rollout import rollout
 from experiments.spec import Phase, StrategySpec, load_experiment
 from experiments.terminal import progress
@@ -58,23 +59,10 @@ def prepared(order: Order, executor: Executor) -> Ground:
 
 
 @contextmanager
-def player(ground: Ground, order: Order, executor: Executor, runs: int, label: str) -> Iterator[Plays]:
+def player(ground: Ground, order: Order, executor: Executor, runs: int, label: str) -> Iterator[Play]:
     """Plays cells with a bar over `runs` of them."""
     with progress(label, runs * ground.phase.customer_days) as report:
-        yield Plays(ground, order.cells, executor, report)
-
-
-class Plays(NamedTuple):
-    """Plays cells where an order says."""
-
-    ground: Ground
-    folder: Path | None
-    executor: Executor
-    report: Report
-
-    def __call__(self, cells: Sequence[Cell]) -> list[Played]:
-        """What each comes to."""
-        return play(self.ground, cells, self.executor, self.folder, self.report)
+        yield lambda cells: play(ground, cells, executor, order.cells, report)
 
 
 def _start(order: Order, spec: StrategySpec, world: World) -> Snapshot:

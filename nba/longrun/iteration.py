@@ -17,6 +17,9 @@ from nba.errors import NBAError, require
 from nba.fatigue import FatigueKernel
 from nba.longrun.values import Basis, LongRun, after, closing
 
+# Sweeps over which values are averaged: where two actions tie, two estimators change their minds for ever;
+# single sweeps do not settle, though their mean does.
+_BLOCK = 50
 _SLACK = 1e-3  # of the range of values, by which a regression may overshoot it without notice
 
 
@@ -65,7 +68,7 @@ class AfterStateIteration(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     degree: int = 4  # of the long counter
     precision: float = 1e-6  # ridge, per moment
     most_sweeps: int = 5_000
-    tolerance: float = 1e-6  # of the range of values, on the mean change by a sweep
+    tolerance: float = 2e-5  # of the range of values, on the mean change by fifty sweeps
     most_clipped: float = 0.1
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ class AfterStateIteration(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ("step_days", 0.0 < self.step_days < np.inf, "must be finite and above 0"),
             ("degree", self.degree >= 1, "must be >= 1"),
             ("precision", 0.0 < self.precision < np.inf, "must be finite and above 0"),
-            ("most_sweeps", self.most_sweeps >= 1, "must be >= 1"),
+            ("most_sweeps", self.most_sweeps >= 2 * _BLOCK, f"must be >= {2 * _BLOCK}"),
             ("tolerance", 0.0 < self.tolerance < 1.0, "must lie in (0, 1)"),
             ("most_clipped", 0.0 <= self.most_clipped <= 1.0, "must lie in [0, 1]"),
         ):
@@ -103,9 +106,12 @@ class AfterStateIteration(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"at least {4 * basis.n_columns}, or lower the degree from {self.degree}."
             )
         discount = self.discount**self.step_days
-        is_first = rng.random(n) < 0.5
+        is_first: BoolArray = rng.random((n,)) < 0.5
         moves = after(moments.fatigue, kernel, spill, self.step_days)
-        pair = [self._estimator(basis, moments, moves, side, is_first == (side == 0)) for side in (0, 1)]
+        pair = [
+            self._estimator(basis, moments, moves, side, rows)
+            for side, rows in enumerate((is_first, ~is_first))
+        ]
         flow = moments.is_open @ flows
         best = float(np.max(moments.gains, initial=0.0))
         most = (float(flows.sum()) + best) / (1.0 - discount)
@@ -137,26 +143,34 @@ class AfterStateIteration(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ) -> tuple[FloatArray, int, float]:
         """(2, K) weights, the number of sweeps, and the share of values clipped in the last."""
         weights = np.zeros((2, pair[0].ahead.shape[-1]))
-        before = np.zeros((2, flow.size))
-        for sweep in range(1, self.most_sweeps + 1):
-            raw = [one.ahead @ mine for one, mine in zip(pair, weights, strict=True)]
-            worth = [
-                one.gains + discount * np.clip(values, 0.0, most)
-                for one, values in zip(pair, raw, strict=True)
-            ]
-            chosen = [one.argmax(axis=1)[:, None] for one in worth]
-            targets = np.stack(
-                [flow + np.take_along_axis(worth[1 - side], chosen[side], axis=1)[:, 0] for side in (0, 1)]
-            )
-            weights = np.stack([one.solve @ target for one, target in zip(pair, targets, strict=True)])
-            # The mean: where two actions tie, single targets go on changing hands for ever.
-            change = float(np.abs(targets - before).mean())
-            before = targets
-            if change <= self.tolerance * most or most == 0.0:
-                return weights, sweep, self._clipped(np.stack(raw), most)
+        before, change = np.zeros((2, flow.size)), np.inf
+        for block in range(1, self.most_sweeps // _BLOCK + 1):
+            mean_weights, mean_targets = np.zeros_like(weights), np.zeros_like(before)
+            for _ in range(_BLOCK):
+                raw = [one.ahead @ mine for one, mine in zip(pair, weights, strict=True)]
+                targets = self._targets(pair, raw, flow, discount, most)
+                weights = np.stack([one.solve @ target for one, target in zip(pair, targets, strict=True)])
+                mean_weights, mean_targets = mean_weights + weights / _BLOCK, mean_targets + targets / _BLOCK
+            change = float(np.abs(mean_targets - before).mean())
+            before = mean_targets
+            if change <= self.tolerance * most:
+                return mean_weights, block * _BLOCK, self._clipped(np.stack(raw), most)
         raise ValuesDiverged(
             f"after-state iteration: values still change by {change:.4g} after {self.most_sweeps} sweeps; "
             f"allow more of them, or lower the degree ({self.degree}) or the discount ({self.discount:g})."
+        )
+
+    @staticmethod
+    def _targets(
+        pair: list[_Estimator], raw: list[FloatArray], flow: FloatArray, discount: float, most: float
+    ) -> FloatArray:
+        """(2, n) what each estimator learns: its own choices at the worth that the other gives them."""
+        worth = [
+            one.gains + discount * np.clip(ahead, 0.0, most) for one, ahead in zip(pair, raw, strict=True)
+        ]
+        chosen = [one.argmax(axis=1)[:, None] for one in worth]
+        return np.stack(
+            [flow + np.take_along_axis(worth[1 - side], chosen[side], axis=1)[:, 0] for side in (0, 1)]
         )
 
     def _clipped(self, raw: FloatArray, most: float) -> float:
