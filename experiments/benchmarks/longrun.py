@@ -5,9 +5,9 @@ The one-channel problem of methods C2 in its 36 settings: half-life 1, 3, 7, 14 
 counts it, and the six ordinary offers, which the design does not print, are those of the world fatigue-toy. A
 share is the gain over never contacting, in parts of the optimum's, of an unfatigued customer for ever:
 
-- `dp_constant_min`, `dp_affine_min`: the best constant and the best affine price, tuned on the programme. With
-  these offers the constant price stays below 98 % in one setting of 36, (3 days, 0.1, 0.002), at 97.65 % however
-  fine the grid; the design, with offers of its own, found at least 98.3 %;
+- `dp_constant_min`, `dp_affine_min`: the best constant and the best affine price, tuned on the programme.
+  With these offers the constant price stays below 98 % in one setting of 36, (3 days, 0.1, 0.002), at 97.65 %
+  however fine the grid; the design, with offers of its own, found at least 98.3 %;
 - `dp_lsvi_min`: after-state value iteration, taught by a log of random contacts. It is given the fatigue
   kernel and the discount, and learns conversions, opt-outs and values from 0/1 outcomes.
 

@@ -16,7 +16,7 @@ from nba.errors import require
 from nba.fatigue import FatiguePrice
 
 UNDER, ON, OVER = "under-contacted", "on target", "over-contacted"
-_MULTIPLES = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of what a contact is worth without a price
+_MULTIPLES = (0.0, 0.5, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # of the mean gain of a contact without a price
 
 
 class Point(Struct, frozen=True, kw_only=True):
@@ -33,6 +33,7 @@ class SegmentCurve(Struct, frozen=True, kw_only=True):
     """A segment's curve, most contacts first; labels compare the present with the best point.
 
     The best point is chosen on half of the seeds, `headroom` is its gain above the present on the others.
+    Without headroom that is told from 0 the present counts as on target: nothing speaks against it.
     """
 
     segment: str
