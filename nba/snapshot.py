@@ -16,7 +16,6 @@ from nba.constraints.turns import in_turns
 from nba.context import Context, ContextBatch
 from nba.decision import Decision, DecisionBatch, RankedAction
 from nba.explain import Candidate, Explanation, Funnel, why_not
-from nba.fatigue import Surcharges
 from nba.feedback import RoundBatch
 from nba.learning import learnt_batch
 from nba.outcomes import Aftermath, FrozenOutcomes, OutcomeBeliefs
@@ -283,22 +282,13 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         worth = outcomes.worth(features) if has("stages") else None
         ratios = outcomes.ratios(features) if has("value") else None
         weights = None if weighing is None or held is None else weighing.factors(held)
-        return self._tariff.money(fatigue, worth, ratios, weights, self._surcharge(features, fatigue))
-
-    def _surcharge(self, features: FloatArray, fatigue: FloatArray) -> FloatArray | None:
-        """(B, C) what segments' fatigue prices add, or None."""
-        return None if self._surcharges is None else self._surcharges.of(features, fatigue)
+        more = self.strategy.surcharges
+        surcharge = None if more is None else more.of(features, fatigue)
+        return self._tariff.money(fatigue, worth, ratios, weights, surcharge)
 
     @cached_property
     def _tariff(self) -> Tariff:
         return self.strategy.tariff(self.prices)
-
-    @cached_property
-    def _surcharges(self) -> Surcharges | None:
-        strategy = self.strategy
-        if not strategy.arbitration.has("fatigue_price"):
-            return None
-        return strategy.arbitration.fatigue_price.surcharges(strategy.catalogue, strategy.schema)
 
     def _ranked(self, batch: DecisionBatch, rank: int) -> RankedAction:
         action = int(batch.ranked[0, rank])
