@@ -12,6 +12,7 @@ from nba.catalogue import Catalogue
 from nba.conditions import Ask, Condition, Vocabulary, within
 from nba.context import ContextBatch
 from nba.errors import InvalidConfig, require
+from nba.fatigue import FatiguePrice
 from nba.scope import EVERYTHING, Names, Scope
 
 Term: TypeAlias = Literal[
@@ -51,30 +52,6 @@ class ContextWeight(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     weight: float
     when: Condition
     scope: Scope = EVERYTHING
-
-
-class FatiguePrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Long-run value lost by one more contact: level + slope x long fatigue counter (methods C3.2).
-
-    Levels in account currency per contact, by channel (a channel that is not named costs `otherwise`);
-    the slope in account currency per unit of the channel's counter.
-    """
-
-    levels: dict[str, float] = {}
-    otherwise: float = 0.0
-    slope: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        named = {f"levels.{name}": level for name, level in self.levels.items()}
-        for name, value in {**named, "otherwise": self.otherwise, "slope": self.slope}.items():
-            require(0 <= value < np.inf, "fatigue price", name, f"must be finite and >= 0, got {value}")
-
-    def per_channel(self, catalogue: Catalogue) -> FloatArray:
-        """(C,) price of a contact of an unfatigued customer; an unknown channel is an UnknownAction."""
-        for name in self.levels:
-            catalogue.level("channel", name)
-        return np.array([self.levels.get(channel.name, self.otherwise) for channel in catalogue.channels])
 
 
 class Arbitration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -211,14 +188,18 @@ class Tariff(NamedTuple):
         worth: FloatArray | None = None,
         ratios: FloatArray | None = None,
         weights: FloatArray | None = None,
+        surcharge: FloatArray | None = None,
     ) -> Money:
         """For customers with fatigue counters (B, C, 2).
 
         `worth` (B, C) is account currency that a contact on a channel brings beside conversions (methods B6),
-        `ratios` (B, P) what a conversion is expected to bring in multiples of its product's value, and
-        `weights` (B, A) factors on values by context.
+        `ratios` (B, P) what a conversion is expected to bring in multiples of its product's value,
+        `weights` (B, A) factors on values by context, and `surcharge` (B, C) what the fatigue price of the
+        customer's segment adds.
         """
         charges = self.charges[None]  # where all customers cost the same
+        if surcharge is not None:
+            worth = -surcharge if worth is None else worth - surcharge
         if self.slope or worth is not None:
             charges = self.charges[None].repeat(fatigue.shape[0], axis=0)
             charges[:, 1:] = self._due(fatigue, worth)

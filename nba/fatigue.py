@@ -1,6 +1,9 @@
-"""Contact fatigue: exponentially decayed contact counters on two time scales, per channel."""
+"""Contact fatigue: decayed contact counters on two time scales per channel, and the price of one more."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -8,6 +11,7 @@ from msgspec import Struct
 from nba.arrays import FloatArray, IntArray
 from nba.catalogue import Catalogue
 from nba.errors import require
+from nba.features import FeatureSchema
 
 
 class FatigueKernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,3 +49,81 @@ class FatigueKernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """(C, 2) counters of one customer from their contacts' channels (n,) and ages (n,)."""
         counters: FloatArray = np.einsum("nc,nk->ck", spill[channels], self.recovery(ages_days))
         return counters
+
+
+class SegmentPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Long-run value lost by one more contact: level + slope x long fatigue counter (methods C3.2).
+
+    Levels in account currency per contact, slopes in account currency per unit of the channel's long
+    counter, both by channel; a channel that is not named has the level `otherwise` and the slope `slope`.
+    """
+
+    levels: dict[str, float] = {}
+    otherwise: float = 0.0
+    slopes: dict[str, float] = {}
+    slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name, value in self._numbers():
+            require(0 <= value < np.inf, "fatigue price", name, f"must be finite and >= 0, got {value}")
+
+    def _numbers(self) -> Iterator[tuple[str, float]]:
+        for table in ("levels", "slopes"):
+            for channel, value in getattr(self, table).items():
+                yield f"{table}.{channel}", value
+        yield from (("otherwise", self.otherwise), ("slope", self.slope))
+
+    def per_channel(self, catalogue: Catalogue) -> FloatArray:
+        """(C,) price of a contact of an unfatigued customer; an unknown channel is an UnknownAction."""
+        return _by_channel(self.levels, self.otherwise, catalogue)
+
+    def slope_per_channel(self, catalogue: Catalogue) -> FloatArray:
+        """(C,) what a unit of the long counter adds to it; an unknown channel is an UnknownAction."""
+        return _by_channel(self.slopes, self.slope, catalogue)
+
+
+class FatiguePrice(SegmentPrice, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fatigue price of everybody, and of segments that have a price of their own.
+
+    A segment that is not named, and a customer of none, pay what stands outside of `segments`.
+    """
+
+    segments: dict[str, SegmentPrice] = {}
+
+    def surcharges(self, catalogue: Catalogue, schema: FeatureSchema) -> Surcharges | None:
+        """What is added to level + `slope` x counter for some customers; None if that is all for everybody.
+
+        An unknown channel is an UnknownAction, an unknown segment InvalidConfig.
+        """
+        known = schema.segments if schema.segment is not None else ()
+        for name in self.segments:
+            rule = f"is no segment of the schema, which has {', '.join(known) or 'none'}"
+            require(name in known, "fatigue price", f"segments.{name}", rule)
+        prices = [*(self.segments.get(name, self) for name in schema.segments), self]
+        levels = np.array([price.per_channel(catalogue) for price in prices]) - self.per_channel(catalogue)
+        slopes = np.array([price.slope_per_channel(catalogue) for price in prices]) - self.slope
+        if not (self.segments or self.slopes):
+            return None
+        return Surcharges(levels, slopes, schema.segment_columns)
+
+
+class Surcharges(NamedTuple):
+    """What fatigue prices add to the level and common slope, by segment; the last row is of no segment."""
+
+    levels: FloatArray  # (S + 1, C) account currency per contact
+    slopes: FloatArray  # (S + 1, C) account currency per unit of the long counter
+    columns: IntArray  # (S,) of the feature matrix, with the segment's one-hot code
+
+    def of(self, features: FloatArray, fatigue: FloatArray) -> FloatArray:
+        """(B, C) account currency, from features (B, K) and fatigue (B, C, 2)."""
+        codes = features[:, self.columns]
+        rows = np.where(codes.any(axis=1), codes.argmax(axis=1), self.columns.size)
+        surcharge: FloatArray = self.levels[rows] + self.slopes[rows] * fatigue[:, :, 1]
+        return surcharge
+
+
+def _by_channel(named: Mapping[str, float], otherwise: float, catalogue: Catalogue) -> FloatArray:
+    for name in named:
+        catalogue.level("channel", name)
+    return np.array([named.get(channel.name, otherwise) for channel in catalogue.channels])

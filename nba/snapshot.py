@@ -275,7 +275,9 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         worth = outcomes.worth(features) if has("stages") else None
         ratios = outcomes.ratios(features) if has("value") else None
         weights = None if weighing is None or held is None else weighing.factors(held)
-        return self._tariff.money(fatigue, worth, ratios, weights)
+        more = self.strategy.surcharges
+        surcharge = None if more is None else more.of(features, fatigue)
+        return self._tariff.money(fatigue, worth, ratios, weights, surcharge)
 
     @cached_property
     def _tariff(self) -> Tariff:

@@ -22,7 +22,7 @@ from nba.constraints.history import history_of
 from nba.constraints.local_time import to_micros
 from nba.context import ContactHistory, Context, ContextBatch, utc_of
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
-from nba.fatigue import FatigueKernel
+from nba.fatigue import FatigueKernel, Surcharges
 from nba.features import FeatureSchema
 from nba.outcomes import OutcomeBeliefs, RevenueModel, StageModel
 from nba.policies import Policy
@@ -84,6 +84,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self.pacing.check(self.catalogue, f"strategy {self.name}")
         self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
         self._try("arbitration", lambda: self.weighing)
+        self._try("arbitration.fatigue_price", lambda: self.surcharges)
         names = [model.stage for model in self.stages]
         once = f"a stage has one model, got {', '.join(names)}"
         require(len(set(names)) == len(names), f"strategy {self.name}", "stages", once)
@@ -179,6 +180,12 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         before, after = (("catalogue", "request"), () if self.silence else ("silence",))
         alone = [[(name, name) for name in names] for names in (before, after)]
         return (*alone[0], *((one.name, one.layer) for one in self.rulebook.asked), *named, *alone[1])
+
+    @cached_property
+    def surcharges(self) -> Surcharges | None:
+        """What segments' fatigue prices add, or None."""
+        found = self.arbitration.fatigue_price.surcharges(self.catalogue, self.schema)
+        return found if self.arbitration.has("fatigue_price") else None
 
     @property
     def lookback_days(self) -> float:

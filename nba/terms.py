@@ -39,10 +39,14 @@ class Reckoning(NamedTuple):
             weights = weighing.factors(weighing.held(self.contexts))[0]
         values, stages = self._values(), self._stages()
         charges, fatigue = self.tariff.parts, self.contexts.fatigue[0, :, 1]
+        surcharge, more = np.zeros(fatigue.size), self.strategy.surcharges
+        if more is not None:
+            surcharge = more.of(self.contexts.features, self.contexts.fatigue)[0]
         found = []
         for action in actions.tolist():
             channel = int(catalogue.channel_of[action])
             slope = self.tariff.slope * float(fatigue[channel]) if channel >= 0 else 0.0
+            slope += float(surcharge[channel]) if channel >= 0 else 0.0
             score, value = float(self.scores[action]), float(values[action])
             factor, weight = float(factors[action]), float(weights[action])
             parts = {

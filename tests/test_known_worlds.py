@@ -23,7 +23,10 @@ from known import (
     log_likelihood,
     silence,
 )
-from known_fatigue import (
+from scipy.integrate import quad
+from scipy.stats import beta, gamma
+
+from experiments.longrun.one_channel import (
     PRICES,
     FatigueProblem,
     FatigueTable,
@@ -33,9 +36,6 @@ from known_fatigue import (
     price_values,
     tabulate,
 )
-from scipy.integrate import quad
-from scipy.stats import beta, gamma
-
 from nba.arrays import BoolArray, FloatArray, IntArray
 from simulator.oracle import counterfactual, expected_values
 from simulator.state import WorldState

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from known_fatigue import PRICES
 from msgspec import structs
 from test_known_worlds import check_against_the_programme
 
+from experiments.longrun.one_channel import PRICES
 from experiments.rollout import rollout
 from experiments.spec import Phase, StrategySpec
 from nba.arrays import FloatArray

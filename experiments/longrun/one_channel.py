@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags_array, eye_array
 from scipy.sparse.linalg import splu
 
-from nba.arrays import FloatArray
+from nba.arrays import BoolArray, FloatArray
 
 Sparse: TypeAlias = Any  # scipy.sparse has no types
 _SIGNS = np.array([1.0, -1.0, -1.0])  # of margins, costs and losses in a net value
@@ -77,9 +78,14 @@ def _interpolation(levels: FloatArray, at: FloatArray) -> Sparse:
     return csr_matrix((np.concatenate([1.0 - above, above]), (rows, columns)), shape=(n, n))
 
 
-def _under(table: FatigueTable, price: FloatArray) -> tuple[FloatArray, Sparse]:
-    """(n, 3) margins, costs and losses and (n, n) moves of a day on which a contact must gain `price`."""
-    contacts = table.gains > np.broadcast_to(price, table.levels.shape)[:, None]
+def dearer(table: FatigueTable, price: FloatArray) -> BoolArray:
+    """(n, K) where a contact gains more than `price` (n,) or ()."""
+    contacts: BoolArray = table.gains > np.broadcast_to(price, table.levels.shape)[:, None]
+    return contacts
+
+
+def _under(table: FatigueTable, contacts: BoolArray) -> tuple[FloatArray, Sparse]:
+    """(n, 3) margins, costs and losses and (n, n) moves of a day with `contacts` (n, K)."""
     chance = contacts @ table.chances
     flows = np.stack(
         [(contacts * table.margins) @ table.chances, chance * table.cost, chance * table.loss], 1
@@ -95,22 +101,28 @@ def _for_ever(table: FatigueTable, moves: Sparse, flow: FloatArray) -> FloatArra
 
 def price_values(table: FatigueTable, price: FloatArray) -> FloatArray:
     """(n,) gain over never contacting, for ever, by level; `price` (n,) or () is what a contact must gain."""
-    flows, moves = _under(table, price)
+    return contact_values(table, dearer(table, price))
+
+
+def contact_values(table: FatigueTable, contacts: BoolArray) -> FloatArray:
+    """(n,) gain over never contacting, for ever, by level, of contacting at some levels and offers (n, K)."""
+    flows, moves = _under(table, contacts)
     return _for_ever(table, moves, flows @ _SIGNS)
 
 
 def days_flows(table: FatigueTable, price: FloatArray, days: int) -> FloatArray:
     """(3,) discounted margins, costs and losses of some days, from no fatigue."""
-    flows, moves = _under(table, price)
-    total = np.zeros_like(flows)
+    flows, moves = _under(table, dearer(table, price))
+    total: FloatArray = np.zeros_like(flows)
     for _ in range(days):
         total = flows + table.discount * (moves @ total)
-    return total[0]
+    first: FloatArray = total[0]
+    return first
 
 
 def contacts_per_week(table: FatigueTable, price: FloatArray) -> float:
     """Discounted contacts per seven discounted days on which the channel is open."""
-    flows, moves = _under(table, price)
+    flows, moves = _under(table, dearer(table, price))
     contacts, days = (
         _for_ever(table, moves, flow)[0] for flow in (flows[:, 1] / table.cost, np.ones(len(flows)))
     )
@@ -132,6 +144,23 @@ def best_constant_price(table: FatigueTable, tried: int = 60) -> FloatArray:
     prices = np.linspace(0.0, table.gains.max(), tried)
     worth = [price_values(table, price)[0] for price in prices]
     return np.asarray(prices[np.argmax(worth)])
+
+
+def best_affine_price(table: FatigueTable, tried: int = 12, rounds: int = 4) -> FloatArray:
+    """(n,) the level + slope x fatigue that is worth most to an unfatigued customer, by a grid made finer."""
+    top = float(table.gains.max())
+    low, high = np.zeros(2), np.array([top, top])
+    best, at = -np.inf, np.zeros(2)
+    for _ in range(rounds):
+        axes = [np.linspace(*ends, tried) for ends in zip(low, high, strict=True)]
+        for tried_at in itertools.product(*axes):
+            worth = price_values(table, tried_at[0] + tried_at[1] * table.levels)[0]
+            if worth > best:
+                best, at = worth, np.array(tried_at)
+        step = (high - low) / (tried - 1)
+        low, high = np.maximum(at - step, 0.0), at + step
+    price: FloatArray = at[0] + at[1] * table.levels
+    return price
 
 
 PRICES: dict[str, Callable[[FatigueTable], FloatArray]] = {

@@ -1,0 +1,138 @@
+"""What the price of a contact earns: against exact dynamic programming where that is possible.
+
+The one-channel problem of methods C2 in its 36 settings: half-life 1, 3, 7, 14 days, habituation 0.1, 0.3,
+0.6, opt-out hazard 0, 0.0005, 0.002. A contact converts with a probability equal to its mass, as the design
+counts it, and the six ordinary offers, which the design does not print, are those of the world fatigue-toy. A
+share is the gain over never contacting, in parts of the optimum's, of an unfatigued customer for ever:
+
+- `dp_constant_min`, `dp_affine_min`: the best constant and the best affine price, tuned on the programme.
+  With these offers the constant price stays below 98 % in one setting of 36, (3 days, 0.1, 0.002), at 97.65 %
+  however fine the grid; the design, with offers of its own, found at least 98.3 %;
+- `dp_lsvi_min`: after-state value iteration, taught by a log of random contacts. It is given the fatigue
+  kernel and the discount, and learns conversions, opt-outs and values from 0/1 outcomes.
+
+With --cells FOLDER also `gain_over_caps`, `gain_ci_low`, `gain_over_myopic` and `opt_out_difference`: the
+demo's Thompson sampling in the retail bank with a tuned price, against the best cap, no price and the rules,
+over 180 days on 20 seeds (net value and closed channels per customer; `gain_ci_low` is the lowest end of the
+three intervals). It takes hours; FOLDER keeps every run, so that it can be stopped. Without --cells they are
+absent, and so is `d3rlpy_value_ratio`, which is not measured yet.
+"""
+
+from __future__ import annotations
+
+from experiments.benchmarks._harness import parser, report  # first: it pins the BLAS threads
+
+# isort: split
+from itertools import product
+from pathlib import Path
+from time import process_time
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.longrun.cells import play
+from experiments.longrun.learnt_price import learnt_price, random_log
+from experiments.longrun.one_channel import (
+    FatigueProblem,
+    FatigueTable,
+    best_affine_price,
+    best_constant_price,
+    contact_values,
+    optimal_price,
+    price_values,
+    tabulate,
+)
+from experiments.longrun.prepared import Order, prepared, where
+from experiments.longrun.proof import proof
+from experiments.longrun.tune import Search
+from experiments.spec import Phase
+
+OFFERS = np.array([0.3, 0.5, 0.8, 1.0, 1.3, 1.6, 6.0])
+CHANCES = np.array([0.15, 0.20, 0.20, 0.15, 0.10, 0.15, 0.05])
+SETTINGS = tuple(product((1.0, 3.0, 7.0, 14.0), (0.1, 0.3, 0.6), (0.0, 0.0005, 0.002)))
+_LEVELS = 401  # of fatigue; twice as many move no optimum by 1e-4 (tests/test_known_worlds.py)
+_CUSTOMERS, _DAYS, _SEED = 4_000, 90, 1
+
+
+class Shares(NamedTuple):
+    """Shares of the optimal gain over never contacting, and what learning took."""
+
+    myopic: float
+    constant: float
+    affine: float
+    lsvi: float
+    clipped: float  # of the learnt prices that the regression put below 0, over all fatigue levels
+    seconds: float  # CPU, of learning from the log
+
+
+def measure(quick: bool) -> dict[str, float]:
+    """The worst share over the settings, and over a sixth of them when quick."""
+    found = [shares(*setting) for setting in SETTINGS[:: 6 if quick else 1]]
+    worst = {
+        f"dp_{name}_min": min(getattr(one, name) for one in found) for name in ("constant", "affine", "lsvi")
+    }
+    return worst | {
+        "dp_myopic_min": min(one.myopic for one in found),
+        "dp_lsvi_mean": float(np.mean([one.lsvi for one in found])),
+        "price_clipped_max": max(one.clipped for one in found),
+        "lsvi_seconds_max": max(one.seconds for one in found),
+        "settings": len(found),
+    }
+
+
+def shares(half_life_days: float, habituation: float, opt_out: float) -> Shares:
+    """One setting; tuned prices know the programme, the learnt one knows a log."""
+    problem = FatigueProblem(half_life_days, habituation, opt_out, OFFERS, CHANCES, saturates=False)
+    table = tabulate(problem, _LEVELS)
+    best = price_values(table, optimal_price(table))[0]
+    prices = (np.zeros(()), best_constant_price(table), best_affine_price(table))
+    tuned = [float(price_values(table, price)[0] / best) for price in prices]
+    lsvi, clipped, seconds = learnt(problem, table, best)
+    return Shares(tuned[0], tuned[1], tuned[2], lsvi, clipped, seconds)
+
+
+def learnt(problem: FatigueProblem, table: FatigueTable, best: float) -> tuple[float, float, float]:
+    """The learnt price's share of the optimum `best`, what of it was clipped, and CPU seconds of learning."""
+    rng = np.random.default_rng(_SEED)
+    log = random_log(problem, _CUSTOMERS, _DAYS, rng)
+    begun = process_time()
+    price = learnt_price(problem, log, rng)
+    seconds = process_time() - begun
+    n = table.levels.size
+    fatigue, is_open = (
+        np.broadcast_to(table.levels[:, None, None], (n, 1, 2)),
+        np.ones((n, 1), dtype=np.bool_),
+    )
+    clipped = price.values.prices(fatigue, is_open).clipped_share
+    return float(contact_values(table, price.contacts(problem, table))[0] / best), clipped, seconds
+
+
+def retail_bank(cells: Path, workers: int, quick: bool) -> dict[str, float]:
+    """The long phase in the retail bank; when quick only a try of its machinery."""
+    customers, days, n_fresh = (100, 12, 2) if quick else (2_000, 180, 20)
+    train = Phase(customers=customers, days=min(days, 84), seed=1, publish_every_days=4)
+    judge = Phase(customers=customers, days=days, settle_days=0 if quick else 28, seed=0)
+    search = Search(rounds=1 if quick else 4, seeds=(2, 3), fresh_seeds=tuple(range(4, 4 + n_fresh)))
+    order = Order("demo", "thompson", None, train, judge, cells, workers, None)
+    with where(order) as executor:
+        strategy, rules = (
+            prepared(order._replace(strategy=name), executor) for name in ("thompson", "rules")
+        )
+        found = proof(strategy, rules, search, lambda ground, these: play(ground, these, executor, cells))
+    return found.figures()
+
+
+def main() -> None:
+    """Measure and report."""
+    options = parser("longrun")
+    options.add_argument("--cells", type=Path, help="run the retail bank too, and keep its runs here")
+    options.add_argument("--workers", type=int, default=1, help="Ray workers for the retail bank")
+    given = options.parse_args()
+    figures = measure(given.quick)
+    if given.cells is not None:
+        figures |= retail_bank(given.cells, given.workers, given.quick)
+    report("longrun", given, figures)
+
+
+if __name__ == "__main__":
+    main()

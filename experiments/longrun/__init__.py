@@ -1,0 +1,1 @@
+"""Experiments on the long run: what one more contact costs, learnt, tuned and drawn."""

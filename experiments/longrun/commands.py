@@ -1,0 +1,97 @@
+"""The commands `nba tune-fatigue` and `nba frequency-curve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Experiment = Annotated[str, typer.Option(help="Shipped experiment, or path of a TOML file.")]
+Strategy = Annotated[str, typer.Option(help="A strategy of the experiment.")]
+WorldName = Annotated[
+    str | None, typer.Option(help="Shipped world, or path of a TOML file; without it the experiment's.")
+]
+Customers = Annotated[int, typer.Option(help="Customers of every run.", min=2)]
+Days = Annotated[int, typer.Option(help="Days of every run on which is decided.", min=1)]
+SettleDays = Annotated[int, typer.Option(help="Days after the last decision that still count.", min=0)]
+TrainDays = Annotated[int, typer.Option(help="Days on which the strategy learns before.", min=1)]
+Seed = Annotated[int, typer.Option(help="The first; every further run takes the next.", min=0)]
+Cells = Annotated[
+    Path | None, typer.Option(help="Folder that keeps every run, from which a stopped search goes on.")
+]
+Workers = Annotated[int, typer.Option(help="Ray workers; 1 runs in this process without Ray.", min=1)]
+Address = Annotated[str | None, typer.Option(help="Ray cluster to run on, as in RAY_ADDRESS.")]
+AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON line on stdout.")]
+
+
+def tune_fatigue(
+    out: Annotated[Path, typer.Option(help="TOML file to write the price to.")],
+    world: WorldName = None,
+    experiment: Experiment = "demo",
+    strategy: Strategy = "thompson",
+    customers: Customers = 2_000,
+    days: Days = 84,
+    settle_days: SettleDays = 28,
+    train_days: TrainDays = 84,
+    rounds: Annotated[int, typer.Option(help="Sweeps over all coordinates.", min=1)] = 4,
+    seeds: Annotated[int, typer.Option(help="Seeds to tune on.", min=1)] = 2,
+    fresh_seeds: Annotated[int, typer.Option(help="Further seeds to judge on.", min=1)] = 4,
+    by_channel: Annotated[
+        bool, typer.Option("--by-channel", help="Tune a level and a slope for every channel.")
+    ] = False,
+    seed: Seed = 1,
+    cells: Cells = None,
+    workers: Workers = 1,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tune the long-run price of a contact per segment in the simulator, and judge it on fresh seeds."""
+    from experiments.longrun.prepared import Order
+    from experiments.longrun.tune import Search
+    from experiments.longrun.tuned_toml import run_tuning
+    from experiments.spec import Phase
+    from experiments.world_report.written import check_place
+
+    check_place(out, ".toml")
+    train = Phase(customers=customers, days=train_days, seed=seed, publish_every_days=4)
+    judge = Phase(customers=customers, days=days, settle_days=settle_days, seed=0)
+    order = Order(experiment, strategy, world, train, judge, cells, workers, address)
+    first, last = seed + 1, seed + 1 + seeds
+    search = Search(
+        rounds=rounds,
+        seeds=tuple(range(first, last)),
+        fresh_seeds=tuple(range(last, last + fresh_seeds)),
+        by_channel=by_channel,
+    )
+    run_tuning(order, search, out, as_json)
+
+
+def frequency_curve(
+    world: WorldName = None,
+    experiment: Experiment = "demo",
+    strategy: Strategy = "thompson",
+    customers: Customers = 2_000,
+    days: Days = 84,
+    settle_days: SettleDays = 28,
+    train_days: TrainDays = 84,
+    seeds: Annotated[int, typer.Option(help="Seeds of every point; half choose the best point.", min=2)] = 4,
+    seed: Seed = 1,
+    out: Annotated[Path | None, typer.Option(help="SVG file to draw the curves to.")] = None,
+    cells: Cells = None,
+    workers: Workers = 1,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show value, opt-outs and reach against contacts per week, and who is contacted too often."""
+    from experiments.longrun.curve_shown import run_curve
+    from experiments.longrun.prepared import Order
+    from experiments.spec import Phase
+    from experiments.world_report.written import check_place
+
+    if out is not None:
+        check_place(out, ".svg")
+    train = Phase(customers=customers, days=train_days, seed=seed, publish_every_days=4)
+    judge = Phase(customers=customers, days=days, settle_days=settle_days, seed=0)
+    order = Order(experiment, strategy, world, train, judge, cells, workers, address)
+    run_curve(order, tuple(range(seed + 1, seed + 1 + seeds)), out, as_json)
