@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -95,20 +95,16 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
         Ranks are drawn one after the other from the actions still eligible, each with the same
         distribution function, so that every rank's propensity is exact given the ranks above it.
-        A list ends where no-contact is drawn. A batch holds a customer once; members of a household whose
-        contacts are limited together take turns (`nba.constraints.turns`).
+        A list ends where no-contact is drawn. A batch holds a customer once; households take turns.
         """
-        keys, history = decision_keys(decision_ids), contexts.history
-        if history is None or not self.strategy.contact_policy.has_households:
-            return self._decide(contexts, keys, limit, requested)
-
-        def decide(seen: ContextBatch, rows: IntArray) -> DecisionBatch:
-            return self._decide(seen, keys[rows], limit, None if requested is None else requested[rows])
-
-        return in_turns(contexts, history, keys, self.strategy.catalogue, decide)
+        keys = decision_keys(decision_ids)
+        if self.strategy.contact_policy.has_households:
+            decide = partial(self._decide, limit=limit)
+            return in_turns(decide, contexts, keys, requested, self.strategy.catalogue)
+        return self._decide(contexts, keys, requested, limit)
 
     def _decide(
-        self, contexts: ContextBatch, keys: KeyArray, limit: int, requested: BoolArray | None
+        self, contexts: ContextBatch, keys: KeyArray, requested: BoolArray | None, limit: int
     ) -> DecisionBatch:
         eligibility = self.strategy.eligible(contexts, requested)
         belief = self._believe(contexts, eligibility.mask)

@@ -18,7 +18,7 @@ from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Tag, Vocabulary
 from nba.constraints import ContactPolicy, Rule, RuleBook
 from nba.constraints.contact_policy import Compiled
-from nba.constraints.history import history_of
+from nba.constraints.history import history_of, levels_of
 from nba.constraints.local_time import to_micros
 from nba.context import ContactHistory, Context, ContextBatch, utc_of
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
@@ -32,7 +32,7 @@ from nba.timing import waits_days
 
 _DAY_SECONDS = 86_400.0
 _OWN = ("rules", "tags", "arbitration")  # whose errors are told with their place in the strategy
-_MOST_RULES, _MOST_NAMES = 100, 24  # what can remove an action is counted in bytes
+_MOST_RULES = 100  # what can remove an action is counted in bytes, see also `ContactPolicy`
 
 
 class Eligibility(NamedTuple):
@@ -73,9 +73,6 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         """Make every rule ready, so that one that names something unknown is refused here."""
         too_many = f"must be fewer than {_MOST_RULES}, got {len(self.rules)}"
         require(len(self.rules) < _MOST_RULES, f"strategy {self.name}", "rules", too_many)
-        named = len(self.contact_policy.names)
-        too_many = f"may have at most {_MOST_NAMES} different names, got {named}"
-        require(named <= _MOST_NAMES, f"strategy {self.name}", "contact_policy", too_many)
         self._try("rules", lambda: self.rulebook)
         nobody = self._nobody()
         self._try("contact_policy", lambda: self.contact_policy.compiled(self.catalogue))
@@ -279,13 +276,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     def _history(self, context: Context) -> tuple[FloatArray, IntArray, FloatArray]:
         """Fatigue (C, 2), contact counts (W, C + 1) and offer ages (P,) from one customer's contacts."""
-        level, n_channels = self.catalogue.level, len(self.catalogue.channels)
         contacts = [contact for contact in context.contacts if not contact.refused]
-        channels = np.array([level("channel", contact.channel) for contact in contacts], dtype=np.int64)
-        products = np.array(
-            [-1 if contact.product is None else level("product", contact.product) for contact in contacts],
-            dtype=np.int64,
-        )
+        channels, products = levels_of(contacts, self.catalogue)
         now = to_micros(context.at)  # in UTC: two times of one zone differ by what its clocks show
         ages = np.array([now - to_micros(contact.at) for contact in contacts]) / 1e6 / _DAY_SECONDS
         is_made = ages > 0.0
@@ -295,7 +287,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         ages = np.maximum(ages, 0.0)
         offer_ages = np.full(len(self.catalogue.products) + 1, np.inf)  # the last is of what is no product
         np.minimum.at(offer_ages, products, ages)
-        counts = self.contact_policy.counts(channels, ages, n_channels)
+        counts = self.contact_policy.counts(channels, ages, len(self.catalogue.channels))
         return fatigue, counts, offer_ages[:-1]
 
     @cached_property

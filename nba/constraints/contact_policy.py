@@ -22,6 +22,7 @@ from nba.context import ContextBatch
 from nba.errors import require
 
 NAME = "contact_policy"
+_MOST_NAMES = 24  # what can remove an action is counted in bytes
 Part: TypeAlias = ContactLimit | Apart | BackOff | QuietHours
 Scoped: TypeAlias = tuple[Part, tuple[Scope, ...]]
 
@@ -63,6 +64,8 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for field in ("limits", "quiet_hours", "apart", "back_off"):
             for index, part in enumerate(getattr(self, field)):
                 part.check(f"{field}[{index}]")
+        rule = f"may have at most {_MOST_NAMES} different names, got {len(self.names)}"
+        require(len(self.names) <= _MOST_NAMES, "contact policy", "", rule)
 
     @cached_property
     def exact_parts(self) -> tuple[Part, ...]:

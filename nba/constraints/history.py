@@ -28,6 +28,13 @@ def history_of(contexts: Sequence[Context], catalogue: Catalogue) -> ContactHist
     )
 
 
+def levels_of(contacts: Sequence[Contact], catalogue: Catalogue) -> tuple[IntArray, IntArray]:
+    """(n,) channels and (n,) products of contacts, -1 for what is no product."""
+    channels = [catalogue.level("channel", contact.channel) for contact in contacts]
+    products = [_product(contact, catalogue) for contact in contacts]
+    return np.array(channels, dtype=np.int64), np.array(products, dtype=np.int64)
+
+
 def _filled(rows: list[list[int]], filler: int) -> IntArray:
     """(B, H) lists of different lengths as one table."""
     table = np.full((len(rows), max(map(len, rows), default=0)), filler, dtype=np.int64)

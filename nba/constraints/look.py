@@ -56,6 +56,16 @@ class Scope(NamedTuple):
         return hit
 
 
+def history_in(contexts: ContextBatch) -> ContactHistory:
+    """The history of contexts; a batch made without one is a ShapeMismatch."""
+    if contexts.history is None:
+        raise ShapeMismatch(
+            "The contexts hold no history of contacts, which the contact policy asks for: make them with "
+            "Strategy.encode, or fill ContextBatch.history."
+        )
+    return contexts.history
+
+
 class Look(Struct, frozen=True, eq=False, dict=True):
     """The history of some contexts beside the moments at which contacts would be made."""
 
@@ -65,14 +75,9 @@ class Look(Struct, frozen=True, eq=False, dict=True):
 
     @staticmethod
     def at(contexts: ContextBatch, catalogue: Catalogue, zone: str) -> Look:
-        """The look at contexts; a batch made without a history is a ShapeMismatch."""
-        if contexts.history is None:
-            raise ShapeMismatch(
-                "The contexts hold no history of contacts, which the contact policy asks for: make them with "
-                "Strategy.encode, or fill ContextBatch.history."
-            )
-        waits = waits_days(catalogue, contexts.at, contexts.attributes)
-        return Look(contexts.history, contexts.history.now[:, None] + waits * DAY, zone)
+        """The look at contexts, which must hold a history."""
+        history, waits = history_in(contexts), waits_days(catalogue, contexts.at, contexts.attributes)
+        return Look(history, history.now[:, None] + waits * DAY, zone)
 
     @cached_property
     def local(self) -> LocalTimes:

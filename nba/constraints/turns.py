@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nba.arrays import IntArray, KeyArray, join_rows, take_rows
+from nba.arrays import BoolArray, IntArray, KeyArray, join_rows, take_rows
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.constraints.local_time import DAY
+from nba.constraints.look import history_in
 from nba.context import ContactHistory, ContextBatch
 from nba.decision import DecisionBatch
 from nba.timing import waits_days
@@ -32,19 +33,21 @@ def turns_of(history: ContactHistory, keys: KeyArray) -> list[IntArray]:
 
 
 def in_turns(
+    decide: Callable[[ContextBatch, KeyArray, BoolArray | None], DecisionBatch],
     contexts: ContextBatch,
-    history: ContactHistory,
     keys: KeyArray,
+    requested: BoolArray | None,
     catalogue: Catalogue,
-    decide: Callable[[ContextBatch, IntArray], DecisionBatch],
 ) -> DecisionBatch:
-    """Decide turn after turn, each seeing what was decided in those before; `decide` is told which rows."""
+    """Decide turn after turn, each seeing what was decided in those before."""
+    history = history_in(contexts)
     turns = turns_of(history, keys)
     if len(turns) == 1:
-        return decide(contexts, turns[0])
+        return decide(contexts, keys, requested)
     made, parts = Household(contexts, history, catalogue), []
     for rows in turns:
-        parts.append(decide(made.contexts(rows), rows))
+        asked = None if requested is None else requested[rows]
+        parts.append(decide(made.contexts(rows), keys[rows], asked))
         made.add(rows, parts[-1].actions)
     return take_rows(join_rows(parts), np.argsort(np.concatenate(turns)))
 
