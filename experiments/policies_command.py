@@ -1,4 +1,4 @@
-"""List, fetch, promote and explain policies."""
+"""List, fetch, promote, explain and govern policies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import typer
 
 from experiments import registry
 from experiments.explain_command import explain
+from experiments.govern_command import govern
 from experiments.registry import DEFAULT, Change, PolicyVersion
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 app.command()(explain)
+app.command()(govern)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line.")]
 StoreDir = Annotated[Path, typer.Option(help="Folder of the MLflow store and its artifacts.")]

@@ -53,7 +53,7 @@ LAYERS = (
     {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
     {"strategy", "explain", "terms"},
     {"snapshot"},
-    {"bundle", "apprentice", "together"},
+    {"bundle", "apprentice", "together", "governance"},
     {"cli", "doctor"},
     {"__main__"},
 )
