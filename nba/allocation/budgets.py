@@ -13,15 +13,15 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct, structs
 
+from nba.allocation.columns import COST, action_columns
 from nba.allocation.pacing import Pacer
 from nba.allocation.resources import Where
 from nba.allocation.shards import Units
 from nba.arrays import FloatArray
-from nba.catalogue import NO_ACTION, Catalogue
+from nba.catalogue import Catalogue
 from nba.errors import require
 
 _COLUMNS = ("channel", "timing", "product", "channel_family", "product_family")
-COST = "cost"
 _SWING, _MOST = 2.5, 100.0
 
 
@@ -47,12 +47,12 @@ class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def use(self, catalogue: Catalogue) -> FloatArray:
         """(A,) units that each action uses; 0 for no-contact."""
-        picked = np.ones(catalogue.n_actions, dtype=np.bool_)
+        columns, picked = action_columns(catalogue), np.ones(catalogue.n_actions - 1, dtype=np.bool_)
         for column, words in self.where.items():
             wanted = words if isinstance(words, tuple) else (words,)
-            picked &= np.isin(np.array(_labels(catalogue, column)), [str(word) for word in wanted])
-        picked[NO_ACTION] = False
-        return np.where(picked, catalogue.costs if self.uses == COST else float(self.uses), 0.0)
+            picked &= np.isin(columns[column], [str(word) for word in wanted])
+        units = columns[COST] if self.uses == COST else float(self.uses)
+        return np.concatenate([[0.0], np.where(picked, units, 0.0)])
 
 
 class Pacing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,14 +163,6 @@ def units_of(budget: Budget, catalogue: Catalogue) -> Units:
     return Units(prices=np.array([money / use[picked].mean()]), money=money)
 
 
-def _labels(catalogue: Catalogue, column: str) -> list[str]:
-    """(A,) what a column says of each action; "" for no-contact."""
-    table, _, attribute = column.partition("_")
-    rows = {"channel": catalogue.channels, "timing": catalogue.timings, "product": catalogue.products}[table]
-    names = [getattr(row, attribute or "name") for row in rows]
-    return ["", *(names[level] for level in getattr(catalogue, f"{table}_of")[1:])]
-
-
 def _check_budget(budget: Budget, catalogue: Catalogue, source: str, pointer: str) -> None:
     for field, least in (("at_most", 0.0), ("traffic", 1.0)):
         number = getattr(budget, field)
@@ -182,7 +174,7 @@ def _check_budget(budget: Budget, catalogue: Catalogue, source: str, pointer: st
     for column, words in budget.where.items():
         rule = f"is no column of an action; use one of {', '.join(_COLUMNS)}"
         require(column in _COLUMNS, source, f"{pointer}.where.{column}", rule)
-        known = sorted(set(_labels(catalogue, column)[1:]))
+        known = sorted(set(action_columns(catalogue)[column].tolist()))
         for word in words if isinstance(words, tuple) else (words,):
             rule = f"no action has {word!r}; known are {', '.join(known)}"
             require(str(word) in known, source, f"{pointer}.where.{column}", rule)

@@ -9,12 +9,12 @@ Shape letters: B customers of a day, A actions (row 0 is no-contact), J rows, V 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from msgspec import Struct
 
+from nba.allocation.columns import action_columns
 from nba.allocation.dual import first_prices, minimise, proved
 from nba.allocation.frame import Entry, frame_of
 from nba.allocation.lottery import reserved
@@ -22,7 +22,7 @@ from nba.allocation.problem import Kinds, Problem, Rows
 from nba.allocation.pruning import problem_of_pruned, prune
 from nba.allocation.resources import Resources
 from nba.allocation.shards import Jitter, Population
-from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray, KeyArray, check_shape
+from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, check_shape
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.errors import InvalidConfig, require
 
@@ -190,18 +190,3 @@ def channel_by_channel(utilities: FloatArray, shared: Shared, groups: list[BoolA
                 actions[customer] = action
                 left = left - uses[action]
     return actions
-
-
-def action_columns(catalogue: Catalogue) -> Mapping[str, AnyArray]:
-    """What resources may ask of contacts, (A - 1,) each: texts, and `cost` in account currency."""
-    c, t, p = (of[1:] for of in (catalogue.channel_of, catalogue.timing_of, catalogue.product_of))
-    channels, products = catalogue.channels, catalogue.products
-    return {
-        "action": np.array(catalogue.action_ids[1:]),
-        "channel": np.array([channels[n].name for n in c]),
-        "channel_family": np.array([channels[n].family for n in c]),
-        "timing": np.array([catalogue.timings[n].name for n in t]),
-        "product": np.array([products[n].name for n in p]),
-        "product_family": np.array([products[n].family for n in p]),
-        "cost": catalogue.costs[1:],
-    }
