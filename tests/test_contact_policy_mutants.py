@@ -153,7 +153,7 @@ def planned_forgotten_by_counters(patch: pytest.MonkeyPatch) -> None:
 
 
 def names_mixed_up(patch: pytest.MonkeyPatch) -> None:
-    names = Strategy.__dict__["rule_names"].func
+    names = Strategy.__dict__["rule_names"].fget
     swapped = property(lambda self: (*names(self)[:-2], *names(self)[-2:][::-1]))
     patch.setattr(Strategy, "rule_names", swapped)
 
