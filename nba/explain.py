@@ -14,7 +14,8 @@ from nba.conditions import Vocabulary
 from nba.constraints import LAYERS, Rule
 from nba.context import AttributeValue, Context
 from nba.decision import DecisionBatch, Terms
-from nba.strategy import Eligibility, Strategy
+from nba.eligibility import Eligibility
+from nba.strategy import Strategy
 
 # The layers of a funnel: what exists, what was asked for, the rules', and the contact policy as a whole.
 FUNNEL = ("catalogue", "request", *LAYERS)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from nba.allocation.budgets import Pacing
 from nba.allocation.sharing import AnySharing, Shared
@@ -21,6 +19,7 @@ from nba.constraints.contact_policy import Compiled
 from nba.constraints.history import history_of, levels_of
 from nba.constraints.local_time import to_micros
 from nba.context import ContactHistory, Context, ContextBatch, utc_of
+from nba.eligibility import Eligibility
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel, Surcharges
 from nba.features import FeatureSchema
@@ -33,13 +32,6 @@ from nba.timing import waits_days
 _DAY_SECONDS = 86_400.0
 _OWN = ("rules", "tags", "arbitration")  # whose errors are told with their place in the strategy
 _MOST_RULES = 100  # what can remove an action is counted in bytes, see also `ContactPolicy`
-
-
-class Eligibility(NamedTuple):
-    """What is left after all rules, and which rule removed the rest."""
-
-    mask: BoolArray  # (B, A), no-contact always
-    removed_by: NDArray[np.int8]  # (B, A) index into `Strategy.rule_names`, -1 where nothing removed it
 
 
 class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -196,6 +188,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
         """Apply catalogue, request (B, A), rules, contact policy and budgets; the first to remove counts."""
         catalogue, n_contexts = self.catalogue, contexts.n_contexts
+        if requested is None and self._of_anybody is not None:
+            return self._of_anybody.repeated(n_contexts)
         left = np.empty((n_contexts, catalogue.n_actions), dtype=np.bool_)
         left[:] = catalogue.allowed
         # An action that passes n masks in a row is removed by mask n: two sums, and no choice per cell.
@@ -289,6 +283,13 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         np.minimum.at(offer_ages, products, ages)
         counts = self.contact_policy.counts(channels, ages, len(self.catalogue.channels))
         return fatigue, counts, offer_ages[:-1]
+
+    @cached_property
+    def _of_anybody(self) -> Eligibility | None:
+        """(1, A) what is left to anybody; None where rules or limits look at the customer."""
+        if self.rulebook.asked or self.contact_policy.looks or self.pacing.budgets:
+            return None
+        return Eligibility.of_anybody(self.catalogue.allowed, self.silence, len(self._removers))
 
     @cached_property
     def _compiled(self) -> Compiled:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import NOW, ids_of, small_catalogue, small_context, small_strategy
+from small import NOW, ids_of, small_catalogue, small_context, small_contexts, small_strategy
 
 from nba.catalogue import Combination
 from nba.constraints import (
@@ -227,3 +227,22 @@ def test_a_limit_that_means_nothing_is_refused(limit: dict[str, int]) -> None:
 def test_a_rule_about_something_unknown_is_refused_with_the_strategy(rule: Any) -> None:
     with pytest.raises(InvalidConfig):
         small_strategy(rules=(rule,))
+
+
+@pytest.mark.parametrize("silence", [True, False])
+@pytest.mark.parametrize("excluded", [(), (Combination(product="card"),), (Combination(),)])
+def test_where_nothing_is_asked_all_get_what_asking_would_leave(
+    silence: bool, excluded: tuple[Combination, ...]
+) -> None:
+    """A request of everything takes the long way; what is left is the caller's own to change."""
+    catalogue = small_catalogue(excluded=excluded)
+    strategy = small_strategy(catalogue=catalogue, rules=(), contact_policy=ContactPolicy(), silence=silence)
+    contexts = strategy.encode(small_contexts(strategy, 4))
+    asked = strategy.eligible(contexts, np.ones((4, catalogue.n_actions), dtype=np.bool_))
+    for _ in range(2):
+        found = strategy.eligible(contexts)
+        for part, long in zip(found, asked, strict=True):
+            np.testing.assert_array_equal(part, long)
+            assert part.dtype == long.dtype
+            part[:] = 0
+    assert not ContactPolicy().looks and ContactPolicy(product_rest_days=1).looks

@@ -13,11 +13,12 @@ from nba.catalogue import Catalogue, Group
 from nba.conditions import Condition, Tag
 from nba.constraints import Affordable, Consent, NotOwned, OnlyIf, Requires, Suitability
 from nba.context import Context
+from nba.eligibility import Eligibility
 from nba.errors import InvalidConfig
 from nba.explain import Funnel, why_not
 from nba.features import FeatureSchema, Numeric
 from nba.scope import Scope
-from nba.strategy import Eligibility, Strategy
+from nba.strategy import Strategy
 
 
 def grouped() -> Catalogue:

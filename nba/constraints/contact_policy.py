@@ -78,6 +78,11 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Whether contexts must hold the moments of contacts."""
         return bool(self.exact_parts)
 
+    @property
+    def looks(self) -> bool:
+        """Whether anything is asked of a customer's contacts or of the hour."""
+        return bool(self.limits or self.product_rest_days or self.exact_parts)
+
     @cached_property
     def has_households(self) -> bool:
         """Whether a limit is over all members of a household."""
