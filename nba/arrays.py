@@ -50,8 +50,10 @@ def rowwise(rows: Scalars, table: Scalars) -> Scalars:
 
 def check_shape(array: AnyArray, shape: tuple[int | None, ...], name: str) -> None:
     """Raise ShapeMismatch unless `array` has `shape`; None stands for any length."""
+    if array.shape == shape:  # asked several times in every decision
+        return
     fits = array.ndim == len(shape)
-    for got, want in zip(array.shape, shape, strict=False):  # a plain loop: this is asked in every decision
+    for got, want in zip(array.shape, shape, strict=False):
         fits &= want is None or got == want
     if not fits:
         wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"

@@ -113,10 +113,22 @@ def choose(distribution: FloatArray, uniforms: FloatArray) -> IntArray:
 
     An action of probability zero is never chosen, not even when rounding leaves the sum below one.
     """
+    return draw(distribution, uniforms)[0]
+
+
+def draw(distribution: FloatArray, uniforms: FloatArray) -> tuple[IntArray, FloatArray]:
+    """(B,) actions as of `choose`, and the probability of each."""
     check_shape(uniforms, (distribution.shape[0],), "uniforms")
     kernels = compiled("propensity")
-    actions: IntArray = (choose_numpy if kernels is None else kernels.choose)(distribution, uniforms)
-    return actions
+    of = draw_numpy if kernels is None else kernels.draw
+    drawn: tuple[IntArray, FloatArray] = of(distribution, uniforms)
+    return drawn
+
+
+def draw_numpy(distribution: FloatArray, uniforms: FloatArray) -> tuple[IntArray, FloatArray]:
+    """The definition of `draw`."""
+    actions = choose_numpy(distribution, uniforms)
+    return actions, probability_of(distribution, actions)
 
 
 def choose_numpy(distribution: FloatArray, uniforms: FloatArray) -> IntArray:

@@ -21,7 +21,7 @@ from nba.learning import learnt_batch
 from nba.outcomes import Aftermath, FrozenOutcomes, OutcomeBeliefs
 from nba.policies import Ready
 from nba.posteriors import Posterior
-from nba.propensity import choose, probability_of
+from nba.propensity import draw
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
 from nba.strategy import Strategy
 from nba.terms import Reckoning
@@ -78,7 +78,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Draw, and decide for nobody: what is made or compiled once is not left to the first decision."""
         fatigue = np.zeros((1, len(self.strategy.catalogue.channels), 2))
         eligible = np.ones((1, self.strategy.catalogue.n_actions), dtype=np.bool_)
-        self._chunk(np.zeros((1, self.strategy.schema.n_columns)), fatigue, eligible, None)
+        belief = self._chunk(np.zeros((1, self.strategy.schema.n_columns)), fatigue, eligible, None)
+        self._draw(belief, np.zeros(1, dtype=np.uint64), 0)
 
     def action_distribution(self, contexts: ContextBatch, requested: BoolArray | None = None) -> FloatArray:
         """(B, A) probabilities of the eligible actions; requested (B, A) narrows them further."""
@@ -234,8 +235,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     def _draw(self, belief: Belief, keys: KeyArray, rank: int) -> tuple[IntArray, FloatArray]:
         """(B,) actions for a rank, and their probabilities."""
         uniforms = keyed_uniforms(self.strategy.seed, Purpose.DECISION, keys, block=rank)
-        actions = choose(belief.distribution, uniforms)
-        return actions, probability_of(belief.distribution, actions)
+        return draw(belief.distribution, uniforms)
 
     def _believe(self, contexts: ContextBatch, eligible: BoolArray) -> Belief:
         """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""

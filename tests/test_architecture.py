@@ -40,6 +40,7 @@ EDGES = {
     "nba.doctor": {"typer", "apsw"},
     "nba.kernels.draws": {"numba"},  # these are imported only where Numba is installed
     "nba.kernels.propensity": {"numba"},
+    "nba.kernels.randomness": {"numba"},
     "nba.kernels.allocation": {"numba"},
     "simulator.commands": {"typer", "rich"},
 }
@@ -47,11 +48,12 @@ EDGES = {
 # Inside nba a module imports from its own line or the lines above, and never in a circle.
 LAYERS = (
     {"arrays", "errors"},
-    {"catalogue", "context", "decision", "feedback", "randomness"},
-    {"features", "fatigue", "exposure", "timing", "arbitration", "kernels", "scope", "conditions"},
+    {"catalogue", "context", "decision", "feedback"},
+    {"features", "fatigue", "timing", "arbitration", "scope", "conditions"},
+    {"kernels", "randomness", "exposure"},
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
-    {"strategy", "explain", "terms"},
+    {"strategy", "eligibility", "explain", "terms"},
     {"snapshot"},
     {"bundle", "apprentice", "together", "governance"},
     {"cli", "doctor"},

@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import ids_of, open_strategy, small_contexts, small_rounds
 
-from nba import propensity
+from nba import propensity, randomness
 from nba.arbitration import Money
 from nba.policies import Greedy, ThompsonSampling
 from nba.posteriors import DisjointModel, FactoredModel, NeuralLinearModel, factored_draws
 from nba.posteriors.base import Scoring
-from nba.propensity import Floor, choose_numpy, win_shares
+from nba.propensity import Floor, draw_numpy, win_shares
+from nba.randomness import Purpose, keyed_uniforms
 from nba.snapshot import Snapshot
 
 kernels = pytest.importorskip("nba.kernels.draws", reason="needs numba")
+of_uniforms = pytest.importorskip("nba.kernels.randomness", reason="needs numba")
 of_shares = pytest.importorskip("nba.kernels.propensity", reason="needs numba")
 QUICK = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
@@ -155,9 +157,25 @@ def test_floor_and_choice_are_the_same_bit_for_bit(seed: int, epsilon: float, ma
     edge = mixed.cumsum(axis=1)[np.arange(40), rng.integers(0, 13, 40)]
     for uniforms in (rng.random(40), edge, np.nextafter(edge, 0), np.full(40, 1 - 2.0**-53)):
         uniforms = np.minimum(uniforms, 1 - 2.0**-53)
-        actions = of_shares.choose(mixed, uniforms)
-        np.testing.assert_array_equal(actions, choose_numpy(mixed, uniforms))
+        actions, shares = of_shares.draw(mixed, uniforms)
+        plain, plain_shares = draw_numpy(mixed, uniforms)
+        np.testing.assert_array_equal(actions, plain)
+        np.testing.assert_array_equal(shares, plain_shares)
         assert (mixed[np.arange(40), actions] > 0).all()
+
+
+WORD = st.integers(0, 2**32 - 1)
+
+
+@QUICK
+@given(st.integers(0, 2**64 - 1), st.sampled_from(Purpose), st.integers(0, 2**56 - 1), WORD, WORD)
+def test_a_single_uniform_is_the_same_bit_for_bit(
+    seed: int, purpose: Purpose, one: int, day: int, block: int
+) -> None:
+    """The kernel, Python's own integers, and the array form that the numbers of a batch come from."""
+    uniform = of_uniforms.one_uniform(seed, int(purpose), one, day, block)
+    assert uniform == randomness.one_uniform_python(seed, int(purpose), one, day, block)
+    assert uniform == keyed_uniforms(seed, purpose, [one, 1], day, block)[0]
 
 
 @pytest.mark.parametrize("policy", [ThompsonSampling(n_draws=16), Greedy()])
@@ -166,7 +184,7 @@ def test_decisions_without_numba_are_the_same(policy: Any, monkeypatch: pytest.M
     snapshot = Snapshot.start(strategy).learn(small_rounds(strategy, 400), 400)
     contexts = strategy.encode(small_contexts(strategy, 100, seed=8))
     fused = snapshot.decide(contexts, ids_of(100), limit=3)
-    for module in (factored_draws, propensity):
+    for module in (factored_draws, propensity, randomness):
         monkeypatch.setattr(module, "compiled", lambda name: None)
     plain = snapshot.decide(contexts, ids_of(100), limit=3)
     for name, got in fused._asdict().items():

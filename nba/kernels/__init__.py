@@ -9,7 +9,7 @@ from typing import Any
 
 @cache
 def compiled(name: str) -> Any:
-    """The module "allocation", "draws" or "propensity", None where Numba is missing or cannot keep code."""
+    """A module of this package by its name, None where Numba is missing or cannot keep code."""
     try:
         return import_module(f"nba.kernels.{name}")
     except (ImportError, RuntimeError):

@@ -19,11 +19,11 @@ def mix(floor: Any, base: FloatArray, eligible: BoolArray, costs: FloatArray) ->
     return mixed
 
 
-def choose(distribution: FloatArray, uniforms: FloatArray) -> IntArray:
-    """(B,) as nba.propensity.choose_numpy, the same actions."""
-    actions = np.empty(uniforms.size, dtype=np.int64)
-    _choose(distribution, uniforms, actions)
-    return actions
+def draw(distribution: FloatArray, uniforms: FloatArray) -> tuple[IntArray, FloatArray]:
+    """(B,) actions and their probabilities as nba.propensity.draw_numpy, the same bits."""
+    actions, shares = np.empty(uniforms.size, dtype=np.int64), np.empty(uniforms.size)
+    _draw(distribution, uniforms, actions, shares)
+    return actions, shares
 
 
 @_jit  # type: ignore[untyped-decorator]
@@ -49,7 +49,7 @@ def _mix(
 
 
 @_jit  # type: ignore[untyped-decorator]
-def _choose(distribution: Any, uniforms: Any, actions: Any) -> None:
+def _draw(distribution: Any, uniforms: Any, actions: Any, shares: Any) -> None:
     for b in range(uniforms.size):
         total, last, found = 0.0, distribution.shape[1] - 1, -1
         for action in range(distribution.shape[1]):
@@ -61,3 +61,4 @@ def _choose(distribution: Any, uniforms: Any, actions: Any) -> None:
                 found = action
                 break
         actions[b] = found if found >= 0 else last
+        shares[b] = distribution[b, actions[b]]
