@@ -186,7 +186,7 @@ def test_the_machine_finds_a_policy_without_one_of_its_checks(
 ) -> None:
     mutation(monkeypatch)
     quick = settings(
-        max_examples=400,
+        max_examples=3_000,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,
