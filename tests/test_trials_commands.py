@@ -178,12 +178,24 @@ def test_rows_are_summed_to_customers(app: typer.Typer, tmp_path: Path) -> None:
         (("--control", "none", "--day", "day"), "--planned-customers: must be given with --day"),
         (("--control", "none", "--score", "score"), "must name one arm"),
         (("--control", "none", "--before", "arm"), "must hold numbers"),
+        (("--control", "none", "--before", "sold"), "--before sold: is the outcome itself"),
+        (("--control", "none", "--chance", "0.5"), "--chance: goes with --score"),
+        (("--control", "none", "--planned-customers", "100"), "--planned-customers: goes with --day"),
         (("--control", "none", "--segment", "region"), "no such column"),
         (("--control", "none", "--treated", "none"), "must differ from --control"),
     ],
 )
 def test_what_cannot_be_told_is_said(app: typer.Typer, trial: Path, more: tuple[str, ...], rule: str) -> None:
     assert rule in refused(app, "lift", "--log", trial, "--arm", "arm", "--outcome", "sold", *more)
+
+
+def test_truths_are_outcomes_and_numbers_of_days_keep_their_digits(app: typer.Typer, tmp_path: Path) -> None:
+    sold = [(row % 2 == 0) ^ (row % 20 < 2) for row in range(800)]  # nine in ten of x, one in ten of y
+    days = [20260101] * 400 + [20260102] * 400
+    table = written(tmp_path / "days.csv", {"arm": ["x", "y"] * 400, "sold": sold, "day": days})
+    given = ("lift", "--log", table, "--arm", "arm", "--outcome", "sold", "--control", "y", "--day", "day")
+    lift = told(app, *given, "--planned-customers", 800)["lifts"][0]
+    assert lift["difference"] == pytest.approx(0.8) and lift["first_alarm"] == "20260101"
 
 
 def test_an_empty_outcome_is_not_taken_for_nothing(app: typer.Typer, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.evaluation.survey import floats_of
 from experiments.tables.read import (
     Format,
     Table,
@@ -53,6 +54,7 @@ class Customers(NamedTuple):
 
 def read_customers(path: Path, columns: Columns, form: Format = Format()) -> Customers:  # noqa: B008 - frozen
     """Read a table; InvalidConfig where a column is missing or holds what no trial can use."""
+    _check_asked(columns)
     named = {columns.arm, columns.customer, columns.segment} - {None}
     table = read_table(path, [name for name in named if name is not None], form)
     inside = ~is_missing(table.column(columns.arm, "--arm"))
@@ -129,6 +131,14 @@ def _labelled(table: Table, name: str, option: str) -> tuple[IntArray, tuple[str
     return place[codes], tuple(words[code] for code in order)
 
 
+def _check_asked(columns: Columns) -> None:
+    """Refuse what would be looked at in vain."""
+    rule = "is the outcome itself; a covariate is from before the trial"
+    require(columns.before != columns.outcome, "lift", f"--before {columns.before}", rule)
+    rule = "goes with --score, for the uplift curve"
+    require(columns.chance is None or columns.score is not None, "lift", "--chance", rule)
+
+
 def _optional_labels(table: Table, name: str | None, option: str) -> tuple[IntArray | None, tuple[str, ...]]:
     return (None, ()) if name is None else _labelled(table, name, option)
 
@@ -142,7 +152,7 @@ def _days(table: Table, name: str | None) -> tuple[IntArray | None, tuple[str, .
     require(not missing.any(), table.source, name, f"is empty in {told_rows(missing)}")
     if is_numeric(column):
         days, place = np.unique(np.floor(numbers(column)), return_inverse=True)
-        return place.astype(np.int64), tuple(f"{day:g}" for day in days)
+        return place.astype(np.int64), tuple(f"{day:.0f}" for day in days)
     codes, words = coded(column)
     try:
         dates = np.array([word[:10] for word in words], dtype="datetime64[D]")
@@ -155,8 +165,10 @@ def _days(table: Table, name: str | None) -> tuple[IntArray | None, tuple[str, .
 def _numeric(table: Table, name: str, option: str) -> FloatArray:
     """(n,) finite numbers of a column."""
     column = table.column(name, option)
-    require(is_numeric(column), table.source, name, f"must hold numbers (named by {option})")
-    values = numbers(column)
+    values = floats_of(column)
+    texts: BoolArray = np.isnan(values) & ~is_missing(column)
+    rule = f"must hold numbers, or true and false (named by {option}), does not in {told_rows(texts)}"
+    require(not texts.any() or is_numeric(column), table.source, name, rule)
     bad: BoolArray = ~np.isfinite(values)
     rule = f"must be a finite number (named by {option}), is not in {told_rows(bad)}; a 0 is written as 0"
     require(not bad.any(), table.source, name, rule)

@@ -141,6 +141,8 @@ def _sequence(
 ) -> LiftSequence | None:
     """The sequence over the days, if the table tells them."""
     if customers.day_of is None:
+        rule = "goes with --day, for the sequence"
+        require(question.planned_customers is None, "lift", "--planned-customers", rule)
         return None
     if question.planned_customers is None:
         rule = "must be given with --day, as fixed before the first look (nba plan-test tells it)"
