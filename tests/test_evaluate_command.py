@@ -94,6 +94,21 @@ def test_the_format_of_the_file_makes_no_difference(tmp_path: Path, capsys: Caps
         assert one["value"] == pytest.approx(wanted[name]["value"])
 
 
+def test_uniform_spreads_over_actions_of_the_log_alone(tmp_path: Path, capsys: Capsys) -> None:
+    frame = offers()
+    words = (*KNOWN, "--targets", "uniform", "column:t", "--estimator", "ips", "--json")
+    code, told, error = run(capsys, "compare-policies", "--log", written(tmp_path, frame), *words)
+    gaps = (1 / 3 - frame["t"]) / frame["p"] * frame["bought"]
+    assert code == 0 and json.loads(told)["difference"] == pytest.approx(gaps.mean()), error
+
+
+def test_the_logging_policy_can_be_judged_where_it_is_estimated(tmp_path: Path, capsys: Capsys) -> None:
+    frame = offers()
+    words = (*OFFERS, "--features", "age,segment", "--target", "logged")
+    found = evaluated(capsys, written(tmp_path, frame), *words)
+    assert estimates(found)["ips"]["value"] == pytest.approx(frame["bought"].mean())
+
+
 def test_targets_by_their_words(tmp_path: Path, capsys: Capsys) -> None:
     frame = offers()
     log, value = written(tmp_path, frame), {}

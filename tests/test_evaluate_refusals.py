@@ -130,6 +130,7 @@ MISTAKES = {
     "whole": ((*KNOWN, "--target", "column:t", "--estimators", "dr"), "--estimators: dr: needs the target's"),
     "cab": ((*KNOWN, *UNIFORM, "--estimators", "cab"), "--estimators: cab: needs the propensities of all"),
     "mrdr": ((*OFFERS, *UNIFORM, "--estimators", "mrdr"), "--estimators: mrdr: needs logged propensities"),
+    "earned": (("--reward", "p", "--action", "offer", "--propensity", "p", *UNIFORM), "p: is the action or its"),
     "leak": ((*KNOWN, *UNIFORM, "--features", "won"), "won: is 0 exactly where 0 is 'bought', so"),
     "id": (("--reward", "bought", "--action", "customer", *UNIFORM), "different labels, and at most 2,000"),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from experiments.tables.read import Table
 from nba.errors import InvalidConfig, require
 from nba.ope import LoggedRounds
 
+ANY_OTHER = "(any other)"  # stands for all actions of which a target says nothing
 PREFIXED = "columns:"  # one column per action, named by a prefix and the action's label
 
 
@@ -80,6 +81,8 @@ class Asked(NamedTuple):
         strange = ", ".join(sorted({*categories} - {*features}))
         rule = "is a category (--category) and no feature (--features)"
         require(not strange, log.source, strange, rule)
+        rule = "is the action or its propensity, and cannot be what is earned (--reward)"
+        require(self.reward not in (self.action, self.propensity), log.source, self.reward, rule)
         twice = sorted({*features} & {self.reward, self.action})
         rule = "cannot be a feature and what is judged"
         require(not twice, log.source, ", ".join(twice), rule)

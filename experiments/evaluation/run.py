@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.evaluation.estimators import Log, estimators_of, followed
-from experiments.evaluation.names import Asked, Names
+from experiments.evaluation.names import ANY_OTHER, Asked, Names
 from experiments.evaluation.own import is_ledger, is_run, stored_ledger, stored_run
 from experiments.evaluation.passes import (
     Judged,
@@ -42,7 +42,6 @@ from nba.ope.logged import Fault, folds_of
 from nba.ope.propensities import ChoiceModel
 from nba.ope.reward_models import N_FOLDS
 
-ANY_OTHER = "(any other)"  # stands for all actions of which a target says nothing
 _SAMPLE_ROWS = 50_000  # of which the logging policy is estimated
 _MOST_SEGMENTS = 20
 _MOST_AGAIN = 0.05  # share of rounds by customers seen before, from where on customers are drawn, not rounds

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from experiments.evaluation.ledger_target import OfLedger, ledger_target
-from experiments.evaluation.names import PREFIXED, Rows, prefixed
+from experiments.evaluation.names import ANY_OTHER, PREFIXED, Rows, prefixed
 from experiments.evaluation.own import BODY
 from experiments.evaluation.stored import Stored
 from experiments.evaluation.survey import floats_of
@@ -56,6 +56,7 @@ class Uniform(NamedTuple):
         shape = rows.rounds.n_rounds, len(rows.labels)
         eligible = rows.rounds.eligible
         open_ = np.ones(shape) if eligible is None else eligible.astype(np.float64)
+        open_[:, [label == ANY_OTHER for label in rows.labels]] = 0.0  # no action of the log
         even: FloatArray = open_ / np.maximum(open_.sum(axis=1, keepdims=True), 1.0)
         return even
 
@@ -69,7 +70,7 @@ class Logged(NamedTuple):
 
     def of(self, rows: Rows) -> FloatArray:
         """(n, A) probabilities; of the chosen action, and all others together, if no more is known."""
-        if self.is_whole:
+        if self.is_whole and rows.rounds.logging is not None:  # not estimated in the first reading
             return rows.rounds.whole_logging()
         return _of_chosen(rows, rows.rounds.propensities)
 
