@@ -43,6 +43,11 @@ CASES = {
     "text": Case(cells("bought", "yes"), "rewards (column 'bought'): must be finite; 2 of 3000"),
     "infinite": Case(cells("bought", "inf"), "rewards (column 'bought'): must be finite; 2 of 3000"),
     "unnamed": Case(cells("offer", None), "offer: must hold a label; 2 of 3000 rows do not (rows 3, 11)."),
+    "nobody": Case(
+        cells("customer", None),
+        "customer: must name the customer; 2 of 3000 rows do not (rows 3, 11).",
+        (*KNOWN, *UNIFORM, "--cluster", "customer"),
+    ),
     "sums": Case(cells("mu_card", 0.9), "logging: probabilities of a row must sum to 1; 2 of 3000", TABLES),
     "sets": Case(
         cells("allowed", "gold"),
@@ -130,7 +135,7 @@ MISTAKES = {
     "whole": ((*KNOWN, "--target", "column:t", "--estimators", "dr"), "--estimators: dr: needs the target's"),
     "cab": ((*KNOWN, *UNIFORM, "--estimators", "cab"), "--estimators: cab: needs the propensities of all"),
     "mrdr": ((*OFFERS, *UNIFORM, "--estimators", "mrdr"), "--estimators: mrdr: needs logged propensities"),
-    "earned": (("--reward", "p", "--action", "offer", "--propensity", "p", *UNIFORM), "p: is the action or its"),
+    "earned": (("--reward", "p", "--action", "offer", "--propensity", "p", *UNIFORM), "p: is the action or"),
     "leak": ((*KNOWN, *UNIFORM, "--features", "won"), "won: is 0 exactly where 0 is 'bought', so"),
     "id": (("--reward", "bought", "--action", "customer", *UNIFORM), "different labels, and at most 2,000"),
 }  # fmt: skip

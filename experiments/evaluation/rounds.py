@@ -17,7 +17,7 @@ from experiments.evaluation.stored import Part, Stored
 from experiments.evaluation.survey import floats_of, without
 from experiments.evaluation.targets import Target, table_of
 from experiments.tables.columns import Encoded
-from experiments.tables.read import Table, coded, is_numeric, numbers
+from experiments.tables.read import Table, coded, is_missing, is_numeric, numbers
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray
 from nba.features import FeatureSchema
 from nba.ope import LoggedRounds, Range
@@ -107,6 +107,7 @@ class Coder(NamedTuple):
         faults = (
             *fault_of(self.names.action, "must hold a label", unnamed, first),
             *fault_of(f"{self.names.eligible}", "must name the actions that could be chosen", unset, first),
+            *self._nobody(table, first),
             *infinite,
             *(fault._replace(column=self._named(fault.column)) for fault in log_faults(rounds, first)),
         )
@@ -159,6 +160,12 @@ class Coder(NamedTuple):
         keys = hash_array(np.array([*texts, ""], dtype=object), categorize=False) >> np.uint64(8)
         found: KeyArray = keys[codes]
         return found
+
+    def _nobody(self, table: Table, first: int) -> tuple[Fault, ...]:
+        """Rows without a customer, who would all be taken for one."""
+        name = self.names.cluster
+        missing = None if name is None else is_missing(table.columns[name])
+        return () if missing is None else fault_of(str(name), "must name the customer", missing, first)
 
     def _features(self, table: Table, first: int) -> tuple[FloatArray, tuple[Fault, ...]]:
         """(n, K) feature matrix, the intercept first; infinite numbers are faults."""
