@@ -60,6 +60,14 @@ def test_customers_are_seen_again_in_other_partitions() -> None:
     )
 
 
+@pytest.mark.parametrize(("customers", "doubted"), [(2, True), (39, True), (40, False)])
+def test_a_bootstrap_of_few_customers_is_doubted(customers: int, doubted: bool) -> None:
+    rounds, _, _ = mild_problem(1).log(2_000, np.random.default_rng(1))
+    again = rounds._replace(clusters=np.arange(2_000, dtype=np.uint64) % np.uint64(customers))
+    doubts = Seen.of(again).doubts(bootstrapped=True, propensities_estimated=False)
+    assert any(f"draws {customers} customers" in doubt for doubt in doubts) == doubted
+
+
 @given(st.integers(1, 60_000), st.lists(st.integers(1, 20_000), min_size=1, max_size=4), st.randoms())
 @settings(deadline=None, max_examples=25)
 def test_the_sample_of_customers_does_not_depend_on_partitions(

@@ -11,6 +11,7 @@ from nba.ope.logged import LoggedRounds
 from nba.ope.terms import Range, covering
 
 _MOST_AGAIN = 0.05  # share of rounds by customers seen before, from where on rounds are not independent
+_FEWEST_CUSTOMERS = 40  # below which a bootstrap's interval is known to be too narrow
 _LARGEST_SHARE = 0.05  # of one reward in the sum of all sizes, from where on larger ones may yet come
 _MOST_CUSTOMERS = 4_096  # of the sample that is counted
 _MULTIPLIERS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64)
@@ -103,6 +104,12 @@ class Seen(NamedTuple):
                 f"{100.0 * self.returning.share:.0f} % of rounds are of customers who had one before, and "
                 "these intervals take rounds as independent; set n_replicates (--replicates) to draw "
                 "customers."
+            )
+        customers = self.returning.counts.size << self.returning.level
+        if bootstrapped and customers < _FEWEST_CUSTOMERS:
+            told.append(
+                f"the bootstrap draws {customers} customers, too few to know how customers differ; take a "
+                "finer key of customers (--cluster)."
             )
         if propensities_estimated:
             told.append(
