@@ -106,6 +106,7 @@ def test_two_resources_must_not_be_reported_by_one_name() -> None:
         frame_of(Resources(limits=rows), columns, 2, 1.0, "here")
 
 
+@pytest.mark.slow
 def test_prices_of_rules_are_the_same_on_ray(ray_session: ModuleType) -> None:
     """Relaxed problems go to workers too, and come back bit for bit."""
     rng, n = np.random.default_rng(0), BLOCK + 300

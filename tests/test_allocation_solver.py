@@ -72,7 +72,9 @@ def test_small_problems_of_all_sorts_against_an_integer_program(seed: int) -> No
     assert certificate.objective >= best - 1e-6 * size  # the core is the whole problem here
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(one, marks=pytest.mark.slow if one % 3 == 2 else ()) for one in range(6)]
+)
 def test_generalised_assignment(seed: int) -> None:
     problem = gap_instance(seed, jobs=15 + 5 * (seed % 3))
     best, certificate = optimum(problem), solved(problem).certificate

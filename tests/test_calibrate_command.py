@@ -50,6 +50,7 @@ def calibrated(sample: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> t
     return code, json.loads(printed)
 
 
+@pytest.mark.slow
 def test_a_world_is_written_with_its_ensemble_and_can_be_replayed(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

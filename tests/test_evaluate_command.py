@@ -245,6 +245,7 @@ def test_the_report_is_a_page_and_a_run(tmp_path: Path, capsys: Capsys) -> None:
     assert [one.path for one in client.list_artifacts(found.info.run_id, "report")]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "_PART_ROWS", 10_000)

@@ -32,6 +32,7 @@ def told(*words: str) -> Any:
     return CliRunner().invoke(app, [*sizes, *words], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_it_scores_each_half_life_on_the_same_days() -> None:
     run = told("--json", "--half-life", "blocks")
     assert run.exit_code == 0 and "scoring 3 half-lives: 100 %" in run.stderr

@@ -51,6 +51,7 @@ def test_blocks_add_up_to_the_whole(model: Model) -> None:
         np.testing.assert_allclose(blocks.parameters(), whole.parameters(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_workers_change_no_bit(ray_session: ModuleType) -> None:
     """One cluster for all members of the union: tasks of two workers, the same blocks, the same order."""

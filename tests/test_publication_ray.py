@@ -84,6 +84,7 @@ def leaderboard(found: ExperimentResult) -> list[object]:
     return [(one.row, one.apprenticed, one.totals.net.tolist()) for one in found.results]
 
 
+@pytest.mark.slow
 def test_jobs_fit_members_as_tasks_of_their_own(world: World, ray_session: ModuleType) -> None:
     """More jobs than workers, each waiting for its members: a job that waits gives its worker away."""
     one, two = (run_experiment(world, EXPERIMENT, executor) for executor in (SerialExecutor(), RayExecutor()))
