@@ -24,7 +24,7 @@ from nba.strategy import Strategy
 from serving.body import decode_body
 from serving.failpoints import failpoint
 from serving.ids import made_at
-from serving.ledger import DecisionRow, Ledger, PriceRow, Reader
+from serving.ledger import DecisionRow, Ledger, LedgerError, PriceRow, Reader
 
 BATCH = 512
 
@@ -49,12 +49,11 @@ class Priced(Struct, frozen=True, kw_only=True):
         purses = zip(self.purses, prices, strict=True)
         fresh = [
             structs.replace(
-                purse,
+                purse.counted(max(purse.traffic - purse.waiting, 0.0)),
                 price=price,
                 anchor=price,
-                traffic=max(purse.traffic - purse.waiting, 0.0),
-                waiting=0,
-                waiting_use=0.0,
+                drift=0.0,
+                noise=0.0,
             )
             for purse, price in purses
         ]
@@ -228,8 +227,14 @@ def prices_of(reader: Reader, strategy: Strategy, version: int) -> dict[str, flo
 
 
 def decode_state(row: PriceRow) -> Priced:
-    """The budgets that a row of the log holds."""
-    return msgspec.json.decode(row.state, type=Priced)
+    """The budgets that a row of the log holds; LedgerError if prices moved by another rule."""
+    try:
+        return msgspec.json.decode(row.state, type=Priced)
+    except msgspec.ValidationError as error:
+        raise LedgerError(
+            f"The store's prices, version {row.version}, were paced by an older nba, and this one would move "
+            f"them otherwise ({error}). Use the nba that wrote the store, or start a new --store."
+        ) from None
 
 
 def load_prices(path: Path, strategy: Strategy) -> dict[str, float]:

@@ -50,11 +50,17 @@ def test_a_purse_is_paced_and_begins_anew_but_keeps_its_price() -> None:
         purse = purse.after(one, 1.0, NOON)
     moved = purse.stepped(one, units)
     # 4 of 20 decisions used 4 of 10 units, where 6 / 16 a decision were left to come by.
-    step = 2.5 * units.prices[0] ** 2 / units.money / np.sqrt(20.0)
-    assert moved.price == pytest.approx(step * (4 - 4 * 6.0 / 16.0))
+    step, z = 0.7 * units.prices[0] / np.sqrt(10.0), 2.5 / np.sqrt(4 * 6.0 / 16.0)
+    assert moved.price == pytest.approx(step * z / 2.0 * 2.5)
     assert (moved.used, moved.traffic, moved.waiting) == (4.0, 16.0, 0)
     assert moved.left(one, NOON) == 6.0 and moved.left(one, NOON.replace(day=30)) == 0.0
     tomorrow = moved.after(one, 1.0, NOON.replace(month=4, day=1))
+    assert (moved.drift, tomorrow.drift, moved.waiting_squares, tomorrow.waiting_squares) == (
+        2.5,
+        0.0,
+        0.0,
+        1.0,
+    )
     assert (tomorrow.price, tomorrow.used, tomorrow.traffic) == (moved.price, 1.0, 20.0)
     assert tomorrow.after(one, 1.0, NOON) == tomorrow, "committed late: it counted before"
 
@@ -83,20 +89,30 @@ def test_budgets_have_different_names_and_prices_move_now_and_then() -> None:
         tiny_strategy(pacing=Pacing(every=0))
 
 
-@pytest.mark.parametrize(("is_warm", "least"), [(False, 0.97), (True, 0.985)])
-def test_prices_use_a_budget_almost_as_well_as_hindsight(is_warm: bool, least: float) -> None:
-    """Calls for three customers in ten; without prices the first come, and 61 % of the value."""
-    n, rng = 2_000, np.random.default_rng(0)
+@pytest.mark.parametrize(
+    ("n", "price", "rise", "least"),
+    [(2_000, 0.0, 1.0, 0.98), (2_000, 1.3, 1.0, 0.99), (20_000, 1.3, 1.0, 0.997), (20_000, 1.3, 1.5, 0.998)],
+)
+def test_prices_use_a_budget_almost_as_well_as_can_be(
+    n: int, price: float, rise: float, least: float
+) -> None:
+    """Calls for three customers in ten, who from half-way on are worth `rise` times as much.
+
+    Without prices the first come, and 61 % of the value. What can be is the best of hindsight where nothing
+    changes, and with a rise that nobody foresees the best of each half with half of the budget.
+    """
+    rng = np.random.default_rng(0)
     one = budget(at_most=0.3 * n, traffic=float(n), where={"channel": "call"})
     units, batch = units_of(one, CATALOGUE), Pacing(budgets=(one,)).batch
-    values = units.money * rng.lognormal(0.0, 0.5, n)
-    plan = units.money * np.exp(0.5 * 0.5244)  # the quantile of 70 %
-    purse, won = Purse.start(plan if is_warm else 0.0), 0.0
+    values = units.money * rng.lognormal(0.0, 0.5, n) * np.where(np.arange(n) < n // 2, 1.0, rise)
+    purse, won = Purse.start(units.money * price), 0.0  # 1.3 is the quantile of 70 % before the rise
     for number, value in enumerate(values):
         at = NOON.replace(hour=0) + timedelta(seconds=86_400 * number / n)
         use = float(value > purse.price and purse.left(one, at) >= 1.0)
         won, purse = won + use * value, purse.after(one, use, at)
         if (number + 1) % batch == 0:
             purse = purse.stepped(one, units)
-    assert won > least * np.sort(values)[-int(one.at_most) :].sum()
+    halves = [np.sort(half)[-int(one.at_most / 2) :].sum() for half in np.split(values, 2)]
+    best = np.sort(values)[-int(one.at_most) :].sum() if rise == 1.0 else sum(halves)
+    assert won > least * best
     assert 0.99 * one.at_most < purse.used <= one.at_most

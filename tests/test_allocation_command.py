@@ -172,6 +172,8 @@ BAD_TABLES = {
     "value: rows 1 .*must be a finite number": ("value", 0, np.inf),
     "value: rows 2 .*must be a number": ("value", 1, "much"),
     "minutes: rows 5 .*must be >= 0, .*resources.toml: limits.1..uses": ("minutes", 4, -1),
+    r"value: rows 6 .*must be at most 1e\+30 in size; count in": ("value", 5, 1e300),
+    "minutes: rows 4 .*must be 0 or at least 1e-30; count in": ("minutes", 3, 1e-310),
     "customer: rows 7 .*must not be missing": ("customer", 6, ""),
     "action: rows 1 and 2: customer 'c0' has the action 'call-card' twice": ("action", 0, "call-card"),
 }

@@ -195,12 +195,12 @@ ONE = Units(1.0, np.array([1.0]))
 
 
 def test_a_pacer_step_by_hand_and_its_refusals() -> None:
-    pacer = Pacer.start(np.array([2.0]), np.array([50.0]), ONE, 100.0)
-    pacer = structs.replace(pacer, step=1.0)
-    # Half a unit per decision is left; ten decisions used eight units instead of five: 2 + 3/10.
-    after = pacer.after(np.array([8.0]), 10)
-    assert after.prices == pytest.approx([2.0 + (8.0 - 10 * 42.0 / 90.0) / 10.0])
+    pacer = structs.replace(Pacer.start(np.array([2.0]), np.array([50.0]), ONE, 100.0), step=1.0)
+    # Half a unit per decision is left; ten decisions used eight units where 42 / 90 of ten were to come by.
+    after, wanted = pacer.after(np.array([8.0]), 10), 10 * 42.0 / 90.0
+    assert after.prices == pytest.approx([2.0 + (8.0 - wanted) / np.sqrt(50.0)])
     assert after.left.tolist() == [42.0] and after.traffic == 90.0 and after.version == 1
+    assert after.drift == pytest.approx([8.0 - wanted]) and after.noise == pytest.approx([wanted])
     assert pacer.after(np.array([50.0]), 1).prices[0] <= 8.0, "the leash holds"
     assert after.anchored().anchors is after.prices
     with pytest.raises(InvalidConfig, match="must not exceed what was left"):
@@ -209,15 +209,34 @@ def test_a_pacer_step_by_hand_and_its_refusals() -> None:
         Pacer.start(np.array([2.0]), np.array([np.nan]), ONE, 100.0)
 
 
+def test_a_row_whose_errors_persist_gains_speed_and_loses_it_with_the_sign() -> None:
+    pacer = Pacer.start(np.array([2.0]), np.array([500.0]), ONE, 1_000.0)
+    once = pacer.after(np.array([12.0]), 10)
+    twice = once.after(np.array([12.0]), 10)
+    # 12 used where 4.93 and 4.86 were to come by: z is 3.18, and then 4.52 of the smoothed error.
+    wanted = 10 * np.array([488.0 / 990.0, 476.0 / 980.0])
+    drift = 12.0 - wanted[0], 0.8 * (12.0 - wanted[0]) + 12.0 - wanted[1]
+    z = drift[0] / np.sqrt(wanted[0]), drift[1] / np.sqrt(0.64 * wanted[0] + wanted[1])
+    steps = 0.7 * np.array(z) / 2.0 * (12.0 - wanted) / np.sqrt(500.0)
+    assert z == pytest.approx([3.18, 4.52], abs=0.01)
+    assert np.diff([2.0, once.prices[0], twice.prices[0]]) == pytest.approx(steps)
+    back = twice.after(np.array([0.0]), 10)
+    assert back.prices - twice.prices == pytest.approx(-0.7 * 10 * 476.0 / 970.0 / np.sqrt(500.0)), "alone"
+    lumps = pacer.after(np.array([12.0]), 10, squares=np.array([48.0]))  # four at a time: chance does that
+    assert lumps.noise == pytest.approx(4.0 * once.noise) and lumps.prices < once.prices
+
+
 @pytest.mark.parametrize("times", [0.01, 100.0])
 def test_a_pacer_step_is_the_same_money_whatever_a_row_counts(times: float) -> None:
     """Two units of a price of 3, or `times` as many of as much less each."""
     units = Units(4.0, np.array([2.0]))
     pacer = Pacer.start(np.array([3.0]), np.array([50.0]), units, 100.0).after(np.array([8.0]), 10)
-    assert pacer.prices == pytest.approx([3.0 + 2.5 * 2.0**2 / 4.0 / 10.0 * (8.0 - 10 * 42.0 / 90.0)])
+    assert pacer.prices == pytest.approx([3.0 + 0.7 * 2.0 * (4.0 - 5 * 42.0 / 90.0) / np.sqrt(25.0)])
     other = Units(4.0, np.array([2.0]) / times)
     again = Pacer.start(np.array([3.0]) / times, np.array([50.0]) * times, other, 100.0)
-    assert again.after(np.array([8.0]) * times, 10).prices * times == pytest.approx(pacer.prices)
+    again = again.after(np.array([8.0]) * times, 10, squares=np.array([16.0]) * times**2)
+    assert again.prices * times == pytest.approx(pacer.prices)
+    assert again.drift == pytest.approx(pacer.drift) and again.noise == pytest.approx(pacer.noise)
 
 
 def test_the_price_of_a_rule_by_hand() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from allocation_fixtures import optimum, rows_of
+from allocation_fixtures import dense, optimum, rows_of
 from msgspec import convert
 from tables_fixtures import run
 
@@ -218,6 +218,17 @@ def test_rows_of_both_signs_hold_whatever_the_unit(size: float) -> None:
     chosen = Shard(problem).chosen(found.plan)
     assert uses[chosen].sum() <= 1e-6 * size
     assert found.certificate.gap < 1e-3
+
+
+@pytest.mark.parametrize("money", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_a_small_plan_is_as_good_in_any_currency_and_unit(money: float, unit: float) -> None:
+    """The integer program of the core stops by tolerances that know neither."""
+    rng = np.random.default_rng(3)
+    values, uses, limits = rng.gamma(2.0, 1.0, (15, 3)), rng.uniform(0.5, 3.0, (3, 2)), np.array([6.0, 8.0])
+    problem = dense(values * money, uses * unit, limits * unit)
+    found = allocate(Population.here(problem), Solver()).certificate
+    assert found.objective / money == pytest.approx(optimum(dense(values, uses, limits)))
 
 
 def test_a_plan_over_a_hard_limit_is_never_handed_out() -> None:

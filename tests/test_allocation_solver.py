@@ -186,6 +186,11 @@ def test_a_bound_holds_at_any_prices() -> None:
     [
         ([-1.0], np.inf, "row 0: a hard limit must be >= 0"),
         ([np.nan], np.inf, "row 0: the limit must be finite"),
+        (
+            [1e300],
+            np.inf,
+            r"row 0: the limit must be finite, and at most 1e\+30 in size, got 1e\+300",
+        ),
         ([1.0], -2.0, "row 0: the price ceiling must be >= 0"),
     ],
 )
@@ -198,7 +203,8 @@ def test_bad_rows_are_told(limits: list[float], ceilings: float, rule: str) -> N
 def test_bad_arrays_are_told() -> None:
     good = dense([[1.0], [2.0]], [[1.0]], [1.0])
     bad = {
-        "values": (good._replace(values=np.array([1.0, np.nan])), r"finite numbers; candidates \[1\]"),
+        "values": (good._replace(values=np.array([1.0, np.nan])), r"must be finite, .*; candidates \[1\]"),
+        "kinds.amounts": (good._replace(kinds=Kinds.of(np.array([[1e200]]))), "between 1e-30 and 1e\\+30"),
         "keys": (good._replace(keys=np.zeros(2, dtype=np.uint64)), "two are equal"),
         "starts": (good._replace(starts=np.array([0, 2, 2])), "every customer needs a candidate"),
         "kind_of": (good._replace(kind_of=np.array([0, 1])), r"0\.\.0"),

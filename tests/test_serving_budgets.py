@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from litestar import Litestar
@@ -21,7 +22,8 @@ from serving_process import Service
 from nba.allocation.budgets import Budget, Pacing
 from nba.errors import InvalidConfig
 from nba.snapshot import Snapshot
-from serving.pricing import Priced, Till, load_prices
+from serving.ledger import LedgerError, PriceRow
+from serving.pricing import Priced, Till, decode_state, load_prices
 from serving.replay import replay
 
 Client = AsyncTestClient[Litestar]
@@ -179,6 +181,15 @@ def test_a_plan_that_cannot_be_is_refused(tmp_path: Path, text: str, rule: str) 
     plan.write_text(text)
     with pytest.raises(InvalidConfig, match=rule):
         load_prices(plan, tiny_strategy(**budgeted(1.0)))
+
+
+def test_prices_that_moved_by_an_older_rule_are_refused() -> None:
+    state = Priced.start(Snapshot.start(tiny_strategy(**budgeted(3.0))))
+    older = json.loads(msgspec.json.encode(state))
+    del older["purses"][0]["drift"]
+    row = PriceRow(version=7, decision_seq=0, planned=False, state=json.dumps(older).encode())
+    with pytest.raises(LedgerError, match=r"version 7, were paced by an older nba.*`drift`.*new --store"):
+        decode_state(row)
 
 
 def test_what_did_not_reach_the_disk_is_given_back_and_a_clock_set_back_uses_nothing() -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.tables.read import MISSING, told_rows
+from nba.allocation.problem import LEAST, MOST
 from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray, KeyArray
 from nba.errors import InvalidConfig
 from nba.randomness import decision_keys
@@ -179,12 +180,15 @@ class Coding:
         numbers: FloatArray = column.to_numpy(zero_copy_only=False)
         rule = "must be a finite number; leave out candidates without one"
         self._refuse(name, ~np.isfinite(numbers), rule)
+        self._refuse(name, np.abs(numbers) > MOST, f"must be at most {MOST:g} in size; count in another unit")
         return numbers
 
     def _amounts(self, batch: Any, name: str) -> FloatArray:
         numbers = self._numbers(batch, name)
         rule = f"must be >= 0, being what a contact uses ({self.needed.amounts[name]})"
         self._refuse(name, numbers < 0.0, rule)
+        tiny = (numbers > 0.0) & (numbers < LEAST)
+        self._refuse(name, tiny, f"must be 0 or at least {LEAST:g}; count in another unit")
         return numbers
 
     def _refuse(self, name: str, bad: BoolArray, rule: str) -> None:

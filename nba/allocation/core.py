@@ -20,19 +20,25 @@ _MOST_NODES = 100
 
 
 class Core(NamedTuple):
-    """maximise values.x - ceilings.s where matrix (x, s) <= limits, 0 <= x <= 1, s >= 0."""
+    """maximise values.x - ceilings.s where matrix (x, s) <= limits, 0 <= x <= 1, s >= 0.
+
+    HiGHS's tolerances are absolute, so that in pence or in millions it would stop elsewhere: money is counted
+    in `money`, and a row in units of about its largest amount, both powers of two, which change no digit.
+    """
 
     table: Table
     places: IntArray  # (k,) candidates that come in
     priced: IntArray  # (r,) rows that do; the first r of the matrix
-    ceilings: FloatArray  # (e,) account currency per unit that an elastic row is exceeded by
+    money: float  # account currency
+    values: FloatArray  # (k,) money
+    ceilings: FloatArray  # (e,) money per unit that an elastic row is exceeded by
     matrix: Any  # (r + binding caps, k + e) sparse
-    limits: FloatArray  # (r + binding caps,)
+    limits: FloatArray  # (r + binding caps,) units
 
     @staticmethod
     def of(table: Table, prices: FloatArray, chosen: BoolArray, most: int) -> Core:
         """The chosen candidates (n,) and others to `most`, with the smallest regrets at prices (J,)."""
-        from scipy.sparse import csr_array, eye_array, hstack, vstack
+        from scipy.sparse import csr_array, diags_array, eye_array, hstack, vstack
 
         regrets = regrets_numpy(table.problem, prices, chosen)
         places = np.argsort(np.where(chosen, -np.inf, regrets), kind="stable")[:most]
@@ -40,12 +46,15 @@ class Core(NamedTuple):
         uses, rows = table.uses[places].T.tocsr(), table.rows
         priced = np.flatnonzero((np.diff(uses.indptr) > 0) & (rows.ceilings > 0.0))
         elastic = np.flatnonzero(np.isfinite(rows.ceilings[priced]))
+        units = _size(abs(uses[priced]).max(axis=1).toarray().ravel())
+        values, ceilings = table.values[places], rows.ceilings[priced[elastic]] * units[elastic]
+        money = float(_size(np.abs(values).max(initial=0.0)))
         slack = eye_array(priced.size, format="csr")[:, elastic]
         caps, bounds = _caps(table, places)
         blank = csr_array((caps.shape[0], elastic.size))
-        matrix = vstack([hstack([uses[priced], -slack]), hstack([caps, blank])]).tocsr()
-        limits = np.concatenate([rows.limits[priced] - table.others[priced], bounds])
-        return Core(table, places, priced, rows.ceilings[priced[elastic]], matrix, limits)
+        matrix = vstack([hstack([diags_array(1.0 / units) @ uses[priced], -slack]), hstack([caps, blank])])
+        limits = np.concatenate([(rows.limits[priced] - table.others[priced]) / units, bounds])
+        return Core(table, places, priced, money, values / money, ceilings / money, matrix.tocsr(), limits)
 
     def improved(self, chosen: BoolArray, accuracy: float, most: float) -> BoolArray:
         """A feasible plan no worse than `chosen` (n,), to `accuracy` (account currency) if nodes suffice.
@@ -77,19 +86,26 @@ class Core(NamedTuple):
         rows, priced = self.table.rows, self.priced
         outside = np.setdiff1d(np.flatnonzero(np.isfinite(rows.ceilings)), priced)
         over = rows.excess(self.table.others)[outside]
-        return -float(result.fun) - float(rows.ceilings[outside] @ over)
+        return -float(result.fun) * self.money - float(rows.ceilings[outside] @ over)
 
     def _solve(self, whole: bool, options: dict[str, float]) -> Any:
         from scipy.optimize import Bounds, milp
 
         n, n_slacks = self.places.size, self.ceilings.size
         return milp(
-            np.concatenate([-self.table.values[self.places], self.ceilings]),
+            np.concatenate([-self.values, self.ceilings]),
             integrality=np.concatenate([np.full(n, float(whole)), np.zeros(n_slacks)]),
             bounds=Bounds(0.0, np.concatenate([np.ones(n), np.full(n_slacks, np.inf)])),
             constraints=(self.matrix, -np.inf, self.limits),
             options=options,
         )
+
+
+def _size(largest: FloatArray) -> FloatArray:
+    """The power of two above each number; 1 for nothing."""
+    _, exponents = np.frexp(largest)
+    size: FloatArray = np.ldexp(1.0, exponents)
+    return size
 
 
 def _caps(table: Table, places: IntArray) -> tuple[Any, FloatArray]:

@@ -24,6 +24,7 @@ from nba.errors import require
 
 BLOCK = 8_192  # customers whose sums are taken together; shards begin at its multiples
 SLACK = 1e-9  # of a limit, or of what a contact uses: what sums of many floats may be off by
+MOST, LEAST = 1e30, 1e-30  # size of a number, and of an amount that is not 0: squares and sums stay finite
 _ROUNDING = 1e-15  # of what all customers use where amounts have both signs and sums may cancel
 
 
@@ -190,7 +191,8 @@ def problem_of(
 def check_rows(rows: Rows) -> None:
     """Limits are finite, ceilings are not negative, and hard rows allow to contact nobody."""
     for name, limit, ceiling in zip(*rows[:3], strict=True):
-        require(bool(np.isfinite(limit)), "allocation", name, f"the limit must be finite, got {limit}")
+        rule = f"the limit must be finite, and at most {MOST:g} in size, got {limit}; count in another unit"
+        require(-MOST <= limit <= MOST, "allocation", name, rule)
         require(ceiling >= 0.0, "allocation", name, f"the price ceiling must be >= 0, got {ceiling}")
         rule = f"a hard limit must be >= 0, got {limit}; a floor needs a finite price for what is missing"
         require(limit >= 0.0 or ceiling < np.inf, "allocation", name, rule)
@@ -210,12 +212,14 @@ def _check(
     sizes_rule = "every customer needs a candidate at least; leave out those without"
     must(starts.size > 1, pointer="starts", rule="must name where candidates begin and end: nobody is there")
     must(starts[0] == 0 and bool((np.diff(starts) > 0).all()), pointer="starts", rule=sizes_rule)
-    finite = np.isfinite(values)
-    where = f"candidates {np.flatnonzero(~finite)[:5].tolist()} are not"
-    must(bool(finite.all()), pointer="values", rule=f"must be finite numbers; {where}")
+    fine = (values <= MOST) & (values >= -MOST)
+    where = f"candidates {np.flatnonzero(~fine)[:5].tolist()} are not"
+    must(bool(fine.all()), pointer="values", rule=f"must be finite, and at most {MOST:g} in size; {where}")
     in_range = bool((kind_of >= 0).all() and (kind_of < kinds.n_kinds).all())
     must(in_range, pointer="kind_of", rule=f"must lie in 0..{kinds.n_kinds - 1}")
-    must(bool(np.isfinite(kinds.amounts).all()), pointer="kinds.amounts", rule="must be finite")
+    size = np.abs(kinds.amounts[kinds.amounts != 0.0])
+    sound = bool(((size >= LEAST) & (size <= MOST)).all())
+    must(sound, pointer="kinds.amounts", rule=f"must be 0 or between {LEAST:g} and {MOST:g} in size")
     must(bool((caps >= 1).all()), pointer="caps", rule="must be at least 1; leave out what nobody may get")
     check_shape(kinds.groups, (kinds.n_kinds, None), "kinds.groups")
     grouped = bool((kinds.groups >= 0).all() and (kinds.groups < caps.size).all())
