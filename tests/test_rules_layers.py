@@ -92,7 +92,7 @@ def test_the_nearest_rule_of_a_name_wins() -> None:
         adult(21, scope=Scope(product="fund")),
         adult(25, scope=Scope(product="fund", channel="call")),
     )
-    assert strategy.rule_names[2:-1] == ("adult", "adult@grow", "adult@fund", "adult@fund, call")
+    assert strategy.rule_names[3:-1] == ("adult", "adult@grow", "adult@fund", "adult@fund, call")
     assert parts_of(left(strategy, age=13)) == set()
     assert parts_of(left(strategy, age=17)) & {"deposit", "card", "fund"} == {"deposit"}
     assert parts_of(left(strategy, age=20)) & {"deposit", "card", "fund"} == {"deposit", "card"}

@@ -41,7 +41,8 @@ Rule: TypeAlias = (
 )
 
 # What removes actions besides rules; no rule may go by these names.
-RESERVED_NAMES = ("catalogue", "request", "contact_policy", "silence")
+OPT_OUT = "opt_out"
+RESERVED_NAMES = ("catalogue", "request", OPT_OUT, "contact_policy", "silence")
 
 
 class Asked(NamedTuple):
@@ -54,6 +55,11 @@ class Asked(NamedTuple):
     outside: BoolArray | None  # (C | 1, T | 1, P | 1) contacts that it does not speak of; None: of all
     whom: Ask | None  # customers that it is about; None: everybody
     nearer: tuple[tuple[BoolArray, Ask], ...]  # where a nearer rule of its name holds, and for whom
+
+    @property
+    def is_unconditional(self) -> bool:
+        """Whether it is about all contacts with everybody."""
+        return self.outside is None and self.whom is None and not self.nearer
 
     def mask(self, contexts: ContextBatch) -> BoolArray:
         """(B, C | 1, T | 1, P | 1) contacts that it leaves."""
@@ -75,6 +81,7 @@ class RuleBook(NamedTuple):
     rests: tuple[Rest, ...]  # what contexts must know outcomes for
     clashes: BoolArray | None  # (A, A) actions that do not stand in one list with another; None: all may
     memory_days: float  # how far back contacts and outcomes matter, without end where products never meet
+    asks_everybody: bool  # for consent to every contact, and thereby minds every opt-out
 
     @staticmethod
     def of(rules: Sequence[Rule], known: Vocabulary) -> RuleBook:
@@ -83,7 +90,8 @@ class RuleBook(NamedTuple):
         rests = tuple(rule for rule in rules if isinstance(rule, Rest))
         apart = [rule for rule in rules if isinstance(rule, NotTogether)]
         memory = max([0.0, *(one.memory_days for one in rests), *(one.memory_days for one in apart)])
-        return RuleBook(known, asked, rests, _clashes(apart, known.catalogue), memory)
+        consent = any(isinstance(one.rule, Consent) and one.is_unconditional for one in asked)
+        return RuleBook(known, asked, rests, _clashes(apart, known.catalogue), memory, consent)
 
     def resting(self, contexts: Sequence[Context]) -> dict[Rest, BoolArray]:
         """(B, C, P) contacts that rest, by rule; BadContext for outcomes that nobody knows."""
