@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
@@ -23,7 +23,7 @@ from nba.constraints.rules import (
     Requires,
     Suitability,
 )
-from nba.constraints.suppression import NotTogether, Rest, happened_to, rests_of
+from nba.constraints.suppression import Counting, NotTogether, Rest, happened_to, rests_of
 from nba.context import Context, ContextBatch
 from nba.errors import InvalidConfig, UnknownAction, require
 
@@ -78,7 +78,7 @@ class RuleBook(NamedTuple):
 
     known: Vocabulary
     asked: tuple[Asked, ...]  # by layer, then as they are written
-    rests: tuple[Rest, ...]  # what contexts must know outcomes for
+    rests: Mapping[Rest, Counting]  # what contexts must know outcomes for
     clashes: BoolArray | None  # (A, A) actions that do not stand in one list with another; None: all may
     memory_days: float  # how far back contacts and outcomes matter, without end where products never meet
     asks_everybody: bool  # for consent to every contact, and thereby minds every opt-out
@@ -87,7 +87,7 @@ class RuleBook(NamedTuple):
     def of(rules: Sequence[Rule], known: Vocabulary) -> RuleBook:
         """The rules made ready; InvalidConfig names the place of a wrong one."""
         asked = in_order(rules, known)
-        rests = tuple(rule for rule in rules if isinstance(rule, Rest))
+        rests = {rule: rule.counting(known.catalogue) for rule in rules if isinstance(rule, Rest)}
         apart = [rule for rule in rules if isinstance(rule, NotTogether)]
         memory = max([0.0, *(one.memory_days for one in rests), *(one.memory_days for one in apart)])
         consent = any(isinstance(one.rule, Consent) and one.is_unconditional for one in asked)
@@ -97,8 +97,7 @@ class RuleBook(NamedTuple):
         """(B, C, P) contacts that rest, by rule; BadContext for outcomes that nobody knows."""
         if not self.rests:
             return {}
-        catalogue = self.known.catalogue
-        return rests_of(self.rests, happened_to(contexts, catalogue), len(contexts), catalogue)
+        return rests_of(self.rests, happened_to(contexts, self.known.catalogue), len(contexts))
 
 
 def in_order(rules: Sequence[Rule], known: Vocabulary) -> tuple[Asked, ...]:
