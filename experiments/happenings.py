@@ -11,7 +11,7 @@ from nba.apprentice import Decider, Tutored
 from nba.arrays import IntArray, join_rows, take_rows
 from nba.catalogue import Catalogue
 from nba.constraints import Happened, Rest, rests_of
-from nba.constraints.suppression import CODES
+from nba.constraints.suppression import CODES, Counting
 from nba.context import ContextBatch
 from simulator.state import Conversions, Responses
 
@@ -31,7 +31,7 @@ class Dated(NamedTuple):
 class Happenings(NamedTuple):
     """All that rules ask about; without such rules nothing is kept."""
 
-    rules: tuple[Rest, ...]
+    rules: dict[Rest, Counting]
     catalogue: Catalogue
     dated: Dated
 
@@ -40,9 +40,9 @@ class Happenings(NamedTuple):
         """Nothing yet, for the rules of everybody who may decide or be compared."""
         deciders = [decider.learner, decider.rules] if isinstance(decider, Tutored) else [decider]
         strategies = [one.strategy for one in deciders]
-        rules = dict.fromkeys(rule for one in strategies for rule in one.rulebook.rests)
+        rules = {rule: counting for one in strategies for rule, counting in one.rulebook.rests.items()}
         nothing = np.zeros(0, dtype=np.int64)
-        return Happenings(tuple(rules), catalogue, Dated(*[nothing] * len(Dated._fields)))
+        return Happenings(rules, catalogue, Dated(*[nothing] * len(Dated._fields)))
 
     def onto(self, contexts: ContextBatch, rows: IntArray, day: int) -> ContextBatch:
         """The contexts of customers `rows` (B,) on a day, with the contacts that rest under each rule."""
@@ -54,7 +54,7 @@ class Happenings(NamedTuple):
         mine = take_rows(old, place[old.customers] >= 0)
         ages = (day - mine.days).astype(np.float64)
         happened = Happened(place[mine.customers], mine.codes, mine.channels, mine.products, ages)
-        return contexts._replace(rests=rests_of(self.rules, happened, rows.size, self.catalogue))
+        return contexts._replace(rests=rests_of(self.rules, happened, rows.size))
 
     def after(self, decided: Decided, responses: Responses, sold: Conversions, day: int) -> Happenings:
         """With a day's contacts, on the day on which they are made, and its sales; the old is forgotten.

@@ -79,6 +79,7 @@ class Condition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
         require(len(subjects) == 1, "condition", "", rule)
         (subject,) = subjects
         if subject == "attribute":
+            self._check_values()
             require(bool(tests), "condition", subject, f"{self.attribute!r} needs a test, such as at_least")
             rule = "asks whether the attribute is known, and goes with no other test"
             require(self.known is None or len(tests) == 1, "condition", "known", rule)
@@ -89,6 +90,21 @@ class Condition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
             require(test in allowed, "condition", test, rule)
         for part in ("all_of", "any_of"):
             require(getattr(self, part) != (), "condition", part, "must hold at least one condition")
+
+    def _check_values(self) -> None:
+        """Refuse what nobody, or everybody, meets by mistake: no number, no names, a range without inside."""
+        for test in self.tests:
+            value = self._value(test)
+            rule = f"must be a number, got {value}: nothing compares with it"
+            require(not isinstance(value, float) or not np.isnan(value), "condition", test, rule)
+            require(value != (), "condition", test, "must name at least one level, or be left out")
+        lows = [(getattr(self, test), test) for test in ("at_least", "above") if test in self.tests]
+        highs = [(getattr(self, test), test) for test in ("at_most", "below") if test in self.tests]
+        for low, above in lows:
+            for high, below in highs:
+                meets = low <= high if (above, below) == ("at_least", "at_most") else low < high
+                rule = f"leaves no number: {above} is {low:.15g} and {below} is {high:.15g}"
+                require(meets, "condition", below, rule)
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -168,7 +184,7 @@ class Condition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     def _test_text(self, test: str) -> str:
         value = self._value(test)
         if test in _BOUNDS:
-            return f"{self.attribute} {_BOUNDS[test]} {value:g}"
+            return f"{self.attribute} {_BOUNDS[test]} {value:.15g}"
         if test == "known":
             return f"{self.attribute} is {'known' if value else 'not known'}"
         if test == "is":

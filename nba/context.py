@@ -100,6 +100,7 @@ class ContextBatch(NamedTuple):
     rests: Mapping[Any, BoolArray] = {}  # rule about outcomes -> (B, C, P) contacts that rest under it
     left: FloatArray | None = None  # (B, J) units of each budget of the strategy; None without budgets
     history: ContactHistory | None = None  # where the contact policy asks for moments, see `needs_history`
+    opted_out: BoolArray | None = None  # (B, C) channels closed for good; None where nobody has opted out
 
     def take(self, rows: IntArray | slice) -> ContextBatch:
         """The contexts of `rows`, in that order."""

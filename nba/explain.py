@@ -12,6 +12,7 @@ from msgspec import Struct
 from nba.arrays import BoolArray, IntArray
 from nba.conditions import Vocabulary
 from nba.constraints import LAYERS, Rule
+from nba.constraints.rulebook import OPT_OUT
 from nba.context import AttributeValue, Context
 from nba.decision import DecisionBatch, Terms
 from nba.eligibility import Eligibility
@@ -23,6 +24,7 @@ FUNNEL = ("catalogue", "request", *LAYERS)
 _NEEDS = {
     "catalogue": "an action that the catalogue does not exclude",
     "request": "an action that was asked for",
+    OPT_OUT: "no opt-out from the channel",
     "contact_policy": "room under every contact limit, and a product that has rested since its last offer",
     "budget": "room for the contact in every budget",
     "silence": "no contact that is eligible",
@@ -164,7 +166,9 @@ def _asked(rule: Rule, known: Vocabulary) -> tuple[str, ...]:
 
 
 def _known(strategy: Strategy, context: Context, name: str) -> dict[str, AttributeValue]:
-    """What is known of a remover that is no rule: what is left of the budgets."""
+    """What is known of a remover that is no rule: what is left of the budgets, and opt-outs."""
+    if name == OPT_OUT:
+        return {"opted_out": list(context.opted_out)}
     return dict(context.left) if name == "budget" else {}
 
 

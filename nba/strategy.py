@@ -16,11 +16,11 @@ from nba.catalogue import NO_ACTION, Catalogue
 from nba.conditions import Tag, Vocabulary
 from nba.constraints import ContactPolicy, Rule, RuleBook
 from nba.constraints.contact_policy import Compiled
-from nba.constraints.history import history_of, levels_of
-from nba.constraints.local_time import to_micros
-from nba.context import ContactHistory, Context, ContextBatch, utc_of
+from nba.constraints.rulebook import OPT_OUT
+from nba.context import ContactHistory, Context, ContextBatch
 from nba.eligibility import Eligibility
-from nba.errors import BadContext, InvalidConfig, UnknownAction, require
+from nba.encoding import Encoder
+from nba.errors import InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel, Surcharges
 from nba.features import FeatureSchema
 from nba.outcomes import OutcomeBeliefs, RevenueModel, StageModel
@@ -29,7 +29,6 @@ from nba.posteriors import Model
 from nba.propensity import Floor
 from nba.timing import waits_days
 
-_DAY_SECONDS = 86_400.0
 _OWN = ("rules", "tags", "arbitration")  # whose errors are told with their place in the strategy
 _MOST_RULES = 100  # what can remove an action is counted in bytes, see also `ContactPolicy`
 
@@ -163,11 +162,13 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     @cached_property
     def _removers(self) -> tuple[tuple[str, str], ...]:
+        before, after = ["catalogue", "request"], [] if self.silence else ["silence"]
+        alone = [[(name, name) for name in names] for names in (before, after)]
+        if not self.rulebook.asks_everybody:
+            alone[0].append((OPT_OUT, "eligible"))
         named = [(name, "contact_policy") for name in self.contact_policy.names]
         if self.pacing.budgets:
             named.append(("budget", "contact_policy"))  # a limit as well, on all contacts together
-        before, after = (("catalogue", "request"), () if self.silence else ("silence",))
-        alone = [[(name, name) for name in names] for names in (before, after)]
         return (*alone[0], *((one.name, one.layer) for one in self.rulebook.asked), *named, *alone[1])
 
     @cached_property
@@ -186,9 +187,12 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         return max(longest_fatigue, self.contact_policy.lookback_days, self.rulebook.memory_days)
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
-        """Apply catalogue, request (B, A), rules, contact policy and budgets; the first to remove counts."""
+        """Apply catalogue, request (B, A), rules, contact policy and budgets; the first to remove counts.
+
+        A channel from which the customer has opted out is closed, whatever the rules say.
+        """
         catalogue, n_contexts = self.catalogue, contexts.n_contexts
-        if requested is None and self._of_anybody is not None:
+        if requested is None and contexts.opted_out is None and self._of_anybody is not None:
             return self._of_anybody.repeated(n_contexts)
         left = np.empty((n_contexts, catalogue.n_actions), dtype=np.bool_)
         left[:] = catalogue.allowed
@@ -198,6 +202,10 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         if requested is not None:
             left &= requested
         passed += flags
+        if not self.rulebook.asks_everybody:
+            if contexts.opted_out is not None:
+                of_contacts &= ~contexts.opted_out[:, :, None, None]
+            passed += flags
         for rule in self.rulebook.asked:
             of_contacts &= rule.mask(contexts)
             passed += flags
@@ -220,69 +228,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     def encode(self, contexts: Sequence[Context]) -> ContextBatch:
         """Records to columns; a wrong attribute is a BadContext with its JSON pointer."""
-        at = np.array([utc_of(context) for context in contexts], dtype="datetime64[s]")
-        columns = self.schema.parse([context.attributes for context in contexts])
-        history = [self._history(context) for context in contexts]
-        fatigue, counts, ages = (np.array(part) for part in zip(*history, strict=True))
-        return ContextBatch(
-            customer_ids=np.array([context.customer_id for context in contexts], dtype=object),
-            at=at,
-            features=self.schema.matrix(columns, fatigue, at),
-            attributes=columns,
-            consents=np.array([self._consents(context) for context in contexts]),
-            fatigue=fatigue,
-            contact_counts=counts,
-            owned=np.array([self._named(context, "owned", "product") for context in contexts]),
-            offer_age_days=ages,
-            rests=self.rulebook.resting(contexts),
-            left=self._left(contexts),
-            history=history_of(contexts, self.catalogue) if self.contact_policy.needs_history else None,
-        )
-
-    def _left(self, contexts: Sequence[Context]) -> FloatArray | None:
-        """(B, J) units left of each budget."""
-        names = [budget.name for budget in self.pacing.budgets]
-        if not names:
-            return None
-        return np.array([[one.left.get(name, np.inf) for name in names] for one in contexts])
-
-    def _consents(self, context: Context) -> BoolArray:
-        consents = self._named(context, "consents", "channel")
-        for name in context.opted_out:
-            consents[self.catalogue.level("channel", name)] = False
-        return consents
-
-    def _named(self, context: Context, attribute: str, factor: str) -> BoolArray:
-        """(levels,) which channels or products a list attribute names."""
-        names = context.attributes.get(attribute)
-        table = self.catalogue.channels if factor == "channel" else self.catalogue.products
-        hit = np.zeros(len(table), dtype=np.bool_)
-        if names is None:
-            return hit
-        if not isinstance(names, list):
-            raise BadContext(f"/{attribute}", f"must be a list of {factor} names, got {names!r}")
-        for number, name in enumerate(names):
-            try:
-                hit[self.catalogue.level(factor, name)] = True
-            except UnknownAction as error:
-                raise BadContext(f"/{attribute}/{number}", str(error)) from None
-        return hit
-
-    def _history(self, context: Context) -> tuple[FloatArray, IntArray, FloatArray]:
-        """Fatigue (C, 2), contact counts (W, C + 1) and offer ages (P,) from one customer's contacts."""
-        contacts = [contact for contact in context.contacts if not contact.refused]
-        channels, products = levels_of(contacts, self.catalogue)
-        now = to_micros(context.at)  # in UTC: two times of one zone differ by what its clocks show
-        ages = np.array([now - to_micros(contact.at) for contact in contacts]) / 1e6 / _DAY_SECONDS
-        is_made = ages > 0.0
-        fatigue = self.fatigue.of_contacts(channels[is_made], ages[is_made], self._spill)
-        # For counters, a planned contact counts as made now until it is made: then no window, wherever it
-        # lies, can come to hold more contacts than its limit.
-        ages = np.maximum(ages, 0.0)
-        offer_ages = np.full(len(self.catalogue.products) + 1, np.inf)  # the last is of what is no product
-        np.minimum.at(offer_ages, products, ages)
-        counts = self.contact_policy.counts(channels, ages, len(self.catalogue.channels))
-        return fatigue, counts, offer_ages[:-1]
+        return self._encoder.batch(contexts)
 
     @cached_property
     def _of_anybody(self) -> Eligibility | None:
@@ -296,5 +242,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         return self.contact_policy.compiled(self.catalogue)
 
     @cached_property
-    def _spill(self) -> FloatArray:
-        return self.fatigue.spill(self.catalogue)
+    def _encoder(self) -> Encoder:
+        budgets = tuple(budget.name for budget in self.pacing.budgets)
+        parts = self.catalogue, self.schema, self.contact_policy, self.rulebook, self.fatigue
+        return Encoder(*parts, self.fatigue.spill(self.catalogue), budgets)

@@ -11,6 +11,7 @@ from nba.arrays import AnyArray, IntArray, TimeArray
 from nba.catalogue import WEEKEND, Catalogue
 
 SATURDAY = 5
+_LONGEST_WAIT_DAYS = 36_500.0  # a century: what is further off than calendars reach would be no moment at all
 
 
 def weekdays(at: TimeArray) -> IntArray:
@@ -22,7 +23,8 @@ def weekdays(at: TimeArray) -> IntArray:
 def waits_days(catalogue: Catalogue, at: TimeArray, attributes: Mapping[str, AnyArray]) -> IntArray:
     """(B, T) whole days from the decision at `at` (B,) until each timing comes.
 
-    `attributes` holds raw columns (B,); a day that is not known is waited for as if it were today.
+    `attributes` holds raw columns (B,); a day that is not known is waited for as if it were today, and one
+    further off than a century as if it were that far.
     """
     waits = np.zeros((at.shape[0], len(catalogue.timings)), dtype=np.int64)
     for number, timing in enumerate(catalogue.timings):
@@ -30,7 +32,7 @@ def waits_days(catalogue: Catalogue, at: TimeArray, attributes: Mapping[str, Any
             waits[:, number] = np.maximum(SATURDAY - weekdays(at), 0)
         elif timing.waits_for is not None:
             days = np.nan_to_num(attributes[timing.waits_for], nan=0.0)
-            waits[:, number] = np.floor(np.maximum(days, 0.0)).astype(np.int64)
+            waits[:, number] = np.floor(np.clip(days, 0.0, _LONGEST_WAIT_DAYS)).astype(np.int64)
     return waits
 
 

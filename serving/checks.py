@@ -27,8 +27,8 @@ def check_same_request(stored: str, fingerprint: str) -> None:
         raise invalid("/request_id", rule, slug="request-id-reused")
 
 
-def issued(decision_id: str, now: datetime) -> str:
-    """The id in canonical form, if this service can have made it."""
+def issued(decision_id: str, now: datetime) -> None:
+    """Refuse an id that no ledger of this service can hold."""
     made = made_at(decision_id.lower())
     if made is None:
         raise invalid(
@@ -38,7 +38,6 @@ def issued(decision_id: str, now: datetime) -> str:
         raise invalid(
             "/decision_id", "is dated in the future: this service did not make it", slug="unknown-decision"
         )
-    return decision_id.lower()
 
 
 def decision_time(at: datetime | None, now: datetime) -> datetime:

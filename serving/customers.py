@@ -27,7 +27,8 @@ class Remembered(Struct, kw_only=True):
     """The history of one customer; `pending` counts decisions that are not on the disk yet."""
 
     contacts: dict[str, Contact] = field(default_factory=dict)  # by decision id
-    outcomes: list[Outcome] = field(default_factory=list)  # where rules ask for them
+    # Where rules ask for them, by decision id, outcome and product: what is told twice of one contact is one.
+    outcomes: dict[tuple[str, str, str], Outcome] = field(default_factory=dict)
     opted_out: set[str] = field(default_factory=set)
     bought: set[str] = field(default_factory=set)
     household: str | None = None
@@ -48,8 +49,7 @@ class CustomerBook:
     def context(self, customer: Customer, at: datetime, left: dict[str, float] | None = None) -> Context:
         """The context of a customer: what the caller says, and what the log adds; `left` of budgets."""
         known, oldest = self.remembered(customer.id), at - self._memory
-        if customer.household is not None:
-            self._move(customer.id, known, customer.household)
+        household = customer.household or known.household
         elsewhere = (Contact(channel=c.channel, product=c.product, at=c.at) for c in customer.contacts)
         own = [*known.contacts.values(), *elsewhere]
         return Context(
@@ -58,11 +58,11 @@ class CustomerBook:
             attributes=_with_owned(customer.attributes, known.bought),
             contacts=tuple(contact for contact in own if contact.at > oldest),
             opted_out=tuple(sorted(known.opted_out)),
-            outcomes=tuple(one for one in known.outcomes if one.at > oldest),
+            outcomes=tuple(one for one in known.outcomes.values() if one.at > oldest),
             left=left or {},
             zone=customer.zone,
-            household=known.household,
-            household_contacts=tuple(one for one in self._others(customer.id, known) if one.at > oldest),
+            household=household,
+            household_contacts=tuple(one for one in self._others(customer.id, household) if one.at > oldest),
         )
 
     def remembered(self, customer_id: str) -> Remembered:
@@ -83,7 +83,8 @@ class CustomerBook:
         if known is None:
             return
         if self._rests and event.channel is not None and event.product is not None:
-            self._tell(known, event.outcome, event.channel, event.product, event.occurred_at)
+            told = event.outcome, event.channel, event.product, event.occurred_at
+            self._tell(known, event.decision_id, *told)
         if event.outcome == "opted_out":
             known.opted_out |= closed_channels(event.channel, self._catalogue)
         elif event.outcome == "converted" and event.product is not None:
@@ -91,18 +92,21 @@ class CustomerBook:
         elif event.outcome in TAKEN_BACK:
             _take_back(known, event.decision_id, first_told)
 
-    def _move(self, customer_id: str, known: Remembered, household: str) -> None:
-        """Let a customer live in a household."""
+    def move(self, customer: Customer) -> None:
+        """Let a customer live where a request that was not refused says."""
+        household, known = customer.household, self.remembered(customer.id)
+        if household is None:
+            return
         if known.household != household:
-            self._members.get(known.household or "", set()).discard(customer_id)
+            self._members.get(known.household or "", set()).discard(customer.id)
         known.household = household
         if self._has_households:
-            self._home(household).add(customer_id)
+            self._home(household).add(customer.id)
 
-    def _others(self, customer_id: str, known: Remembered) -> Iterator[Contact]:
+    def _others(self, customer_id: str, household: str | None) -> Iterator[Contact]:
         """Contacts of the other members of a household, if any limit asks for them."""
-        if self._has_households and known.household is not None:
-            for member in sorted(self._home(known.household) - {customer_id}):
+        if self._has_households and household is not None:
+            for member in sorted(self._home(household) - {customer_id}):
                 yield from self.remembered(member).contacts.values()
 
     def _home(self, household: str) -> set[str]:
@@ -120,11 +124,13 @@ class CustomerBook:
         return known is None or known.household == household
 
     @staticmethod
-    def _tell(known: Remembered, outcome: str, channel: str, product: str, at: int) -> None:
-        """Add what came of a contact, if rules can ask about it."""
+    def _tell(known: Remembered, decision_id: str, outcome: str, channel: str, product: str, at: int) -> None:
+        """Add what came of a contact, if rules can ask about it; of what is told again, the last counts."""
         if outcome in OUTCOMES:
             one = Outcome(outcome=outcome, channel=channel, product=product, at=from_micros(at))
-            known.outcomes.append(one)
+            before = known.outcomes.setdefault((decision_id, outcome, product), one)
+            if before.at < one.at:
+                known.outcomes[decision_id, outcome, product] = one
 
     def _read(self, customer_id: str) -> Remembered:
         history = self._reader.history(customer_id)

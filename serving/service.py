@@ -95,7 +95,9 @@ class DecisionService:
     async def record(self, feedback: Feedback) -> FeedbackReceipt:
         """Append feedback; an opt-out closes its channel before the answer is given."""
         received_at = self._clock()
-        row = self._reader.decision(issued(feedback.decision_id, received_at))
+        row = self._reader.decision(feedback.decision_id.lower())
+        if row is None:  # after a clock was set back, ids of this ledger lie ahead of it
+            issued(feedback.decision_id, received_at)
         event = self._event(feedback, row, received_at)
         appended = await _durable(self._ledger.append_event(event))
         if appended.status == "conflict":
@@ -141,6 +143,7 @@ class DecisionService:
     async def _decide(self, request: DecisionRequest, fingerprint: str) -> DecisionResponse:
         """Decide and count the contact without a pause, then wait for the disk."""
         made = self._make(request, fingerprint)
+        self._book.move(request.customer)
         with_contact(made.known, made.row.decision_id, made.contact)
         if self._learner.till is not None:
             self._learner.till.take(made.action, made.at)
@@ -226,8 +229,8 @@ class DecisionService:
 
     def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
         outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome
-        # A contact can be taken back long before the moment that it was planned for.
-        judged = None if outcome in TAKEN_BACK else row
+        # A contact can be taken back, and a customer be gone, long before the moment that it was planned for.
+        judged = None if outcome in (*TAKEN_BACK, "opted_out") else row
         occurred_at = outcome_time(feedback.occurred_at or received_at, received_at, judged)
         if feedback.product is not None:
             try:

@@ -91,7 +91,10 @@ def open_strategy(**changes: Any) -> Strategy:
 
 
 def small_context(rng: np.random.Generator, strategy: Strategy, number: int = 0) -> Context:
-    """One random customer, with consents, products and up to four earlier contacts."""
+    """One random customer, with consents, products and up to four earlier contacts.
+
+    Opt-outs hold whatever the rules are, so that nobody has opted out where a strategy has none.
+    """
     channels = [channel.name for channel in strategy.catalogue.channels]
     products = [one.name for one in strategy.catalogue.products]
 
@@ -106,21 +109,19 @@ def small_context(rng: np.random.Generator, strategy: Strategy, number: int = 0)
         )
         for _ in range(rng.integers(0, 5))
     )
-    return Context(
-        customer_id=f"c{number}",
-        at=NOW,
-        attributes={
-            "age": float(rng.uniform(18, 80)),
-            "has_app": bool(rng.random() < 0.5),
-            "segment": str(rng.choice(strategy.schema.segments)),
-            "risk_class": float(rng.integers(1, 6)),
-            "days_to_key_day": float(rng.integers(0, 30)),
-            "consents": some(channels, 0.8),
-            "owned": some(products, 0.2),
-        },
-        contacts=contacts,
-        opted_out=tuple(some(channels, 0.1)),
-    )
+    attributes = {
+        "age": float(rng.uniform(18, 80)),
+        "has_app": bool(rng.random() < 0.5),
+        "segment": str(rng.choice(strategy.schema.segments)),
+        "risk_class": float(rng.integers(1, 6)),
+        "days_to_key_day": float(rng.integers(0, 30)),
+        "consents": some(channels, 0.8),
+        "owned": some(products, 0.2),
+    }
+    closed = tuple(some(channels, 0.1))
+    opted_out = closed if strategy.rules else ()
+    name = f"c{number}"
+    return Context(customer_id=name, at=NOW, attributes=attributes, contacts=contacts, opted_out=opted_out)
 
 
 def small_contexts(strategy: Strategy, n: int, seed: int = 0) -> list[Context]:

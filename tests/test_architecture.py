@@ -53,7 +53,7 @@ LAYERS = (
     {"kernels", "randomness", "exposure"},
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
-    {"strategy", "eligibility", "explain", "terms"},
+    {"strategy", "eligibility", "encoding", "explain", "terms"},
     {"snapshot"},
     {"bundle", "apprentice", "together", "governance"},
     {"cli", "doctor"},

@@ -161,8 +161,9 @@ def test_encoding_alone_equals_encoding_together() -> None:
 def test_taking_rows_takes_every_column() -> None:
     strategy = small_strategy()
     contexts = small_contexts(strategy, 10)
-    taken = strategy.encode(contexts).take(np.array([7, 2]))
-    again = strategy.encode([contexts[7], contexts[2]])
+    gone = next(row for row, context in enumerate(contexts) if context.opted_out)
+    taken = strategy.encode(contexts).take(np.array([7, 2, gone]))
+    again = strategy.encode([contexts[7], contexts[2], contexts[gone]])
     for name, part in taken._asdict().items():
         if name == "attributes":
             for key, values in part.items():

@@ -118,6 +118,11 @@ def test_the_words_of_a_condition_say_it() -> None:
         ({"tag": "silver", "at_least": 1}, "at_least", "does not go with tag"),
         ({"all_of": []}, "all_of", "at least one"),
         ({"any_of": [{"tag": "silver"}], "is": True}, "is", "no test"),
+        ({"attribute": "age", "at_least": float("nan")}, "at_least", "nothing compares with it"),
+        ({"attribute": "age", "at_least": 70, "at_most": 25}, "at_most", "at_least is 70 and at_most is 25"),
+        ({"attribute": "age", "above": 25, "at_most": 25}, "at_most", "leaves no number"),
+        ({"attribute": "segment", "one_of": []}, "one_of", "at least one level"),
+        ({"attribute": "segment", "none_of": []}, "none_of", "at least one level"),
     ],
     ids=str,
 )

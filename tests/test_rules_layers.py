@@ -92,7 +92,7 @@ def test_the_nearest_rule_of_a_name_wins() -> None:
         adult(21, scope=Scope(product="fund")),
         adult(25, scope=Scope(product="fund", channel="call")),
     )
-    assert strategy.rule_names[2:-1] == ("adult", "adult@grow", "adult@fund", "adult@fund, call")
+    assert strategy.rule_names[3:-1] == ("adult", "adult@grow", "adult@fund", "adult@fund, call")
     assert parts_of(left(strategy, age=13)) == set()
     assert parts_of(left(strategy, age=17)) & {"deposit", "card", "fund"} == {"deposit"}
     assert parts_of(left(strategy, age=20)) & {"deposit", "card", "fund"} == {"deposit", "card"}
@@ -101,6 +101,34 @@ def test_the_nearest_rule_of_a_name_wins() -> None:
         "mail/evening/fund",
     }
     assert left(strategy, age=25) == set(grouped().action_ids[1:])
+
+
+@pytest.mark.parametrize(
+    ("age", "has_app", "products"),
+    [
+        (20, True, {"deposit", "card"}),  # the nearer rule asks for 25
+        (25, True, {"deposit", "card", "fund"}),
+        (17, True, set()),
+        (17, False, set()),  # the nearer rule is not about them, so that the one further off is
+        (20, False, {"deposit", "card", "fund"}),
+        (25, None, {"deposit", "card", "fund"}),
+        (20, None, {"deposit", "card"}),  # nobody knows whom it is about: both hold
+    ],
+)
+def test_a_nearer_rule_about_some_leaves_the_others_to_the_one_further_off(
+    age: float, has_app: bool | None, products: set[str]
+) -> None:
+    app = Condition(attribute="has_app", is_=True)
+    strategy = strategy_of(adult(18), adult(25, scope=Scope(product="fund"), whom=app))
+    known = {} if has_app is None else {"has_app": has_app}
+    assert {one.split("/")[2] for one in left(strategy, age=age, **known)} == products
+
+
+def test_a_milder_rule_that_is_nearer_is_for_those_only_whom_it_is_about() -> None:
+    app = Condition(attribute="has_app", is_=True)
+    strategy = strategy_of(adult(18), adult(14, scope=Scope(goal="grow"), whom=app))
+    for has_app, products in ((True, {"deposit", "fund"}), (False, set()), (None, set())):
+        assert {one.split("/")[2] for one in left(strategy, age=15, has_app=has_app)} == products
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ class RuleBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `name` tells it apart from others and is what a removal is attributed to; without one it goes by its
     kind. Among rules of one name the one with the nearest scope holds, as a setting of a product replaces
     that of its group (see nba.scope). `layer` is one of LAYERS, which are asked in that order. With `whom`
-    the rule is only about customers of whom that condition holds, or of whom it is not known.
+    the rule is only about customers of whom that condition holds, or of whom it is not known; it outvotes a
+    rule of its name further off for those of whom it holds.
     """
 
     name: str = ""

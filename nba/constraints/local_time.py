@@ -17,6 +17,7 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 MICROSECOND = timedelta(microseconds=1)
 SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = ((datetime(*day, tzinfo=UTC) - _EPOCH) // MICROSECOND for day in ((1, 1, 3), (9999, 12, 29)))
 _FIRST_MONDAY = 4  # days since 1970, which began on a Thursday
 
 
@@ -86,5 +87,6 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def _offset(moment: int, zone: ZoneInfo) -> int:
-    at = (_EPOCH + moment * MICROSECOND).astimezone(zone)
+    # The first and the last day of the calendar lie, in some zones, outside of it.
+    at = (_EPOCH + min(max(moment, _FIRST), _LAST) * MICROSECOND).astimezone(zone)
     return (at.utcoffset() or timedelta(0)) // MICROSECOND

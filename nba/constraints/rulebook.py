@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
@@ -23,7 +23,7 @@ from nba.constraints.rules import (
     Requires,
     Suitability,
 )
-from nba.constraints.suppression import NotTogether, Rest, happened_to, rests_of
+from nba.constraints.suppression import Counting, NotTogether, Rest, happened_to, rests_of
 from nba.context import Context, ContextBatch
 from nba.errors import InvalidConfig, UnknownAction, require
 
@@ -41,7 +41,8 @@ Rule: TypeAlias = (
 )
 
 # What removes actions besides rules; no rule may go by these names.
-RESERVED_NAMES = ("catalogue", "request", "contact_policy", "silence")
+OPT_OUT = "opt_out"
+RESERVED_NAMES = ("catalogue", "request", OPT_OUT, "contact_policy", "silence")
 
 
 class Asked(NamedTuple):
@@ -53,6 +54,12 @@ class Asked(NamedTuple):
     allows: Allows
     outside: BoolArray | None  # (C | 1, T | 1, P | 1) contacts that it does not speak of; None: of all
     whom: Ask | None  # customers that it is about; None: everybody
+    nearer: tuple[tuple[BoolArray, Ask], ...]  # where a nearer rule of its name holds, and for whom
+
+    @property
+    def is_unconditional(self) -> bool:
+        """Whether it is about all contacts with everybody."""
+        return self.outside is None and self.whom is None and not self.nearer
 
     def mask(self, contexts: ContextBatch) -> BoolArray:
         """(B, C | 1, T | 1, P | 1) contacts that it leaves."""
@@ -61,6 +68,8 @@ class Asked(NamedTuple):
             left = left | self.outside
         if self.whom is not None:
             left = left | self.whom(contexts).fails[:, None, None, None]
+        for scope, whom in self.nearer:
+            left = left | (whom(contexts).holds[:, None, None, None] & scope)
         return left
 
 
@@ -69,25 +78,26 @@ class RuleBook(NamedTuple):
 
     known: Vocabulary
     asked: tuple[Asked, ...]  # by layer, then as they are written
-    rests: tuple[Rest, ...]  # what contexts must know outcomes for
+    rests: Mapping[Rest, Counting]  # what contexts must know outcomes for
     clashes: BoolArray | None  # (A, A) actions that do not stand in one list with another; None: all may
     memory_days: float  # how far back contacts and outcomes matter, without end where products never meet
+    asks_everybody: bool  # for consent to every contact, and thereby minds every opt-out
 
     @staticmethod
     def of(rules: Sequence[Rule], known: Vocabulary) -> RuleBook:
         """The rules made ready; InvalidConfig names the place of a wrong one."""
         asked = in_order(rules, known)
-        rests = tuple(rule for rule in rules if isinstance(rule, Rest))
+        rests = {rule: rule.counting(known.catalogue) for rule in rules if isinstance(rule, Rest)}
         apart = [rule for rule in rules if isinstance(rule, NotTogether)]
         memory = max([0.0, *(one.memory_days for one in rests), *(one.memory_days for one in apart)])
-        return RuleBook(known, asked, rests, _clashes(apart, known.catalogue), memory)
+        consent = any(isinstance(one.rule, Consent) and one.is_unconditional for one in asked)
+        return RuleBook(known, asked, rests, _clashes(apart, known.catalogue), memory, consent)
 
     def resting(self, contexts: Sequence[Context]) -> dict[Rest, BoolArray]:
         """(B, C, P) contacts that rest, by rule; BadContext for outcomes that nobody knows."""
         if not self.rests:
             return {}
-        catalogue = self.known.catalogue
-        return rests_of(self.rests, happened_to(contexts, catalogue), len(contexts), catalogue)
+        return rests_of(self.rests, happened_to(contexts, self.known.catalogue), len(contexts))
 
 
 def in_order(rules: Sequence[Rule], known: Vocabulary) -> tuple[Asked, ...]:
@@ -95,21 +105,27 @@ def in_order(rules: Sequence[Rule], known: Vocabulary) -> tuple[Asked, ...]:
     for index, rule in enumerate(rules):
         free = f"{rule.name!r} is taken by what else removes actions; use another name"
         require(rule.name.partition(".")[0] not in RESERVED_NAMES, "rules", f"rules[{index}].name", free)
-    names, masks = _names(rules), _scopes(rules, known.catalogue)
+    names, scopes = _names(rules), _scopes(rules, known.catalogue)
+    bound = [_bound(index, rule, known) for index, rule in enumerate(rules)]
     asked = []
     for index in sorted(range(len(rules)), key=lambda index: LAYERS.index(rules[index].layer)):
-        rule = rules[index]
-        try:
-            allows = rule.bound(known)
-            whom = None if rule.whom is None else within("whom", rule.whom, known)
-        except InvalidConfig as error:
-            pointer = f"rules[{index}].{error.pointer}".rstrip(".")
-            raise InvalidConfig("rules", pointer, error.rule) from None
-        except UnknownAction as error:
-            raise InvalidConfig("rules", f"rules[{index}]", str(error)) from None
-        outside = None if masks[index].all() else ~masks[index]
-        asked.append(Asked(rule, names[index], rule.layer, allows, outside, whom))
+        rule, (allows, whom) = rules[index], bound[index]
+        mask, nearer = scopes[index]
+        outside = None if mask.all() else ~mask
+        there = tuple((place, ask) for other, place in nearer if (ask := bound[other][1]) is not None)
+        asked.append(Asked(rule, names[index], rule.layer, allows, outside, whom, there))
     return tuple(asked)
+
+
+def _bound(index: int, rule: Rule, known: Vocabulary) -> tuple[Allows, Ask | None]:
+    """How to ask a rule, and whom it is about."""
+    try:
+        return rule.bound(known), None if rule.whom is None else within("whom", rule.whom, known)
+    except InvalidConfig as error:
+        pointer = f"rules[{index}].{error.pointer}".rstrip(".")
+        raise InvalidConfig("rules", pointer, error.rule) from None
+    except UnknownAction as error:
+        raise InvalidConfig("rules", f"rules[{index}]", str(error)) from None
 
 
 def _names(rules: Sequence[Rule]) -> list[str]:
@@ -128,15 +144,26 @@ def _names(rules: Sequence[Rule]) -> list[str]:
     return names
 
 
-def _scopes(rules: Sequence[Rule], catalogue: Catalogue) -> list[BoolArray]:
-    """What each rule speaks of: its scope without what a nearer rule of its name speaks of."""
+class _Spoken(NamedTuple):
+    """What a rule speaks of, and where nearer rules of its name, about some customers only, do so instead."""
+
+    mask: BoolArray  # (C | 1, T | 1, P | 1)
+    nearer: list[tuple[int, BoolArray]]  # rule and contacts
+
+
+def _scopes(rules: Sequence[Rule], catalogue: Catalogue) -> list[_Spoken]:
+    """What each rule speaks of: its scope without what a nearer rule of its name says of everybody.
+
+    A nearer rule about some customers takes the place of this one for those of whom its `whom` holds: for
+    all others this one goes on to hold, and where `whom` is not known, both do.
+    """
     masks = []
     for index, rule in enumerate(rules):
         try:
             masks.append(rule.scope.mask(catalogue))
         except UnknownAction as error:
             raise InvalidConfig("rules", f"rules[{index}].scope", str(error)) from None
-    left = list(masks)
+    left = [_Spoken(mask, []) for mask in masks]
     for one, other in combinations([i for i, rule in enumerate(rules) if rule.name], 2):
         if rules[one].name != rules[other].name or not (masks[one] & masks[other]).any():
             continue
@@ -146,8 +173,11 @@ def _scopes(rules: Sequence[Rule], catalogue: Catalogue) -> list[BoolArray]:
         twice = f"{rules[one].name!r} is said of the same actions before, as near as here; narrow one scope"
         require(depths[0] != depths[1], "rules", f"rules[{other}].scope", twice)
         far, near = (one, other) if depths[0] < depths[1] else (other, one)
-        left[far] = left[far] & ~masks[near]
-    return [np.asarray(mask) for mask in left]
+        if rules[near].whom is None:
+            left[far] = left[far]._replace(mask=np.asarray(left[far].mask & ~masks[near]))
+        else:
+            left[far].nearer.append((near, masks[near]))
+    return left
 
 
 def _clashes(rules: Sequence[NotTogether], catalogue: Catalogue) -> BoolArray | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,8 +31,19 @@ class Happened(NamedTuple):
     customers: IntArray  # (n,) row of the context
     codes: IntArray  # (n,) place in ("contacted", *OUTCOMES)
     channels: IntArray  # (n,) -1 where it is not known
-    products: IntArray  # (n,)
+    products: IntArray  # (n,) -1 where it is none of the catalogue
     ages_days: FloatArray  # (n,) before the context's moment; what is still to come counts for nothing
+
+
+class Counting(NamedTuple):
+    """A rule about outcomes with the levels of a catalogue in the place of names.
+
+    The last row stands for a channel that is not known, the last column for no product of the catalogue.
+    """
+
+    counts: BoolArray  # (C + 1, P + 1) outcomes that count
+    units: IntArray  # (C + 1, P + 1) number of what an outcome is counted with, n_units for nothing
+    n_units: int
 
 
 class Rest(RuleBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="rest"):
@@ -40,10 +51,10 @@ class Rest(RuleBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
 
     Outcomes are counted by `each` (every product, group, goal, channel or treatment, a treatment being a
     product on a channel, by itself; or everything together), and that is what rests, as far as it is in
-    scope; only outcomes of what is in scope count, and with `through` only those on that channel. Of several
-    rules the longest rest holds, because each of them removes (behaviours 1.4). A contact was ignored if
-    the customer has neither engaged with its product nor bought it since; that is known
-    `ignored_after_days` later.
+    scope; only outcomes of what is in scope count, and with `through` only those on that channel. Contacts of
+    others, about nothing in the catalogue, count where no product is asked for. Of several rules the longest
+    rest holds, because each of them removes (behaviours 1.4). A contact was ignored if the customer has
+    neither engaged with its product nor bought it since; that is known `ignored_after_days` later.
     """
 
     layer: Layer = "contact_policy"
@@ -93,10 +104,27 @@ class Rest(RuleBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
         """No attribute."""
         return ()
 
-    def resting(self, happened: Happened, n_contexts: int, catalogue: Catalogue) -> BoolArray:
+    def counting(self, catalogue: Catalogue) -> Counting:
+        """The rule for the levels of a catalogue; an unknown name is an UnknownAction."""
+        n_channels, _, n_products = catalogue.shape
+        mask = self.scope.mask(catalogue)[:, 0]
+        counts = np.zeros((n_channels + 1, n_products + 1), dtype=np.bool_)
+        counts[:-1, :-1] = mask
+        if mask.shape[1] == 1 and self.outcome == CONTACTED:  # what is about nothing has no other outcome
+            counts[:-1, -1] = mask[:, 0]
+        # An outcome on a channel that is not known counts unless the rule asks for channels.
+        if self.through is None and self.scope.channel is None:
+            counts[-1] = np.logical_or.reduce(counts, axis=0)
+        if self.through is not None:
+            counts[np.arange(n_channels + 1) != catalogue.level("channel", self.through)] = False
+        return Counting(counts, *self._units(catalogue))
+
+    def resting(self, happened: Happened, n_contexts: int, counting: Counting) -> BoolArray:
         """(B, C, P) contacts that rest now."""
-        mine = self._counted(happened, n_contexts, catalogue)
-        units, n_units = self._units(catalogue)
+        counts, units, n_units = counting
+        mine = self._counted(happened, n_contexts, counts)
+        if mine.ages_days.size < self.times:
+            return np.zeros((n_contexts, *(size - 1 for size in counts.shape)), dtype=np.bool_)
         unit = units[mine.channels, mine.products]
         order = np.lexsort((-mine.ages_days, unit, mine.customers))
         customers, unit, ages = mine.customers[order], unit[order], mine.ages_days[order]
@@ -107,48 +135,39 @@ class Rest(RuleBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
         rests = np.zeros((n_contexts, n_units + 1), dtype=np.bool_)  # the last is of what has no unit
         rests[customers[last][fills], unit[last][fills]] = True
         rests[:, n_units] = False
-        found: BoolArray = rests[:, units[:-1]]
+        found: BoolArray = rests[:, units[:-1, :-1]]
         return found
 
-    def _counted(self, happened: Happened, n_contexts: int, catalogue: Catalogue) -> Happened:
+    def _counted(self, happened: Happened, n_contexts: int, counts: BoolArray) -> Happened:
         """The outcomes that count; an ignored contact happens when it is known to be ignored."""
         is_one = happened.codes == CODES[CONTACTED if self.outcome == "ignored" else self.outcome]
-        if self.outcome == "ignored":
-            ages = _last_reaction(happened, n_contexts, len(catalogue.products))
+        is_one &= counts[happened.channels, happened.products]
+        if self.outcome == "ignored" and is_one.any():
+            ages = _last_reaction(happened, n_contexts, counts.shape[1])
             is_one &= happened.ages_days < ages[happened.customers, happened.products]
             happened = happened._replace(ages_days=happened.ages_days - self.ignored_after_days)
         elif self.outcome == CONTACTED:  # as for limits, a planned contact counts as made now
             happened = happened._replace(ages_days=np.maximum(happened.ages_days, 0.0))
-        in_scope = np.broadcast_to(
-            self.scope.mask(catalogue)[:, 0], (len(catalogue.channels), len(catalogue.products))
-        )
-        # An outcome on a channel that is not known counts unless the rule asks for channels.
-        is_anywhere = self.through is None and self.scope.channel is None
-        anywhere = np.logical_or.reduce(in_scope, axis=0) & is_anywhere
-        table = np.concatenate([in_scope, anywhere[None]])
-        if self.through is not None:
-            table = table & (np.arange(len(table)) == catalogue.level("channel", self.through))[:, None]
-        is_one &= table[happened.channels, happened.products] & (happened.ages_days >= 0.0)
+        is_one &= happened.ages_days >= 0.0
         return Happened(*(column[is_one] for column in happened))
 
     def _units(self, catalogue: Catalogue) -> tuple[IntArray, int]:
-        """(C + 1, P) number of what a contact is counted with, and how many there are; the last row and
-        the last number stand for no channel and for nothing.
-        """
+        """(C + 1, P + 1) number of what an outcome is counted with, and how many there are."""
         n_channels, _, n_products = catalogue.shape
+        units = np.zeros((n_channels + 1, n_products + 1), dtype=np.int64)
         if self.each == "everything":
-            return np.zeros((n_channels + 1, n_products), dtype=np.int64), 1
-        channels, products = np.arange(n_channels + 1)[:, None], np.arange(n_products)[None]
+            return units, 1
         if self.each == "channel":
-            return np.repeat(channels, n_products, axis=1), n_channels
+            units[:] = np.arange(n_channels + 1)[:, None]
+            return units, n_channels
         if self.each == "treatment":
-            return np.minimum(
-                channels * n_products + products, n_channels * n_products
-            ), n_channels * n_products
+            units[:] = n_channels * n_products
+            units[:-1, :-1] = np.arange(n_channels * n_products).reshape(n_channels, n_products)
+            return units, n_channels * n_products
         names = catalogue.names(self.each)
         of = [names_of(catalogue, product, self.each) for product in catalogue.products]
-        places = np.array([names.index(one[0]) if one else len(names) for one in of])
-        return np.repeat(places[None], n_channels + 1, axis=0), len(names)
+        units[:] = [*(names.index(one[0]) if one else len(names) for one in of), len(names)]
+        return units, len(names)
 
 
 class NotTogether(RuleBase, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="not_together"):
@@ -211,21 +230,21 @@ def happened_to(contexts: Sequence[Context], catalogue: Catalogue) -> Happened:
     rows: list[tuple[float, ...]] = []
     for row, context in enumerate(contexts):
         for contact in context.contacts:
-            if contact.refused or contact.product is None:
-                continue  # never made, or about nothing that rules can name
+            if contact.refused:
+                continue  # never made
             rows.append((row, *_cell(context, CONTACTED, contact, catalogue, "/contacts")))
         for number, one in enumerate(context.outcomes):
-            rows.append((row, *_cell(context, one.outcome, one, catalogue, f"/outcomes/{number}")))
+            cell = _cell(context, one.outcome, one, catalogue, f"/outcomes/{number}")
+            # What is told has happened; where another clock runs ahead of ours it happens now.
+            rows.append((row, *cell[:-1], max(cell[-1], 0.0)))
     table = np.array(rows, dtype=np.float64).reshape(len(rows), 5).T
     customers, codes, channels, products = (column.astype(np.int64) for column in table[:4])
     return Happened(customers, codes, channels, products, table[4])
 
 
-def rests_of(
-    rules: Sequence[Rest], happened: Happened, n_contexts: int, catalogue: Catalogue
-) -> dict[Rest, BoolArray]:
+def rests_of(rules: Mapping[Rest, Counting], happened: Happened, n_contexts: int) -> dict[Rest, BoolArray]:
     """(B, C, P) contacts that rest, by rule: what contexts carry of all outcomes."""
-    return {rule: rule.resting(happened, n_contexts, catalogue) for rule in rules}
+    return {rule: rule.resting(happened, n_contexts, counting) for rule, counting in rules.items()}
 
 
 def _cell(
@@ -236,7 +255,7 @@ def _cell(
         raise BadContext(pointer, f"outcome must be one of {', '.join(OUTCOMES)}; got {outcome!r}")
     try:
         channel = -1 if one.channel is None else catalogue.level("channel", one.channel)
-        product = catalogue.level("product", one.product)
+        product = -1 if one.product is None else catalogue.level("product", one.product)
     except UnknownAction as error:
         raise BadContext(pointer, str(error)) from None
     age = (context.at - one.at).total_seconds() / _DAY_SECONDS
@@ -244,7 +263,7 @@ def _cell(
 
 
 def _last_reaction(happened: Happened, n_contexts: int, n_products: int) -> FloatArray:
-    """(B, P) age of the last engagement with each product or sale of it, inf if there was none."""
+    """(B, n_products) age of the last engagement with each product or sale of it, inf if there was none."""
     ages = np.full((n_contexts, n_products), np.inf)
     mine = np.isin(happened.codes, _REACTIONS) & (happened.ages_days >= 0.0)
     np.minimum.at(ages, (happened.customers[mine], happened.products[mine]), happened.ages_days[mine])

@@ -84,10 +84,10 @@ class SQLiteReader:
             conversions=[product for outcome, _, product in events if outcome == "converted" and product],  # type: ignore[misc]
         )
 
-    def outcomes(self, customer_id: str) -> list[tuple[str, str, str, int]]:
-        """What came of a customer's contacts: outcome, channel, product and when."""
+    def outcomes(self, customer_id: str) -> list[tuple[str, str, str, str, int]]:
+        """What came of a customer's contacts: decision id, outcome, channel, product and when."""
         return self._db.execute(  # type: ignore[return-value]
-            "SELECT e.outcome, e.channel, e.product, e.occurred_at FROM decision d JOIN event e "
+            "SELECT decision_id, e.outcome, e.channel, e.product, e.occurred_at FROM decision d JOIN event e "
             "USING (decision_id) WHERE d.customer_id = ? AND d.channel IS NOT NULL AND e.kind = 'feedback' "
             "ORDER BY e.seq",
             (customer_id,),

@@ -51,8 +51,8 @@ class Reader(Protocol):
         """The customers whose household this is, by the decision that named one last."""
         ...
 
-    def outcomes(self, customer_id: str) -> list[tuple[str, str, str, int]]:
-        """What came of a customer's contacts: outcome, channel, product and when."""
+    def outcomes(self, customer_id: str) -> list[tuple[str, str, str, str, int]]:
+        """What came of a customer's contacts: decision id, outcome, channel, product and when."""
         ...
 
     def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
