@@ -34,8 +34,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """No bytes in a test's name: a compressed file holds the time, and processes must agree on names."""
-    return argname if isinstance(val, bytes) else None
+    """No bytes or sets in a test's name: two processes must agree on it.
+
+    A compressed file holds the time, and the order of a set is that of its process.
+    """
+    return argname if isinstance(val, bytes | set | frozenset) else None
 
 
 @pytest.fixture(scope="session")
