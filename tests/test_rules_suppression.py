@@ -161,7 +161,6 @@ def test_vulnerable_customers_are_contacted_less_often() -> None:
         ({"each": "treatment"}, {"call", "mail"}),
         ({"each": "everything", "outcome": "ignored"}, {"call", "mail"}),  # nobody tells what came of it
     ],
-    ids=str,
 )
 def test_messages_of_others_count_where_no_product_is_asked_for(
     changes: dict[str, Any], open_channels: set[str]
