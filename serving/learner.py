@@ -23,8 +23,9 @@ from serving.evidence import Folder, Windows
 from serving.failpoints import failpoint
 from serving.ledger import Due, EventRow, Ledger, SavedPosterior
 from serving.ledger.records import Exposed, to_micros
-from serving.pricing import PriceKeeper, Till
+from serving.pricing import PriceKeeper
 from serving.settings import Clock, Settings
+from serving.till import Till
 
 BATCH = 512
 log = logging.getLogger("serving.learner")

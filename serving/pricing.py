@@ -1,9 +1,10 @@
 """Prices and caps of budgets: prices follow the log of decisions, caps hold before anything reaches it.
 
 After every so many decisions, in log order, prices move (nba.allocation.pacing) and have a new version. They
-are a pure function of the decisions and of the prices that a person set, which the log holds as well: a
-restart and a replay find the same ones. What is left of a budget is counted where decisions are made, in the
-same breath, so that requests that come together can never use the same unit.
+are a pure function of the decisions, of the contacts taken back that a version says it knew of, and of the
+prices that a person set, all of which the log holds: a restart and a replay find the same ones. What is left
+of a budget is counted where decisions are made (serving.till), in the same breath, so that requests that come
+together can never use the same unit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from serving.body import decode_body
 from serving.failpoints import failpoint
 from serving.ids import made_at
 from serving.ledger import DecisionRow, Ledger, LedgerError, PriceRow, Reader
+from serving.till import Till, came_back
 
 BATCH = 512
 
@@ -36,13 +38,15 @@ class Priced(Struct, frozen=True, kw_only=True):
     seq: int  # the last decision that is counted
     waiting: int  # decisions since prices moved
     purses: tuple[Purse, ...]  # J
+    events: int  # the log position up to which what came back is counted
 
     @staticmethod
     def start(base: Snapshot) -> Priced:
         """Before any decision, at the prices of a bundle."""
         n_budgets = len(base.strategy.pacing.budgets)
         prices = base.prices[base.prices.size - n_budgets :].tolist()
-        return Priced(version=0, seq=0, waiting=0, purses=tuple(Purse.start(price) for price in prices))
+        purses = tuple(Purse.start(price) for price in prices)
+        return Priced(version=0, seq=0, waiting=0, purses=purses, events=0)
 
     def planned(self, prices: list[float]) -> Priced:
         """The same budgets at the prices of a plan (J), as a new version; what is used stays used."""
@@ -65,29 +69,48 @@ class Priced(Struct, frozen=True, kw_only=True):
 
 
 class Pricer:
-    """Counts decisions one by one in log order; every so many make a new version of the prices."""
+    """Counts decisions one by one in log order; every so many make a new version of the prices.
 
-    def __init__(self, strategy: Strategy, state: Priced) -> None:
+    What came back of decisions is counted when a version is made.
+    """
+
+    def __init__(self, strategy: Strategy, state: Priced, reader: Reader) -> None:
+        self._reader = reader
         self._catalogue, self._pacing, self.state = strategy.catalogue, strategy.pacing, state
         self._use = strategy.pacing.use(strategy.catalogue)
         self._units = [units_of(budget, strategy.catalogue) for budget in strategy.pacing.budgets]
 
-    def fold(self, rows: Iterable[DecisionRow]) -> list[Priced]:
-        """Count decisions; gives the versions that they make."""
+    def fold(self, rows: Iterable[DecisionRow], events: int | None = None) -> list[Priced]:
+        """Count decisions; gives the versions that they make, from events up to a position or all of them."""
         made = []
         for row in rows:
             state = self._counted(row)
             if state.waiting >= self._pacing.batch:
-                state = self._stepped(state)
+                state = self._stepped(self.returned(state, events))
                 made.append(state)
             self.state = state
         return made
 
+    def returned(self, state: Priced, events: int | None = None) -> Priced:
+        """The budgets with what came back of the decisions that they count."""
+        last = self._reader.last_seq() if events is None else events
+        for row in self._reader.taken_back(state.events, last):
+            if row.decision_seq > state.seq:  # counted neither yet
+                last = row.seq - 1
+                break
+            uses = self._use[self._action(row.body)].tolist()
+            purses = came_back(
+                state.purses, self._pacing.budgets, row.outcome, uses, _made_at(row.decision_id)
+            )
+            state = structs.replace(state, purses=tuple(purses))
+        return structs.replace(state, events=last)
+
+    def _action(self, body: bytes) -> int:
+        return self._catalogue.row_of(decode_body(body).decision.actions[0].action_id)
+
     def _counted(self, row: DecisionRow) -> Priced:
-        at = made_at(row.decision_id)
-        assert at is not None, "decision ids of the log are this service's own"
-        action = self._catalogue.row_of(decode_body(row.body).decision.actions[0].action_id)
-        parts = zip(self.state.purses, self._pacing.budgets, self._use[action].tolist(), strict=True)
+        at, uses = _made_at(row.decision_id), self._use[self._action(row.body)].tolist()
+        parts = zip(self.state.purses, self._pacing.budgets, uses, strict=True)
         purses = tuple(purse.after(budget, use, at) for purse, budget, use in parts)
         return structs.replace(self.state, seq=row.seq, waiting=self.state.waiting + 1, purses=purses)
 
@@ -95,33 +118,6 @@ class Pricer:
         parts = zip(state.purses, self._pacing.budgets, self._units, strict=True)
         purses = tuple(purse.stepped(budget, units) for purse, budget, units in parts)
         return structs.replace(state, version=state.version + 1, waiting=0, purses=purses)
-
-
-class Till:
-    """What is left of the budgets, counted as decisions are made; lives on the event loop."""
-
-    def __init__(self, strategy: Strategy, state: Priced) -> None:
-        self._budgets, self._purses = strategy.pacing.budgets, list(state.purses)
-        self._use = strategy.pacing.use(strategy.catalogue)
-
-    def left(self, at: datetime) -> dict[str, float]:
-        """Units of each budget that a decision made at `at` may use."""
-        return {
-            budget.name: purse.left(budget, at)
-            for budget, purse in zip(self._budgets, self._purses, strict=True)
-        }
-
-    def take(self, action: int, at: datetime) -> None:
-        """Count a decision that is on its way to the disk."""
-        parts = zip(self._purses, self._budgets, self._use[action].tolist(), strict=True)
-        self._purses = [purse.after(budget, use, at) for purse, budget, use in parts]
-
-    def give_back(self, action: int, at: datetime) -> None:
-        """Take back a decision that did not reach the disk."""
-        for index, (budget, use) in enumerate(zip(self._budgets, self._use[action].tolist(), strict=True)):
-            purse = self._purses[index]
-            if budget.period_of(at) == purse.period:
-                self._purses[index] = structs.replace(purse, used=max(purse.used - use, 0.0))
 
 
 class PriceKeeper:
@@ -136,7 +132,7 @@ class PriceKeeper:
         )
         self._base, self._ledger, self._reader = base, ledger, reader
         self._plan = {} if plan is None else load_prices(plan, base.strategy)
-        self._pricer = Pricer(base.strategy, Priced.start(base))
+        self._pricer = Pricer(base.strategy, Priced.start(base), reader)
 
     @property
     def state(self) -> Priced:
@@ -149,7 +145,7 @@ class PriceKeeper:
             return None
         stored = self._reader.price_rows()
         if stored:
-            self._pricer = Pricer(self._base.strategy, decode_state(stored[-1]))
+            self._pricer = Pricer(self._base.strategy, decode_state(stored[-1]), self._reader)
         self.step()
         names = [budget.name for budget in self._base.strategy.pacing.budgets]
         told = self._last_plan(stored)
@@ -159,8 +155,9 @@ class PriceKeeper:
             if not stored:
                 state = structs.replace(state.planned(wanted), version=0)
             self._append([state], planned=True)
-            self._pricer = Pricer(self._base.strategy, state)
-        return Till(self._base.strategy, self.state)
+            self._pricer = Pricer(self._base.strategy, state, self._reader)
+        now = self._pricer.returned(self.state)
+        return Till(self._base.strategy, now.purses, now.events)
 
     def step(self) -> bool:
         """Count decisions that are new in the log; says whether prices have moved."""
@@ -168,7 +165,7 @@ class PriceKeeper:
             return False
         moved = False
         while rows := self._reader.decisions_after(self.state.seq, BATCH):
-            counting = Pricer(self._base.strategy, self.state)
+            counting = Pricer(self._base.strategy, self.state, self._reader)
             made = counting.fold(rows)
             self._append(made, planned=False)
             self._pricer = counting  # only now: prices that the log lacks must not be served
@@ -206,15 +203,21 @@ def replayed(strategy: Strategy, reader: Reader) -> Iterator[tuple[Priced, bool]
         return
     starts = [index for index, row in enumerate(stored) if row.planned]
     for start, end in zip(starts, [*starts[1:], len(stored)], strict=True):
-        pricer = Pricer(strategy, decode_state(stored[start]))
+        pricer = Pricer(strategy, decode_state(stored[start]), reader)
         yield pricer.state, True
         for row in stored[start + 1 : end]:
-            made: list[Priced] = []
+            made, wanted = list[Priced](), decode_state(row)
             while rows := reader.decisions_after(pricer.state.seq, BATCH):
-                made += pricer.fold([one for one in rows if one.seq <= row.decision_seq])
+                made += pricer.fold([one for one in rows if one.seq <= row.decision_seq], wanted.events)
                 if rows[-1].seq >= row.decision_seq:
                     break
-            yield decode_state(row), made[-1:] == [decode_state(row)]
+            yield wanted, made[-1:] == [wanted]
+
+
+def _made_at(decision_id: str) -> datetime:
+    at = made_at(decision_id)
+    assert at is not None, "decision ids of the log are this service's own"
+    return at
 
 
 def prices_of(reader: Reader, strategy: Strategy, version: int) -> dict[str, float]:

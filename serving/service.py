@@ -27,7 +27,7 @@ from serving.checks import (
 )
 from serving.customers import CustomerBook, Remembered, settled, with_contact
 from serving.evidence import Windows
-from serving.ids import new_id
+from serving.ids import made_at, new_id
 from serving.learner import OnlineLearner
 from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
 from serving.ledger.records import TAKEN_BACK, to_micros
@@ -104,7 +104,10 @@ class DecisionService:
             rule = "was used for other feedback; a new event needs a new id"
             raise invalid("/event_id", rule, slug="event-id-reused", status=409)
         if appended.status != "duplicate":
-            self._book.apply(event, self._first_told(event))
+            first = self._first_told(event)
+            self._book.apply(event, first.outcome)
+            if row is not None and first.event_id == event.event_id:
+                self._return(row, event.outcome, appended.seq)
         return self._receipt(event, appended)
 
     def audit(self, decision_id: str) -> DecisionAudit:
@@ -186,12 +189,19 @@ class DecisionService:
         row, action = self._row(request, fingerprint, body), decision.actions[0].action_id
         return Made(decision, row, known, _contact(decision), self._strategy.catalogue.row_of(action), now)
 
-    def _first_told(self, event: EventRow) -> str:
-        """The first outcome told of a decision; only what may take a contact back has to know."""
+    def _first_told(self, event: EventRow) -> EventRow:
+        """The first feedback on a decision; only what may take a contact back has to know."""
         if event.outcome not in TAKEN_BACK:
-            return event.outcome
+            return event
         told = self._reader.events_of(event.decision_id)
-        return next((one.outcome for one in told if one.kind == "feedback"), event.outcome)
+        return next((one for one in told if one.kind == "feedback" and one.status != "orphan"), event)
+
+    def _return(self, row: DecisionRow, outcome: str, seq: int) -> None:
+        """Give back to the budgets what a contact would have used that was never made."""
+        made = made_at(row.decision_id)
+        if self._learner.till is not None and outcome in TAKEN_BACK and made is not None:
+            action = decode_body(row.body).decision.actions[0].action_id
+            self._learner.till.told(outcome, seq, self._strategy.catalogue.row_of(action), made)
 
     def _row(self, request: DecisionRequest, fingerprint: str, body: DecisionBody) -> DecisionRow:
         decision, chosen = body.decision, body.decision.actions[0]

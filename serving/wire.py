@@ -76,8 +76,9 @@ class DecisionResponse(Struct, frozen=True, kw_only=True):
 class Feedback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Report what came of a decision; `value` is account currency, `product` only if another than offered.
 
-    A contact that its channel "refused", or that was "cancelled" before it was made, fills no limit and
-    teaches nothing, unless something else was told of it before.
+    A contact that its channel "refused", or that was "cancelled" before it was made, fills no limit,
+    teaches nothing and gives its units back to budgets that say so (`returned_if`), unless something else
+    was told of it before.
     """
 
     event_id: Identifier

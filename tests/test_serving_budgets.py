@@ -16,15 +16,25 @@ import numpy as np
 import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
-from serving_fixtures import PATIENCE, SURE, Clock, customer, decided, service, tiny_bundle, tiny_strategy
+from serving_fixtures import (
+    PATIENCE,
+    SURE,
+    Clock,
+    customer,
+    decided,
+    service,
+    tiny_bundle,
+    tiny_strategy,
+)
 from serving_process import Service
 
 from nba.allocation.budgets import Budget, Pacing
 from nba.errors import InvalidConfig
 from nba.snapshot import Snapshot
 from serving.ledger import LedgerError, PriceRow
-from serving.pricing import Priced, Till, decode_state, load_prices
+from serving.pricing import Priced, decode_state, load_prices
 from serving.replay import replay
+from serving.till import Till
 
 Client = AsyncTestClient[Litestar]
 
@@ -195,7 +205,7 @@ def test_prices_that_moved_by_an_older_rule_are_refused() -> None:
 def test_what_did_not_reach_the_disk_is_given_back_and_a_clock_set_back_uses_nothing() -> None:
     strategy, clock = tiny_strategy(**budgeted(3.0)), Clock()
     till, call = (
-        Till(strategy, Priced.start(Snapshot.start(strategy))),
+        Till(strategy, Priced.start(Snapshot.start(strategy)).purses),
         strategy.catalogue.index("call", "morning", "card"),
     )
     till.take(call, clock.now)

@@ -30,6 +30,9 @@ class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `where` picks actions by channel, timing, product, channel_family and product_family (all without it);
     `uses` is what one contact takes: a number of units, or "cost" for its cost in account currency.
+    `returned_if` are the outcomes that give the units back within the period, when they are the first that is
+    told of a contact. Without it both do, for the contact was never made; leave out "refused" where an
+    attempt is paid for, or takes the caller's time, all the same.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     period: Literal["day", "week", "month"] = "day"
     where: Where = {}
     uses: float | str = 1.0
+    returned_if: tuple[Literal["refused", "cancelled"], ...] = ("refused", "cancelled")
 
     def period_of(self, at: datetime) -> int:
         """The number of the period that holds a moment; later periods have larger numbers."""
@@ -137,11 +141,22 @@ class Purse(Struct, frozen=True, kw_only=True):
             waiting_squares=fresh.waiting_squares + use**2,
         )
 
+    def returned(self, budget: Budget, use: float, at: datetime) -> Purse:
+        """The purse after the units of a decision made at `at` came back; those of a past period are lost."""
+        if budget.period_of(at) != self.period:
+            return self
+        return structs.replace(
+            self,
+            used=max(self.used - use, 0.0),
+            waiting_use=self.waiting_use - use,
+            waiting_squares=max(self.waiting_squares - use**2, 0.0),
+        )
+
     def stepped(self, budget: Budget, units: Units) -> Purse:
         """The purse with its price moved by what was used since the last step."""
         if self.waiting == 0:
             return self
-        before = max(budget.at_most - (self.used - self.waiting_use), 0.0)
+        before = max(budget.at_most - (self.used - self.waiting_use), 0.0)  # what has come back included
         pacer = Pacer(
             prices=np.array([self.price]),
             left=np.array([max(before, self.waiting_use)]),  # equal but for the rounding of sums

@@ -9,6 +9,7 @@ from serving.ledger.records import (
     LoggedEvent,
     PriceRow,
     SavedPosterior,
+    TakenBack,
 )
 from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
 from serving.ledger.store import Ledger, LedgerError, Reader, StoreLocked, open_ledger, open_reader
@@ -28,6 +29,7 @@ __all__ = [
     "SQLiteReader",
     "SavedPosterior",
     "StoreLocked",
+    "TakenBack",
     "open_ledger",
     "open_reader",
 ]

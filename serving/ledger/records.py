@@ -136,6 +136,16 @@ class PriceRow(Struct, frozen=True, kw_only=True):
     state: bytes  # JSON
 
 
+class TakenBack(Struct, frozen=True, kw_only=True):
+    """A contact that was never made: "refused" or "cancelled" is the first that was told of it."""
+
+    seq: int  # of the event
+    decision_seq: int
+    decision_id: str
+    outcome: str
+    body: bytes  # of the decision
+
+
 class SavedPosterior(Struct, frozen=True, kw_only=True):
     """A posterior with the log position it stands for."""
 

@@ -26,6 +26,7 @@ from serving.ledger.records import (
     LoggedEvent,
     PriceRow,
     SavedPosterior,
+    TakenBack,
 )
 from serving.ledger.store import LedgerError
 from serving.ledger.writer import Writer
@@ -141,6 +142,18 @@ class SQLiteReader:
         """Decisions past a position, in the order in which they were committed."""
         statement = f"SELECT seq, {_DECISION} FROM decision WHERE seq > ? ORDER BY seq LIMIT ?"
         return [_decision(row) for row in self._db.execute(statement, (seq, limit))]
+
+    def taken_back(self, after: int, until: int) -> list[TakenBack]:
+        """Contacts that were told never to have been made, past a log position and up to another."""
+        rows = self._db.execute(
+            "SELECT e.seq, d.seq, d.decision_id, e.outcome, d.body FROM event e "
+            "JOIN decision d USING (decision_id) WHERE e.seq > ? AND e.seq <= ? AND e.kind = 'feedback' "
+            "AND e.outcome IN ('refused', 'cancelled') AND e.status <> 'orphan' AND NOT EXISTS ("
+            "SELECT 1 FROM event o WHERE o.decision_id = e.decision_id AND o.kind = 'feedback' "
+            "AND o.status <> 'orphan' AND o.seq < e.seq) ORDER BY e.seq",
+            (after, until),
+        )
+        return [TakenBack(**dict(zip(TakenBack.__struct_fields__, row, strict=True))) for row in rows]
 
     def price_rows(self) -> list[PriceRow]:
         """All versions of the prices of budgets, oldest first."""

@@ -18,6 +18,7 @@ from serving.ledger.records import (
     LoggedEvent,
     PriceRow,
     SavedPosterior,
+    TakenBack,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class Reader(Protocol):
 
     def decisions_after(self, seq: int, limit: int) -> list[DecisionRow]:
         """Decisions past a position, in the order in which they were committed."""
+        ...
+
+    def taken_back(self, after: int, until: int) -> list[TakenBack]:
+        """Contacts that were told never to have been made, past a log position and up to another."""
         ...
 
     def price_rows(self) -> list[PriceRow]:
