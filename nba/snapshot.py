@@ -203,7 +203,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         for start in range(0, open_rows.size, _CHUNK):
             rows = open_rows[start : start + _CHUNK]
             features, mean = contexts.features[rows], self.frozen.mean_draw
-            money = self._money(features, contexts.fatigue[rows], None if held is None else held[rows])
+            money = self.money(features, contexts.fatigue[rows], None if held is None else held[rows])
             expected[rows] = self.posterior.expected_values(mean, features, money, eligible[rows])
         return expected
 
@@ -259,13 +259,13 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     ) -> Belief:
         """Belief about a few contexts: scores to utilities to distribution; held (B, n) context weights."""
         strategy, ready = self.strategy, self.frozen.ready
-        money = self._money(features, fatigue, held)
+        money = self.money(features, fatigue, held)
         base = strategy.policy.distribution(self.posterior, ready, features, money, eligible)
         expected = self.posterior.expected_values(self.frozen.mean_draw, features, money, eligible)
         mixed = strategy.floor.mix(base, eligible, strategy.catalogue.costs)
         return Belief(strategy.floor.capped(mixed, expected), expected)
 
-    def _money(self, features: FloatArray, fatigue: FloatArray, held: FloatArray | None) -> Money:
+    def money(self, features: FloatArray, fatigue: FloatArray, held: FloatArray | None) -> Money:
         """From expected rewards to utilities, with the terms that the arbitration has on."""
         has, outcomes, weighing = self.strategy.arbitration.has, self.frozen.outcomes, self.strategy.weighing
         worth = outcomes.worth(features) if has("stages") else None

@@ -1,6 +1,6 @@
 """Decisions of one day about many customers, under limits that they share, with exact propensities.
 
-    mean utilities of the day -> prices -> everybody alone at these prices -> lottery where a limit overflows
+    utilities of the draws -> prices -> everybody alone at these prices -> lottery where a limit overflows
 
 Prices depend on who is there and not on what anybody draws, and a lottery only counts heads: given the
 contexts of the day and what the others drew, the logged probabilities are exact (methods D5).
@@ -14,13 +14,15 @@ import numpy as np
 
 from nba.allocation.lottery import draw
 from nba.allocation.sharing import ChannelByChannel, Priced, Shared
-from nba.arrays import FloatArray, IntArray, StrArray
+from nba.arrays import BoolArray, Float32Array, FloatArray, IntArray, StrArray
 from nba.context import ContextBatch
 from nba.decision import DecisionBatch
 from nba.errors import InvalidConfig
 from nba.propensity import probability_of
 from nba.randomness import Purpose, decision_keys, keyed_uniforms
 from nba.snapshot import Snapshot
+
+_CHUNK = 64  # contexts at a time: keeps what is made of them inside the cache
 
 
 class Together(NamedTuple):
@@ -47,10 +49,12 @@ def decide_together(
 
 def at_day_prices(snapshot: Snapshot, contexts: ContextBatch, customers: int) -> Snapshot:
     """The snapshot at the prices of a day: a function of who comes up, not of what anybody draws."""
-    strategy = snapshot.strategy
-    worth = snapshot.expected_values(contexts, strategy.eligible(contexts).mask)
-    reserve = strategy.allocation.reserve if isinstance(strategy.allocation, Priced) else 0.0
-    prices = _shared(snapshot, customers).prices(decision_keys(contexts.customer_ids), worth, reserve)
+    how, shared = snapshot.strategy.allocation, _shared(snapshot, customers)
+    draws, reserve = (how.draws, how.reserve) if isinstance(how, Priced) else (1, 0.0)
+    eligible = snapshot.strategy.eligible(contexts).mask
+    rows = np.flatnonzero(eligible[:, 1:].any(axis=1))
+    best = _best(snapshot, contexts.take(rows), eligible[rows], shared, draws)
+    prices = shared.prices(decision_keys(contexts.customer_ids[rows]), best, reserve)
     charged = snapshot.prices.copy()
     charged[charged.size - prices.size :] += prices
     return snapshot.priced(charged, snapshot.price_version)
@@ -67,6 +71,22 @@ def by_lottery(
     found = draw(batch.distribution, shared.uses[:, hard], shared.rows.limits[hard], uniforms, ranks)
     usage, drawn = (shared.uses[actions].sum(axis=0) for actions in (found.actions, batch.actions))
     return Together(_with(batch, found.actions, found.distribution), usage, shared.rows.limits, drawn)
+
+
+def _best(
+    snapshot: Snapshot, contexts: ContextBatch, eligible: BoolArray, shared: Shared, draws: int
+) -> Float32Array:
+    """(M, B, V) best utilities that the policy chooses by, under some of its draws, evenly spread."""
+    strategy, ready, parts = snapshot.strategy, snapshot.frozen.ready, []
+    held = None if strategy.weighing is None else strategy.weighing.held(contexts)
+    for start in range(0, eligible.shape[0], _CHUNK):
+        some = slice(start, start + _CHUNK)
+        features, own = contexts.features[some], None if held is None else held[some]
+        scores = strategy.policy.scores(snapshot.posterior, ready, features)
+        few = scores[np.arange(min(draws, len(scores))) * len(scores) // min(draws, len(scores))]
+        money = snapshot.money(features, contexts.fatigue[some], own)
+        parts.append(shared.best(money.utilities(few), eligible[some]))
+    return np.concatenate(parts, axis=1) if parts else np.zeros((1, 0, 0), dtype=np.float32)
 
 
 def _shared(snapshot: Snapshot, customers: int) -> Shared:

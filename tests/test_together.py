@@ -20,7 +20,7 @@ from nba.arbitration import Arbitration
 from nba.bundle import load_bundle, save_bundle
 from nba.catalogue import NO_ACTION
 from nba.errors import InvalidConfig
-from nba.policies import Greedy, ThompsonSampling
+from nba.policies import Greedy, LinUCB, ThompsonSampling
 from nba.posteriors import FactoredModel
 from nba.propensity import Floor
 from nba.snapshot import Snapshot
@@ -105,6 +105,25 @@ def test_logged_propensities_are_those_of_a_hundred_thousand_replays() -> None:
     error = np.sqrt(np.maximum(told * (1.0 - told), 1e-4) / 500)
     assert (np.abs(made - told) / error).max() < 6.0
     assert np.mean(weights) == pytest.approx(1.0, abs=4 * np.std(weights) / np.sqrt(500))
+
+
+@pytest.mark.parametrize("policy", [ThompsonSampling(n_draws=16), LinUCB(alpha=1.0), Greedy()])
+def test_prices_fit_what_the_policy_wants_by_its_own_propensities(policy: Any) -> None:
+    """Who is indifferent at the prices is a contact of one draw in 16, or a whole one where there is one."""
+    snapshot = taught(policy=policy, floor=Floor())
+    contexts = snapshot.strategy.encode(small_contexts(snapshot.strategy, 200))
+    shared = snapshot.strategy.shared
+    assert shared is not None
+    unpriced, priced = (
+        one.action_distribution(contexts).sum(axis=0) @ shared.uses
+        for one in (snapshot, at_day_prices(snapshot, contexts, 100))
+    )
+    limits, hard = shared.rows.limits, shared.hard
+    prices = at_day_prices(snapshot, contexts, 100).prices[-limits.size :]
+    contact = shared.uses.max(axis=0) * (0.25 if isinstance(policy, ThompsonSampling) else 1.0)
+    assert (unpriced > 2.0 * limits)[hard].any()
+    assert (priced <= limits + contact)[hard].all()
+    assert (priced >= limits - contact)[prices > 0.0].all() and (prices > 0.0).any()
 
 
 def test_prices_do_not_depend_on_ids_and_draws_are_kept() -> None:
@@ -193,6 +212,8 @@ def test_what_a_day_cannot_promise_is_refused() -> None:
         open_strategy(allocation=sharing("channel_by_channel", order=["call"]))
     with pytest.raises(InvalidConfig, match="customers: must be at least 1"):
         structs.replace(sharing(), customers=0)
+    with pytest.raises(InvalidConfig, match="draws: must be at least 1, got 0"):
+        structs.replace(sharing(), draws=0)
     plan = load_experiment("shared-limits")
     spec = structs.replace(plan.spec("priced"), apprentice=Imitation(imitates="cheap-first"))
     with pytest.raises(InvalidConfig, match="drop `allocation` or `apprentice`"):

@@ -9,6 +9,7 @@ Shape letters: B customers of a day, A actions (row 0 is no-contact), J rows, V 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,14 +20,15 @@ from nba.allocation.dual import first_prices, minimise, proved
 from nba.allocation.frame import Entry, frame_of
 from nba.allocation.lottery import reserved
 from nba.allocation.problem import Kinds, Problem, Rows
-from nba.allocation.pruning import problem_of_pruned, prune
+from nba.allocation.pruning import Pruned, problem_of_pruned, prune
 from nba.allocation.resources import Resources
 from nba.allocation.shards import Jitter, Population
-from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, check_shape
+from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray, IntArray, KeyArray, check_shape
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.errors import InvalidConfig, require
 
 _ACCURACY = 1e-7  # relative, of the dual of a day
+_ONE = np.ones(1, dtype=np.int64)  # contact of a customer
 _COPIES = 16
 _NOISE = 1e-2  # of the typical value, for the smoothed dual of few customers
 _TEXTS = ("action", "channel", "channel_family", "timing", "product", "product_family")
@@ -49,44 +51,66 @@ class Shared(NamedTuple):
         """The limits of a part of the customers, or of several times as many."""
         return self._replace(rows=self.rows._replace(limits=self.rows.limits * share))
 
-    def prices(self, keys: KeyArray, utilities: FloatArray, reserve: float) -> FloatArray:
-        """(J,) account currency per unit: the best for customers (B,) with mean utilities (B, A).
+    def best(self, utilities: Float32Array, eligible: BoolArray) -> Float32Array:
+        """(M, B, V) utilities of the best actions of each kind of use, -inf where none is eligible.
 
-        Utilities are -inf where an action is not eligible. Of every hard limit `reserve` of three times
-        its square root is left free, so that independent draws overflow it less often.
+        utilities (M, B, A) and eligible (B, A). Of actions that use the same only the best can be chosen.
         """
-        kinds, kind_of = np.unique(self.uses[1:], axis=0, return_inverse=True)
-        contacts = utilities[:, 1:]
-        some = (contacts > -np.inf).any(axis=1)
-        if not some.any() or not self.rows.limits.size:
+        kinds, kind_of = self._kinds()
+        open_to = np.where(eligible, utilities, np.float32(-np.inf))[:, :, 1:]
+        pruned = prune(open_to.reshape(-1, open_to.shape[2]), kind_of, Kinds.of(kinds), _ONE)
+        best: Float32Array = pruned.values.reshape(*open_to.shape[:2], len(kinds))
+        return best
+
+    def prices(self, keys: KeyArray, best: Float32Array, reserve: float) -> FloatArray:
+        """(J,) account currency per unit, for customers (B,) with best utilities (M, B, V) under M draws.
+
+        They are those of M times the limits for M copies of everybody, so that the limits are used up by
+        the mean of the draws, which is what a policy uses that follows each of them with the same
+        probability. Of every hard limit `reserve` of three times its square root is left free, so that
+        independent draws overflow it less often.
+        """
+        if not keys.size or not self.rows.limits.size:
             return np.zeros(self.rows.limits.size)
         kept = self.rows.limits - reserve * (self.rows.limits - reserved(self.rows.limits))
         rows = self.rows._replace(limits=np.where(self.hard, kept, self.rows.limits))
-        of, caps = Kinds.of(kinds), np.ones(1, dtype=np.int64)
-        pruned = prune(contacts[some], kind_of.ravel(), of, caps)
-        problem, _ = problem_of_pruned(keys[some], pruned, of, rows, caps)
-        return _best_prices(problem)
+        kinds, _ = self._kinds()
+        everyone = Pruned(np.zeros(best.shape[1:], dtype=np.int64), best[0], np.arange(len(kinds)))
+        problem, _ = problem_of_pruned(keys, everyone, Kinds.of(kinds), rows, _ONE)
+        if len(best) == 1:
+            return _best_prices(problem)
+        order = np.argsort(keys, kind="stable")
+        there = best[0][order] > -np.inf
+        people = Population.here(_copies(problem, [draw[order][there] for draw in best]))
+        return minimise(people, first_prices(people, None), accuracy=_ACCURACY).prices
+
+    def _kinds(self) -> tuple[FloatArray, IntArray]:
+        """Uses (V, J) of contacts that differ, and which of them each contact (A - 1,) has."""
+        kinds, kind_of = np.unique(self.uses[1:], axis=0, return_inverse=True)
+        return kinds, kind_of.ravel()
 
 
 def _best_prices(problem: Problem) -> FloatArray:
     """(J,) prices of the lowest bound that is found; those of noisy copies help where customers are few."""
     people = Population.here(problem)
     found = minimise(people, first_prices(people, None), accuracy=_ACCURACY)
-    noisy = Population.here(_copies(problem, _NOISE * people.units.money))
+    noise = [Jitter(_NOISE * people.units.money, copy) for copy in range(_COPIES)]
+    noisy = Population.here(_copies(problem, [one.values(problem) for one in noise]))
     soft = minimise(noisy, found, accuracy=_ACCURACY)
     sharp = minimise(people, soft, accuracy=_ACCURACY)
     return min((proved(people, one) for one in (found, soft, sharp)), key=lambda one: one.bound).prices
 
 
-def _copies(problem: Problem, scale: float) -> Problem:
-    """Every customer some times with noise of its own, and as many times the limits."""
-    sizes = np.tile(np.diff(problem.starts), _COPIES)
+def _copies(problem: Problem, values: Sequence[AnyArray]) -> Problem:
+    """Every customer once for each of the values (n,) of candidates, and as many times the limits."""
+    times = len(values)
+    sizes = np.tile(np.diff(problem.starts), times)
     return problem._replace(
-        keys=np.tile(problem.keys, _COPIES),
+        keys=np.tile(problem.keys, times),
         starts=np.concatenate([[0], np.cumsum(sizes)]),
-        kind_of=np.tile(problem.kind_of, _COPIES),
-        values=np.concatenate([Jitter(scale, copy).values(problem) for copy in range(_COPIES)]),
-        rows=problem.rows._replace(limits=problem.rows.limits * _COPIES),
+        kind_of=np.tile(problem.kind_of, times),
+        values=np.concatenate(values),
+        rows=problem.rows._replace(limits=problem.rows.limits * times),
     )
 
 
@@ -131,17 +155,21 @@ class Sharing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Priced(Sharing, frozen=True, kw_only=True, tag="priced", forbid_unknown_fields=True):
     """Shadow prices of the day, everybody's own draw at them, and a lottery where these overflow.
 
-    Prices are those of mean utilities. They fit a policy that takes the best mean: in the retail bank limits
-    are used to 99 %. A policy that explores wants more at the same prices (Thompson sampling there: two to
-    three times the limits), and the lottery, which stays exact, turns the rest away whatever it is worth.
+    Prices are those of the utilities that the policy chooses by: of `draws` of its draws, as many as it has
+    at most, each with the same share. So they fit policies that take the best of the mean, of a bound or
+    of a draw: at prices of mean utilities Thompson sampling wants two to five times the limits, and the
+    lottery, which stays exact, turns the rest away whatever it is worth. What softmax, gap weighting and
+    the floor want beside the best is not foreseen, and left to the lottery.
     A reserve is for large groups: with limits of 10 to 60 for a branch all of it costs half of the value.
     """
 
+    draws: int = 16
     reserve: float = 0.0  # of 3 sqrt(limit), which is left free for the luck of draws
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         super().__post_init__()
+        require(self.draws >= 1, "allocation", "draws", f"must be at least 1, got {self.draws}")
         rule = f"must lie in [0, 1], got {self.reserve}"
         require(0.0 <= self.reserve <= 1.0, "allocation", "reserve", rule)
 
