@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
-from serving_fixtures import Clock, decided, reported, service, tiny_strategy
+from serving_fixtures import Clock, customer, decided, reported, service, tiny_bundle, tiny_strategy
+from serving_process import Service
 from test_serving_budgets import Client, again, budgeted, priced
 
 from nba.allocation.budgets import Purse
@@ -106,3 +109,33 @@ def test_nothing_is_used_twice_whatever_comes_back_and_whenever_it_restarts(
         assert again(tmp_path) == []
 
     asyncio.run(check())
+
+
+@pytest.mark.slow
+def test_units_that_come_back_are_used_once_by_concurrent_callers_and_across_a_kill(tmp_path: Path) -> None:
+    """Eight callers; the calls of four are refused, and told so twice. The log is counted again by hand."""
+    bundle = tiny_bundle(tmp_path / "bundle", **budgeted(10.0, period="month"))
+    store = tmp_path / "log.db"
+
+    def work(worker: int) -> None:
+        for number in range(6):
+            body = {"customer": customer(f"c{worker}-{number}"), "channels": ["call"]}
+            made = service.post("/v1/decisions", body)
+            if made["actions"][0]["channel"] == "call" and worker % 2:
+                for event in "ab":
+                    refused = {"decision_id": made["decision_id"], "outcome": "refused"}
+                    service.post("/v1/feedback", refused | {"event_id": f"{event}{worker}-{number}"})
+
+    with Service(bundle, store) as service, ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+        service.kill()
+    with Service(bundle, store) as service:
+        for number in range(11):
+            service.post("/v1/decisions", {"customer": customer(f"last{number}"), "channels": ["call"]})
+    db = apsw.Connection(str(store))
+    moments = "SELECT at, 1 FROM decision WHERE channel = 'call' UNION ALL SELECT min(received_at), -1 "
+    moments += "FROM event WHERE outcome = 'refused' GROUP BY decision_id ORDER BY 1, 2"
+    used = np.cumsum([unit for _, unit in db.execute(moments)])
+    db.close()
+    assert used.max() == used[-1] == 10 and len(used) >= 14
+    assert again(tmp_path) == []
