@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from nba.arrays import BoolArray
 from nba.catalogue import Catalogue
+from nba.conditions import Condition
 from nba.constraints.local_time import DAY, PERIODS, Period
 from nba.constraints.look import Look, Scope
 from nba.constraints.windows import is_near, overfills, overfills_period
@@ -23,10 +24,11 @@ class ContactLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """At most `contacts` in any `days` days or `hours` hours, or in each calendar day, week or month.
 
     Days are of 24 hours; calendar periods are of the customer's own zone. One contact in any so many hours
-    is a cool-down. The limit is over the channels and products named, all of them if none is; with
-    `each_channel` it holds for each channel by itself. A `household` limit counts the contacts of all
-    members, in calendar periods of the policy's zone. Service messages are counted and not held up, except by
-    a limit that the `platform` owns and enforces on all messages of the institution.
+    is a cool-down. The limit is over the channels and products named (`products` may name groups and tags),
+    all of them if none is; with `each_channel` it holds for each channel by itself. With `whom` it is only
+    for customers of whom that condition holds, or of whom it is not known. A `household` limit counts the
+    contacts of all members, in calendar periods of the policy's zone. Service messages are counted and not
+    held up, except by a limit that the `platform` owns and enforces on all messages of the institution.
     Actions removed by a limit with a `name` are told apart in `Decision.removed`.
     """
 
@@ -40,6 +42,7 @@ class ContactLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     each_channel: bool = False
     level: Literal["customer", "household"] = "customer"
     owner: Literal["bank", "platform"] = "bank"
+    whom: Condition | None = None
     name: str = ""
 
     def check(self, pointer: str) -> None:
@@ -96,8 +99,10 @@ class ContactLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Apart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """No contact of one kind within `days` of one of another kind, whichever comes first.
 
-    Kinds are channels and products, all of them where none is named: "no mail on the fund within 10 days of a
-    call". "Never both" is a number of days that no customer stays.
+    Kinds are channels and products, groups or tags, all of them where none is named: "no mail on the fund
+    within 10 days of a call"; with `whom` only for some customers. It keeps contacts apart in time, each at
+    its own moment. What does not go together as such, never or in one ranked list either, is said by a rule:
+    `not_together`, which also holds in simulated worlds and counts a planned contact as made now.
     """
 
     days: int
@@ -105,6 +110,7 @@ class Apart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     products: tuple[str, ...] = ()
     from_channels: tuple[str, ...] = ()
     from_products: tuple[str, ...] = ()
+    whom: Condition | None = None
     name: str = "apart"
 
     def check(self, pointer: str) -> None:

@@ -13,6 +13,7 @@ from nba.catalogue import Catalogue
 from nba.constraints.local_time import DAY, LocalTimes, Period, local_times, period_of
 from nba.context import ContactHistory, ContextBatch
 from nba.errors import ShapeMismatch
+from nba.scope import products_named
 from nba.timing import waits_days
 
 
@@ -31,11 +32,15 @@ class Scope(NamedTuple):
         *,
         spares_service: bool = True,
     ) -> Scope:
-        """The scope of some names; no names stand for all, among products also for what is none."""
+        """The scope of some names; no names stand for all, among products also for what is none.
+
+        `products` are names of products, groups and tags.
+        """
         on = np.zeros(len(catalogue.channels) + 1, dtype=np.bool_)
         on[[catalogue.level("channel", name) for name in channels] if channels else slice(-1)] = True
-        about = np.zeros(len(catalogue.products) + 1, dtype=np.bool_)
-        about[[catalogue.level("product", name) for name in products] if products else slice(None)] = True
+        about = np.full(len(catalogue.products) + 1, not products)
+        for name in products:
+            about[:-1] |= products_named(catalogue, name)
         return Scope(on, about, about[:-1] & ~(catalogue.is_service & spares_service))
 
     def made(self, history: ContactHistory) -> BoolArray:

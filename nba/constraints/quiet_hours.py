@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from nba.arrays import BoolArray, IntArray
 from nba.catalogue import Catalogue
+from nba.conditions import Condition
 from nba.constraints.local_time import WEEKDAYS, clock_time, day_number
 from nba.constraints.look import Look, Scope
 from nba.errors import InvalidConfig, require
@@ -21,7 +22,9 @@ class QuietHours(
 
     An `end` before the `start` lies on the day after. The block is what the customer's clock shows: an hour
     that comes twice is quiet twice, one that is skipped never comes. A contact whose moment lies inside is
-    removed; it is not put off to the end of the block, because the next decision can choose it again.
+    removed; it is not put off to the end of the block, because the next decision can choose it again. Who
+    decides at night for the morning says so: a decision is made for its own moment, `Context.at`. With `whom`
+    the block is only for customers of whom that condition holds, or of whom it is not known.
     """
 
     start: str = "00:00"
@@ -30,6 +33,7 @@ class QuietHours(
     dates: tuple[str, ...] = ()  # such as 2026-12-24
     channels: tuple[str, ...] = ()
     spares_service: bool = False
+    whom: Condition | None = None
     name: str = "quiet_hours"
 
     def check(self, pointer: str) -> None:
