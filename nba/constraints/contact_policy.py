@@ -35,6 +35,12 @@ class Scoped(NamedTuple):
     scopes: tuple[Scope, ...]
     whom: Ask | None  # None: everybody
 
+    @property
+    def text(self) -> str:
+        """What must be so, in words, and for whom."""
+        condition = None if isinstance(self.part, BackOff) else self.part.whom
+        return self.part.text + ("" if condition is None else f", for customers with {condition.text}")
+
     def closed(self, look: Look, contexts: ContextBatch) -> BoolArray:
         """(B, C, T, P) contacts that it refuses."""
         closed = self.part.closed(look, *self.scopes)
@@ -182,16 +188,20 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             fits = fits & open_channels[:, :, None, None]
         return fits | catalogue.is_service if catalogue.has_service else fits
 
+    def counters(self, catalogue: Catalogue) -> list[tuple[ContactLimit, int, int]]:
+        """The limits that counters keep, each with its row and column in `ContextBatch.contact_counts`."""
+        found = []
+        for limit in self._counters:
+            try:
+                column = -1 if limit.channel is None else catalogue.level("channel", limit.channel)
+            except UnknownAction as error:
+                raise InvalidConfig(NAME, self._pointer(limit), str(error)) from None
+            found.append((limit, self.windows_days.index(limit.days), column))
+        return found
+
     def _most(self, catalogue: Catalogue) -> IntArray:
         """(W, C + 1) fewer contacts than these are allowed; the last column is all channels."""
         most = np.full((len(self.windows_days), 1 + len(catalogue.channels)), np.iinfo(np.int64).max)
-        for limit in self._counters:
-            channel = -1
-            if limit.channel is not None:
-                try:
-                    channel = catalogue.level("channel", limit.channel)
-                except UnknownAction as error:
-                    raise InvalidConfig(NAME, self._pointer(limit), str(error)) from None
-            cell = self.windows_days.index(limit.days), channel
-            most[cell] = min(most[cell], limit.contacts)
+        for limit, row, column in self.counters(catalogue):
+            most[row, column] = min(most[row, column], limit.contacts)
         return most

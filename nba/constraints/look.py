@@ -71,6 +71,28 @@ def history_in(contexts: ContextBatch) -> ContactHistory:
     return contexts.history
 
 
+class Shut(NamedTuple):
+    """Contacts of one customer that a part of the policy closes, told one by one."""
+
+    look: Look  # B = 1
+    closed: BoolArray  # (C, T, P)
+
+    @property
+    def timing(self) -> int:
+        """The first timing that is closed."""
+        return int(np.flatnonzero(self.closed.any(axis=(0, 2)))[0])
+
+    @property
+    def moment(self) -> int:
+        """When its contact would be made, in microseconds since 1970."""
+        return int(self.look.moments[0, self.timing])
+
+    def within(self, scope: Scope) -> BoolArray:
+        """(C, T, P) those of a scope."""
+        mine: BoolArray = self.closed & scope.closed(np.ones((1, self.closed.shape[1]), dtype=np.bool_))[0]
+        return mine
+
+
 class Look(Struct, frozen=True, eq=False, dict=True):
     """The history of some contexts beside the moments at which contacts would be made."""
 
