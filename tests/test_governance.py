@@ -92,7 +92,7 @@ def test_what_the_catalogue_does_not_know_is_refused(bundle: Path, tmp_path: Pat
          "rules[1].when.attribute"),
         ('[[rules]]\ntype = "consent"\nname = "consent"', "rules[0].name"),  # is taken
         ('[[tags]]\nname = "old"\nwhen = { tag = "older" }', "tags[0].when.tag"),
-        ('[contact_policy]\nlimits = [{contacts = 1, days = 7, channel = "fax"}]', "contact_policy.limits[0]"),
+        ('[contact_policy]\nlimits = [{contacts = 1, days = 7, channel="fax"}]', "contact_policy.limits[0]"),
     ],
     ids=["rule", "name", "tag", "limit"],
 )  # fmt: skip
