@@ -171,6 +171,12 @@ def closed_channels(channel: str | None, catalogue: Catalogue) -> set[str]:
     return {channel} if channel is not None else {each.name for each in catalogue.channels}
 
 
+def planned(known: Remembered, channels: set[str], now: datetime) -> tuple[str, ...]:
+    """Decisions whose contacts are still to come on some channels, in the order of the decisions."""
+    rows = known.contacts.items()
+    return tuple(name for name, one in rows if one.channel in channels and one.at > now and not one.refused)
+
+
 def with_contact(known: Remembered, decision_id: str, contact: Contact | None) -> None:
     """Count a decision that is on its way to the disk."""
     known.pending += 1

@@ -25,7 +25,7 @@ from serving.checks import (
     issued,
     outcome_time,
 )
-from serving.customers import CustomerBook, Remembered, settled, with_contact
+from serving.customers import CustomerBook, Remembered, closed_channels, planned, settled, with_contact
 from serving.evidence import Windows
 from serving.ids import new_id
 from serving.learner import OnlineLearner
@@ -105,7 +105,7 @@ class DecisionService:
             raise invalid("/event_id", rule, slug="event-id-reused", status=409)
         if appended.status != "duplicate":
             self._book.apply(event, self._first_told(event))
-        return self._receipt(event, appended)
+        return self._receipt(event, appended, received_at)
 
     def audit(self, decision_id: str) -> DecisionAudit:
         """All that is known about a decision."""
@@ -258,12 +258,16 @@ class DecisionService:
             is_once=product is not None and self._windows.is_once(product),
         )
 
-    def _receipt(self, event: EventRow, appended: Appended) -> FeedbackReceipt:
+    def _receipt(self, event: EventRow, appended: Appended, now: datetime) -> FeedbackReceipt:
         assert appended.status != "conflict"
         self._metrics.feedback.labels(appended.status, event.outcome).inc()
         if appended.status in ("accepted", "late"):
             self._metrics.feedback_lag.observe(max(0.0, (event.received_at - event.occurred_at) / 1e6))
-        return FeedbackReceipt(status=appended.status, seq=appended.seq)
+        to_cancel: tuple[str, ...] = ()
+        if event.outcome == "opted_out" and event.customer_id is not None:
+            closed = closed_channels(event.channel, self._strategy.catalogue)
+            to_cancel = planned(self._book.remembered(event.customer_id), closed, now)
+        return FeedbackReceipt(status=appended.status, seq=appended.seq, to_cancel=to_cancel)
 
 
 async def _durable(future: Future[Result]) -> Result:

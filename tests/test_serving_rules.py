@@ -143,3 +143,23 @@ def test_who_is_pending_is_not_forgotten_and_everybody_else_is(tmp_path: Path) -
             assert (await decided(client, f"c{number}"))["actions"][0]["channel"] is None
 
     play(tmp_path, scene, contact_policy=ContactPolicy(limits=(ContactLimit(contacts=1, days=7),)))
+
+
+def test_an_opt_out_names_the_planned_contacts_that_must_not_be_made(tmp_path: Path) -> None:
+    async def scene(client: Client, clock: Clock) -> None:
+        made = [await decided(client) for _ in range(60)]
+        later = [one for one in made if one["actions"][0]["timing"] == "key_day"]
+        first = next(one for one in made if one not in later)
+        channel = first["actions"][0]["channel"]
+        expected = [one["decision_id"] for one in later if one["actions"][0]["channel"] == channel]
+        assert 0 < len(expected) < len(later)
+        receipt = await reported(client, first["decision_id"], "opted_out")
+        assert receipt["to_cancel"] == expected
+        again = await reported(client, first["decision_id"], "opted_out")
+        assert again == receipt | {"status": "duplicate"}
+        await reported(client, expected[0], "cancelled")
+        last = await reported(client, expected[-1], "opted_out")
+        assert last["to_cancel"] == expected[1:]
+        assert "to_cancel" not in await reported(client, first["decision_id"], "seen")
+
+    play(tmp_path, scene)
