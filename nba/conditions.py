@@ -19,7 +19,7 @@ from nba.catalogue import Catalogue
 from nba.context import ContextBatch
 from nba.errors import InvalidConfig, require
 from nba.features import Category, Column, FeatureSchema, Flag, Numeric
-from nba.scope import products_of
+from nba.scope import NAMED, products_named
 
 _BOUNDS = {"at_least": ">=", "at_most": "<=", "above": ">", "below": "<"}
 _MEETS = {
@@ -213,9 +213,8 @@ class Vocabulary(NamedTuple):
     def of(catalogue: Catalogue, schema: FeatureSchema, tags: tuple[Tag, ...] = ()) -> Vocabulary:
         """All names of a strategy; InvalidConfig for a tag that is there twice or means nothing."""
         columns = {column.name: column for column in schema.columns}
-        held: dict[str, BoolArray] = {}
-        for level in ("tag", "group", "product"):  # a product goes before a group of its name, and so on
-            held |= {name: products_of(catalogue, level, name) for name in catalogue.names(level)}
+        names = dict.fromkeys(name for level in NAMED for name in catalogue.names(level))
+        held = {name: products_named(catalogue, name) for name in names}
         found = Vocabulary(catalogue, schema, columns, held, {})
         for index, tag in enumerate(tags):
             place, once = f"tags[{index}].name", f"a tag has one meaning, got {tag.name!r} again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from msgspec import Struct
 from nba.arrays import BoolArray, IntArray
 from nba.conditions import Vocabulary
 from nba.constraints import LAYERS, Rule
+from nba.constraints.reasons import reasons_of
 from nba.constraints.rulebook import OPT_OUT
 from nba.context import AttributeValue, Context
 from nba.decision import DecisionBatch, Terms
@@ -25,7 +25,6 @@ _NEEDS = {
     "catalogue": "an action that the catalogue does not exclude",
     "request": "an action that was asked for",
     OPT_OUT: "no opt-out from the channel",
-    "contact_policy": "room under every contact limit, and a product that has rested since its last offer",
     "budget": "room for the contact in every budget",
     "silence": "no contact that is eligible",
 }
@@ -132,26 +131,24 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = None) -> tuple[Removal, ...]:
     """Every action that a customer may not have now, by the first rule against it; requested is (1, A)."""
-    removed_by = strategy.eligible(strategy.encode([context]), requested).removed_by[0]
-    actions = defaultdict(list)
-    for action in np.flatnonzero(removed_by >= 0).tolist():
-        actions[int(removed_by[action])].append(strategy.catalogue.action_ids[action])
+    contexts, catalogue = strategy.encode([context]), strategy.catalogue
+    removed_by = strategy.eligible(contexts, requested).removed_by[0]
     rules = {one.name: one.rule for one in strategy.rulebook.asked}
     found, known = [], strategy.rulebook.known
-    for place in sorted(actions):
-        name, layer = strategy.rule_names[place], strategy.rule_layers[place]
-        rule = rules.get(name)
-        found.append(
-            Removal(
-                rule=name,
-                layer=layer,
-                needs=_NEEDS.get(name.partition(".")[0], "") if rule is None else _needs(rule, known),
-                values=_known(strategy, context, name)
-                if rule is None
-                else _values(context, _asked(rule, known)),
-                actions=tuple(actions[place]),
-            )
-        )
+    for place in np.unique(removed_by[removed_by >= 0]).tolist():
+        name, removed = strategy.rule_names[place], removed_by == place
+        if name in rules:
+            needs, values = _needs(rules[name], known), _values(context, _asked(rules[name], known))
+        elif name in strategy.contact_policy.names:
+            mine = removed[1:].reshape(catalogue.shape)
+            reasons = reasons_of(strategy.contact_policy, known, contexts, name, mine)
+            needs = "; ".join(reason.needs for reason in reasons)
+            values = {key: value for reason in reasons for key, value in reason.values.items()}
+        else:
+            needs, values = _NEEDS[name], _known(context, name)
+        actions = tuple(catalogue.action_ids[action] for action in np.flatnonzero(removed).tolist())
+        layer = strategy.rule_layers[place]
+        found.append(Removal(rule=name, layer=layer, needs=needs, values=values, actions=actions))
     return tuple(found)
 
 
@@ -165,7 +162,7 @@ def _asked(rule: Rule, known: Vocabulary) -> tuple[str, ...]:
     return rule.asked(known) + (() if rule.whom is None else rule.whom.asked(known))
 
 
-def _known(strategy: Strategy, context: Context, name: str) -> dict[str, AttributeValue]:
+def _known(context: Context, name: str) -> dict[str, AttributeValue]:
     """What is known of a remover that is no rule: what is left of the budgets, and opt-outs."""
     if name == OPT_OUT:
         return {"opted_out": list(context.opted_out)}

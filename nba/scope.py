@@ -14,11 +14,12 @@ from msgspec import Struct, structs
 
 from nba.arrays import BoolArray
 from nba.catalogue import Catalogue, Product
-from nba.errors import require
+from nba.errors import UnknownAction, require
 
 Names: TypeAlias = str | tuple[str, ...]
 
 _PRODUCT_LEVELS = ("goal", "group", "tag", "product")  # the later, the nearer
+NAMED = ("product", "group", "tag")  # a product goes before a group of its name, and so on
 _LEVELS = (*_PRODUCT_LEVELS, "channel", "timing")
 
 
@@ -104,6 +105,15 @@ def products_of(catalogue: Catalogue, level: str, name: str) -> BoolArray:
     """(P,) the product, or the products of a goal, group or tag (`level` says which), of a name."""
     catalogue.level(level, name)
     return np.array([name in names_of(catalogue, product, level) for product in catalogue.products])
+
+
+def products_named(catalogue: Catalogue, name: str) -> BoolArray:
+    """(P,) the product of a name, or else the products of a group or a tag of it; UnknownAction for none."""
+    for level in NAMED:
+        if name in catalogue.names(level):
+            return products_of(catalogue, level, name)
+    known = ", ".join(dict.fromkeys(name for level in NAMED for name in catalogue.names(level)))
+    raise UnknownAction(f"{name!r} is no product, group or tag of products; use one of: {known}.")
 
 
 def names_of(catalogue: Catalogue, product: Product, level: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from nba.allocation.budgets import Pacing
-from nba.allocation.sharing import AnySharing, Shared
+from nba.allocation.sharing import AnySharing, ChannelByChannel, Shared
 from nba.arbitration import Arbitration, Tariff, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import NO_ACTION, Catalogue
@@ -29,7 +29,12 @@ from nba.posteriors import Model
 from nba.propensity import Floor
 from nba.timing import waits_days
 
-_OWN = ("rules", "tags", "arbitration")  # whose errors are told with their place in the strategy
+_OWN = (
+    "rules",
+    "tags",
+    "contact_policy",
+    "arbitration",
+)  # whose errors are told with their place in the strategy
 _MOST_RULES = 100  # what can remove an action is counted in bytes, see also `ContactPolicy`
 
 
@@ -66,7 +71,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         require(len(self.rules) < _MOST_RULES, f"strategy {self.name}", "rules", too_many)
         self._try("rules", lambda: self.rulebook)
         nobody = self._nobody()
-        self._try("contact_policy", lambda: self.contact_policy.compiled(self.catalogue))
+        self._try("contact_policy", lambda: self._compiled)
         self._try("catalogue.timings", partial(self.waits, nobody))
         self._try("allocation", lambda: self.shared)
         self.pacing.check(self.catalogue, f"strategy {self.name}")
@@ -103,6 +108,9 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             return None
         name, rule = f"strategy {self.name}", "leaves some without a contact; drop silence = false"
         require(self.silence, name, "allocation", rule)
+        side_by_side = isinstance(self.allocation, ChannelByChannel) and self.contact_policy.has_households
+        rule = "serves members of a household side by side, past its limits; use type = 'priced'"
+        require(not side_by_side, name, "allocation", rule)
         rule = "needs the shadow prices that arbitration.off switches off"
         require(self.arbitration.has("shadow_prices"), name, "allocation", rule)
         return self.allocation.shared(self.catalogue, name)
@@ -239,7 +247,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     @cached_property
     def _compiled(self) -> Compiled:
-        return self.contact_policy.compiled(self.catalogue)
+        return self.contact_policy.compiled(self.rulebook.known)
 
     @cached_property
     def _encoder(self) -> Encoder:

@@ -70,7 +70,7 @@ class CustomerBook:
         known = self._known.get(customer_id)
         if known is None:
             known = self._known[customer_id] = self._read(customer_id)
-            self._forget_some()
+            self._forget_some(customer_id)
         self._known.move_to_end(customer_id)
         return known
 
@@ -145,9 +145,11 @@ class CustomerBook:
             known.opted_out |= closed_channels(closed, self._catalogue)
         return known
 
-    def _forget_some(self) -> None:
+    def _forget_some(self, asked: str) -> None:
+        """Forget who was not asked for lately and is not now, and of whom no decision is on its way."""
         while len(self._known) > self._capacity:
-            idle = next((name for name, known in self._known.items() if not known.pending), None)
+            rows = self._known.items()
+            idle = next((name for name, known in rows if not known.pending and name != asked), None)
             if idle is None:
                 return
             del self._known[idle]
@@ -167,6 +169,12 @@ class CustomerBook:
 def closed_channels(channel: str | None, catalogue: Catalogue) -> set[str]:
     """The channels that an opt-out closes: the one of its decision, or all after a no-contact decision."""
     return {channel} if channel is not None else {each.name for each in catalogue.channels}
+
+
+def planned(known: Remembered, channels: set[str], now: datetime) -> tuple[str, ...]:
+    """Decisions whose contacts are still to come on some channels, in the order of the decisions."""
+    rows = known.contacts.items()
+    return tuple(name for name, one in rows if one.channel in channels and one.at > now and not one.refused)
 
 
 def with_contact(known: Remembered, decision_id: str, contact: Contact | None) -> None:

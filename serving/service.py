@@ -25,7 +25,7 @@ from serving.checks import (
     issued,
     outcome_time,
 )
-from serving.customers import CustomerBook, Remembered, settled, with_contact
+from serving.customers import CustomerBook, Remembered, closed_channels, planned, settled, with_contact
 from serving.evidence import Windows
 from serving.ids import made_at, new_id
 from serving.learner import OnlineLearner
@@ -108,7 +108,7 @@ class DecisionService:
             self._book.apply(event, first.outcome)
             if row is not None and first.event_id == event.event_id:
                 self._return(row, event.outcome, appended.seq)
-        return self._receipt(event, appended)
+        return self._receipt(event, appended, received_at)
 
     def audit(self, decision_id: str) -> DecisionAudit:
         """All that is known about a decision."""
@@ -268,12 +268,16 @@ class DecisionService:
             is_once=product is not None and self._windows.is_once(product),
         )
 
-    def _receipt(self, event: EventRow, appended: Appended) -> FeedbackReceipt:
+    def _receipt(self, event: EventRow, appended: Appended, now: datetime) -> FeedbackReceipt:
         assert appended.status != "conflict"
         self._metrics.feedback.labels(appended.status, event.outcome).inc()
         if appended.status in ("accepted", "late"):
             self._metrics.feedback_lag.observe(max(0.0, (event.received_at - event.occurred_at) / 1e6))
-        return FeedbackReceipt(status=appended.status, seq=appended.seq)
+        to_cancel: tuple[str, ...] = ()
+        if event.outcome == "opted_out" and event.customer_id is not None:
+            closed = closed_channels(event.channel, self._strategy.catalogue)
+            to_cancel = planned(self._book.remembered(event.customer_id), closed, now)
+        return FeedbackReceipt(status=appended.status, seq=appended.seq, to_cancel=to_cancel)
 
 
 async def _durable(future: Future[Result]) -> Result:

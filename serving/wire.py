@@ -89,11 +89,16 @@ class Feedback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     product: Name | None = None
 
 
-class FeedbackReceipt(Struct, frozen=True, kw_only=True):
-    """What became of feedback, and its position in the log."""
+class FeedbackReceipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of feedback, and its position in the log.
+
+    After an opt-out `to_cancel` names the decisions whose contacts are still to come on a channel that it
+    closes: they must not be made, and are reported as "cancelled".
+    """
 
     status: FeedbackStatus
     seq: int
+    to_cancel: tuple[str, ...] = ()
 
 
 class FeedbackEntry(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ It reads the fields of a policy, never its methods, and works with datetimes whe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from nba.constraints import Apart, BackOff, ContactLimit, ContactPolicy, QuietHours
 
+Ages = Mapping[str, float | None]
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -33,6 +35,14 @@ def concerns(part: Any, one: Made) -> bool:
     """Whether a limit is about a contact."""
     channels = part.channels or ((part.channel,) if getattr(part, "channel", None) else ())
     return (not channels or one.channel in channels) and (not part.products or one.product in part.products)
+
+
+def speaks_of(part: Any, customer: str, ages: Ages) -> bool:
+    """Whether a part is about a customer: whose age is not known may be old enough."""
+    if part.whom is None:
+        return True
+    age = ages.get(customer)
+    return age is None or age >= part.whom.at_least
 
 
 def same_subject(limit: ContactLimit, one: Made, other: Made) -> bool:
@@ -109,40 +119,58 @@ def backs_off(rule: BackOff, new: Made, known: list[Made], now: datetime) -> boo
     return new.at < max(refused) + timedelta(hours=rest)
 
 
-def broken(policy: ContactPolicy, new: Made, known: list[Made], now: datetime, zone: str | None) -> list[str]:
+def broken(
+    policy: ContactPolicy,
+    new: Made,
+    known: list[Made],
+    now: datetime,
+    zone: str | None,
+    ages: Ages | None = None,
+) -> list[str]:
     """What a new contact would break, as "limits[2]"; nothing is counted as of another day than its own."""
-    found = []
+    found, ages = [], ages or {}
     for number, limit in enumerate(policy.limits):
         is_spared = new.is_service and limit.owner == "bank"
-        if concerns(limit, new) and not is_spared:
+        if concerns(limit, new) and not is_spared and speaks_of(limit, new.customer, ages):
             if fullest(limit, new, known, zone, policy) > limit.contacts:
                 found.append(f"limits[{number}]")
     for number, block in enumerate(policy.quiet_hours):
         is_about = not block.channels or new.channel in block.channels
+        is_about = is_about and speaks_of(block, new.customer, ages)
         if is_about and not (new.is_service and block.spares_service):
             if is_quiet(block, wall(new.at, zone, policy.zone)):
                 found.append(f"quiet_hours[{number}]")
     if not new.is_service:
-        found += [f"apart[{n}]" for n, rule in enumerate(policy.apart) if is_too_near(rule, new, known)]
+        apart = [one if speaks_of(one, new.customer, ages) else None for one in policy.apart]
+        found += [f"apart[{n}]" for n, one in enumerate(apart) if one and is_too_near(one, new, known)]
     found += [f"back_off[{n}]" for n, rule in enumerate(policy.back_off) if backs_off(rule, new, known, now)]
     return found
 
 
 def rests(policy: ContactPolicy, new: Made, known: list[Made], now: datetime) -> bool:
-    """Whether the product still rests: a planned offer counts as of now."""
+    """Whether the product still rests: a planned offer counts as of now, and service messages never rest."""
     rest = timedelta(days=policy.product_rest_days)
     offers = [one for one in known if one.customer == new.customer and one.state == "made"]
-    return any(one.product == new.product and now - min(one.at, now) < rest for one in offers)
+    return not new.is_service and any(
+        one.product == new.product and now - min(one.at, now) < rest for one in offers
+    )
 
 
-def overshoots(policy: ContactPolicy, known: list[Made], zones: dict[str, str | None]) -> list[str]:
-    """Limits that hold too many contacts in some window, wherever it lies, of those decided here."""
+def overshoots(
+    policy: ContactPolicy, known: list[Made], zones: dict[str, str | None], ages: Ages | None = None
+) -> list[str]:
+    """Limits that hold too many contacts in some window, wherever it lies, of those decided here.
+
+    What a household's limit about some of its members allows the others may come on top.
+    """
     ours = [one for one in known if one.state == "made" and not one.is_service and not one.is_external]
     return [
         f"limits[{number}]: {one}"
         for number, limit in enumerate(policy.limits)
         for one in ours
         if concerns(limit, one)
+        and speaks_of(limit, one.customer, ages or {})
+        and not (limit.whom and limit.level == "household")
         and fullest(limit, one, [x for x in ours if x is not one], zones[one.customer], policy)
         > limit.contacts
     ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
+import httpx
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
@@ -138,6 +141,23 @@ async def contacted(client: AsyncTestClient[Litestar], name: str = "c1", **reque
         found = await decided(client, name, **request)
         if found["actions"][0]["product"] is not None:
             return found
+
+
+async def at_once(client: AsyncTestClient[Litestar], requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Decisions asked for by as many threads; the asynchronous client would ask one after the other."""
+    plain = httpx.Client(transport=client._transport, base_url=client.base_url)
+
+    gate = Barrier(len(requests))
+
+    def ask(body: dict[str, Any]) -> dict[str, Any]:
+        gate.wait(PATIENCE)
+        answer = plain.post("/v1/decisions", json=body)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    with ThreadPoolExecutor(len(requests)) as threads:
+        return await asyncio.to_thread(lambda: list(threads.map(ask, requests)))
 
 
 async def reported(

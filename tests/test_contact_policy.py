@@ -261,13 +261,3 @@ def test_a_policy_that_means_nothing_is_refused(changes: dict[str, Any], pointer
     with pytest.raises((InvalidConfig, msgspec.ValidationError)) as caught:
         msgspec.convert(changes, ContactPolicy)
     assert pointer in str(caught.value) or getattr(caught.value, "pointer", "") == pointer
-
-
-def test_a_part_about_an_unknown_channel_is_refused_with_the_strategy() -> None:
-    for policy in (
-        ContactPolicy(limits=(ContactLimit(contacts=1, hours=1, channels=("fax",)),)),
-        ContactPolicy(quiet_hours=(QuietHours(channels=("fax",)),)),
-        ContactPolicy(apart=(Apart(days=1, from_products=("yacht",)),)),
-    ):
-        with pytest.raises(InvalidConfig, match="not in the catalogue"):
-            strategy_of(policy)

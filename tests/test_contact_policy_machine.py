@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from small import product, small_catalogue, small_strategy
 
 from nba.catalogue import Timing
+from nba.conditions import Condition
 from nba.constraints import Apart, BackOff, Consent, ContactLimit, ContactPolicy, QuietHours
 from nba.context import Contact, Context
 from nba.policies import RandomEligible
@@ -23,6 +24,8 @@ ZONES: dict[str, str | None] = {
     "c": "America/New_York",
     "d": "Nowhere/At_All",
 }
+AGES: dict[str, float | None] = {"a": 80.0, "b": 40.0, "c": None, "d": 75.0}
+WHOM = st.sampled_from([None, None, Condition(attribute="age", at_least=75.0)])
 HOUSEHOLDS = {"a": "h1", "b": "h1", "c": "h2", "d": None}
 START = datetime(2026, 3, 26, 9, 0, tzinfo=UTC)  # three days before Berlin's clocks go forward
 # Moments around which clocks change, in Berlin and New York.
@@ -48,6 +51,7 @@ SMALL = st.fixed_dictionaries(
         "contacts": st.integers(0, 3),
         "level": st.sampled_from(["customer", "customer", "household"]),
         "owner": st.sampled_from(["bank", "bank", "platform"]),
+        "whom": WHOM,
         "name": st.sampled_from(["", "", "cap"]),
     }
 )
@@ -67,9 +71,10 @@ BLOCKS = st.builds(
     dates=st.sampled_from([(), ("2026-03-29", "2026-10-25")]),
     channels=st.sampled_from([(), ("call",)]),
     spares_service=st.booleans(),
+    whom=WHOM,
 )
 APART = st.builds(
-    Apart, days=st.integers(1, 5), channels=st.just(("mail",)), from_products=st.just(("card",))
+    Apart, days=st.integers(1, 5), channels=st.just(("mail",)), from_products=st.just(("card",)), whom=WHOM
 )
 BACK_OFF = st.builds(BackOff, channel=st.just("mail"), hours=st.integers(1, 40), most_hours=st.just(100))
 POLICIES = st.builds(
@@ -157,7 +162,7 @@ class Contacting(RuleBasedStateMachine):
 
     @invariant()
     def no_cap_is_overshot(self) -> None:
-        assert overshoots(self.policy, self.made, ZONES) == []
+        assert overshoots(self.policy, self.made, ZONES, AGES) == []
 
     def compare(self, context: Context, key_day: float) -> None:
         """Every action is open if, and with exact plans only if, the checker finds nothing broken."""
@@ -167,7 +172,7 @@ class Contacting(RuleBasedStateMachine):
             channel, timing, product_name = action_id.split("/")
             new = self.contact(context.customer_id, channel, product_name, moments(self.now, key_day)[timing])
             zone = context.zone
-            found = broken(self.policy, new, self.made, self.now, zone)
+            found = broken(self.policy, new, self.made, self.now, zone, AGES)
             found += ["rest"] * rests(self.policy, new, self.made, self.now)
             found += ["consent"] * (channel in self.opted_out[context.customer_id])
             is_open, name = bool(eligible.mask[0, row]), names[eligible.removed_by[0, row]]
@@ -197,7 +202,7 @@ class Contacting(RuleBasedStateMachine):
         return Context(
             customer_id=customer,
             at=self.now,
-            attributes={"consents": list(CHANNELS), "days_to_key_day": key_day},
+            attributes={"consents": list(CHANNELS), "days_to_key_day": key_day, "age": AGES[customer]},
             contacts=records([one for one in here if one.customer == customer]),
             opted_out=tuple(sorted(self.opted_out[customer])),
             zone=ZONES[customer],

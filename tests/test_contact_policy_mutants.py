@@ -13,6 +13,7 @@ from msgspec import structs
 from test_contact_policy_machine import Contacting
 
 from nba.constraints import contact_policy, limits, local_time, look, quiet_hours
+from nba.constraints.contact_policy import Scoped
 from nba.constraints.limits import BackOff, ContactLimit
 from nba.constraints.look import Look, Scope
 from nba.constraints.quiet_hours import QuietHours
@@ -152,6 +153,22 @@ def planned_forgotten_by_counters(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(contact_policy.ContactPolicy, "counts", made)
 
 
+def spared_where_unknown(patch: pytest.MonkeyPatch) -> None:
+    """A part that is about some customers is not about those of whom nobody knows."""
+    closed = Scoped.closed
+
+    def known(self: Scoped, look: Look, contexts: Any) -> Any:
+        if self.whom is None:
+            return closed(self, look, contexts)
+        return self.part.closed(look, *self.scopes) & self.whom(contexts).holds[:, None, None, None]
+
+    patch.setattr(Scoped, "closed", known)
+
+
+def about_everybody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Scoped, "closed", lambda self, look, contexts: self.part.closed(look, *self.scopes))
+
+
 def names_mixed_up(patch: pytest.MonkeyPatch) -> None:
     names = Strategy.__dict__["rule_names"].fget
     swapped = property(lambda self: (*names(self)[:-2], *names(self)[-2:][::-1]))
@@ -175,6 +192,8 @@ MUTATIONS = [
     service_exempt_everywhere,
     service_held_up,
     planned_forgotten_by_counters,
+    spared_where_unknown,
+    about_everybody,
     names_mixed_up,
 ]
 

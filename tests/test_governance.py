@@ -15,6 +15,7 @@ from experiments.policies_command import app
 from experiments.spec import load_experiment
 from nba.allocation.budgets import Budget, Pacing
 from nba.bundle import load_bundle, posterior_bytes, save_bundle
+from nba.conditions import Condition, Tag
 from nba.errors import InvalidConfig
 from nba.governance import Governance
 from nba.snapshot import Snapshot
@@ -81,6 +82,25 @@ def test_what_the_catalogue_does_not_know_is_refused(bundle: Path, tmp_path: Pat
     caught = CliRunner().invoke(app, words).exception
     assert isinstance(caught, InvalidConfig) and "'fax'" in str(caught) and "app_push" in str(caught)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "pointer"),
+    [
+        ('[[rules]]\ntype = "consent"\nname = "c"\n[[rules]]\ntype = "only_if"\n'
+         'when = { attribute = "agee", at_least = 1 }',
+         "rules[1].when.attribute"),
+        ('[[rules]]\ntype = "consent"\nname = "consent"', "rules[0].name"),  # is taken
+        ('[[tags]]\nname = "old"\nwhen = { tag = "older" }', "tags[0].when.tag"),
+        ('[contact_policy]\nlimits = [{contacts = 1, days = 7, channel="fax"}]', "contact_policy.limits[0]"),
+    ],
+    ids=["rule", "name", "tag", "limit"],
+)  # fmt: skip
+def test_errors_count_as_the_file_does(settings: str, pointer: str) -> None:
+    snapshot = Snapshot.start(small_strategy(tags=(Tag(name="all", when=Condition(owns="card")),)))
+    with pytest.raises(InvalidConfig) as caught:
+        msgspec.toml.decode(settings, type=Governance).over(snapshot)
+    assert (caught.value.source, caught.value.pointer) == ("strategy small", pointer)
 
 
 def test_nothing_is_written_over(bundle: Path) -> None:

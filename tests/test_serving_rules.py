@@ -12,7 +12,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 from msgspec import structs
-from serving_fixtures import Clock, customer, decided, reported, service, tiny_strategy
+from serving_fixtures import Clock, at_once, customer, decided, reported, service, tiny_strategy
 
 from nba.catalogue import Timing
 from nba.constraints import Consent, ContactLimit, ContactPolicy, QuietHours, Rest
@@ -127,3 +127,39 @@ def test_feedback_that_is_read_from_the_disk_before_it_is_applied_counts_once(tm
         assert len(running._book.remembered("c1").outcomes) == 1
 
     play(tmp_path, scene, rules=(Consent(), TWICE))
+
+
+def test_who_is_pending_is_not_forgotten_and_everybody_else_is(tmp_path: Path) -> None:
+    """Room for two customers, five requests at once for each of six, one contact for each."""
+
+    async def scene(client: Client, clock: Clock) -> None:
+        book = client.app.state.runtime.service._book
+        book._capacity = 2
+        answers = await at_once(client, [{"customer": customer(f"c{i}")} for i in range(6)] * 5)
+        assert sum(one["actions"][0]["channel"] is not None for one in answers) == 6
+        await decided(client, "another")
+        assert len(book._known) == 2
+        for number in range(6):
+            assert (await decided(client, f"c{number}"))["actions"][0]["channel"] is None
+
+    play(tmp_path, scene, contact_policy=ContactPolicy(limits=(ContactLimit(contacts=1, days=7),)))
+
+
+def test_an_opt_out_names_the_planned_contacts_that_must_not_be_made(tmp_path: Path) -> None:
+    async def scene(client: Client, clock: Clock) -> None:
+        made = [await decided(client) for _ in range(60)]
+        later = [one for one in made if one["actions"][0]["timing"] == "key_day"]
+        first = next(one for one in made if one not in later)
+        channel = first["actions"][0]["channel"]
+        expected = [one["decision_id"] for one in later if one["actions"][0]["channel"] == channel]
+        assert 0 < len(expected) < len(later)
+        receipt = await reported(client, first["decision_id"], "opted_out")
+        assert receipt["to_cancel"] == expected
+        again = await reported(client, first["decision_id"], "opted_out")
+        assert again == receipt | {"status": "duplicate"}
+        await reported(client, expected[0], "cancelled")
+        last = await reported(client, expected[-1], "opted_out")
+        assert last["to_cancel"] == expected[1:]
+        assert "to_cancel" not in await reported(client, first["decision_id"], "seen")
+
+    play(tmp_path, scene)

@@ -9,6 +9,7 @@ from msgspec import structs
 from small import bank
 
 from nba.catalogue import Combination
+from nba.constraints import ContactLimit
 from nba.errors import UnknownAction
 from simulator.config import EVENTS, only
 from simulator.hazards import organic_hazards
@@ -90,6 +91,18 @@ def test_what_is_gone_leaves_nothing_behind() -> None:
     assert kinds["card_declined"].per_day > 0 and kinds["browse"].boosts == {"@": 0.8}
     assert all(kind.boosts.keys() <= {"@", "card", "benefit"} for kind in small.behaviour.events)
     assert all(day.organic.keys() <= {"*", "card", "benefit"} for day in small.calendar.holidays)
+
+
+def test_a_limit_over_channels_keeps_those_that_stay() -> None:
+    contact = bank().config.contact
+    limits = tuple(
+        ContactLimit(contacts=1, days=3, channels=names)
+        for names in ((), ("sms", "email"), ("app_push", "sms"), ("app_push",))
+    )
+    policy = structs.replace(contact.policy, limits=limits)
+    config = structs.replace(bank().config, contact=structs.replace(contact, policy=policy))
+    left = only(config, ["app_push"], ["now"], ["coupon", "card-instalment"]).contact.policy.limits
+    assert [limit.channels for limit in left] == [(), ("app_push",), ("app_push",)]
 
 
 def test_links_between_products_that_stay_are_kept() -> None:

@@ -222,7 +222,7 @@ def _of_chosen(rows: Rows, chances: FloatArray) -> FloatArray:
 def _bundle(path: Path, log: Stored, labels: tuple[str, ...]) -> OfBundle:
     snapshot = load_bundle(path)
     strategy = snapshot.strategy
-    needs = strategy.schema.moments or bool(strategy.rules) or bool(strategy.contact_policy.limits)
+    needs = strategy.schema.moments or bool(strategy.rules) or strategy.contact_policy.looks
     rule = (
         "asks for a customer's history (consents, contacts, fatigue), which a table does not hold; judge "
         "bundles of `nba learn`, or this one on the ledger of `nba serve`"

@@ -14,21 +14,41 @@ from msgspec import Struct
 
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.catalogue import Catalogue
+from nba.conditions import Ask, Vocabulary, within
 from nba.constraints.limits import Apart, BackOff, ContactLimit
 from nba.constraints.local_time import zone_named
 from nba.constraints.look import Look, Scope
 from nba.constraints.quiet_hours import QuietHours
 from nba.context import ContextBatch
-from nba.errors import require
+from nba.errors import InvalidConfig, UnknownAction, require
 
 NAME = "contact_policy"
+_FIELDS = ("limits", "quiet_hours", "apart", "back_off")
 _MOST_NAMES = 24  # what can remove an action is counted in bytes
 Part: TypeAlias = ContactLimit | Apart | BackOff | QuietHours
-Scoped: TypeAlias = tuple[Part, tuple[Scope, ...]]
+
+
+class Scoped(NamedTuple):
+    """A part with the contacts and customers that it is about."""
+
+    part: Part
+    scopes: tuple[Scope, ...]
+    whom: Ask | None  # None: everybody
+
+    @property
+    def text(self) -> str:
+        """What must be so, in words, and for whom."""
+        condition = None if isinstance(self.part, BackOff) else self.part.whom
+        return self.part.text + ("" if condition is None else f", for customers with {condition.text}")
+
+    def closed(self, look: Look, contexts: ContextBatch) -> BoolArray:
+        """(B, C, T, P) contacts that it refuses."""
+        closed = self.part.closed(look, *self.scopes)
+        return closed if self.whom is None else closed & ~self.whom(contexts).fails[:, None, None, None]
 
 
 class Compiled(NamedTuple):
-    """A contact policy with the levels of a catalogue in the place of names."""
+    """A contact policy with the names of a strategy made ready."""
 
     most: IntArray  # (W, C + 1) of the limits that counters keep
     groups: tuple[tuple[Scoped, ...], ...]  # the other parts, by name: in the order of `ContactPolicy.names`
@@ -42,7 +62,8 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     That never breaks a limit, and sometimes leaves room unused. With `planned = "exact"` they are checked
     around the moment of the contact itself, as all other parts always are. The rest of a product is always
     kept as if a planned offer were made today. An exact check trusts that contacts are made when planned;
-    what `as_today` allows may also be made late. `zone` is that of customers whose own is not known.
+    what `as_today` allows may also be made late. Service messages do not rest either. `zone` is that of
+    customers whose own is not known.
     """
 
     limits: tuple[ContactLimit, ...] = ()
@@ -61,8 +82,8 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         require(self.planned in ("as_today", "exact"), "contact policy", "planned", rule)
         rule = f"must be a zone of the IANA database that is installed here, such as UTC, got {self.zone!r}"
         require(zone_named(self.zone) is not None, "contact policy", "zone", rule)
-        for field in ("limits", "quiet_hours", "apart", "back_off"):
-            for index, part in enumerate(getattr(self, field)):
+        for field in _FIELDS:
+            for index, part in enumerate(self._parts(field)):
                 part.check(f"{field}[{index}]")
         rule = f"may have at most {_MOST_NAMES} different names, got {len(self.names)}"
         require(len(self.names) <= _MOST_NAMES, "contact policy", "", rule)
@@ -109,13 +130,33 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def _counters(self) -> tuple[ContactLimit, ...]:
         return () if self.planned == "exact" else tuple(limit for limit in self.limits if limit.is_plain)
 
-    def compiled(self, catalogue: Catalogue) -> Compiled:
-        """The policy for the levels of a catalogue; an unknown name is an UnknownAction."""
+    def compiled(self, known: Vocabulary) -> Compiled:
+        """The policy for the names of a strategy; InvalidConfig says which part names something unknown."""
+        scoped = [self._scoped(part, known) for part in self.exact_parts]
         groups = tuple(
-            tuple((part, part.scopes(catalogue)) for part in self.exact_parts if part.name == name)
+            tuple(one for one in scoped if one.part.name == name)
             for name in ("", *(name.partition(".")[2] for name in self.names[1:]))
         )
-        return Compiled(self._most(catalogue), groups)
+        return Compiled(self._most(known.catalogue), groups)
+
+    def _scoped(self, part: Part, known: Vocabulary) -> Scoped:
+        pointer = self._pointer(part)
+        condition = None if isinstance(part, BackOff) else part.whom
+        whom = None if condition is None else within(f"{pointer}.whom", condition, known, source=NAME)
+        try:
+            return Scoped(part, part.scopes(known.catalogue), whom)
+        except UnknownAction as error:
+            raise InvalidConfig(NAME, pointer, str(error)) from None
+
+    def _pointer(self, part: Part) -> str:
+        """Where a part stands in the strategy."""
+        parts = ((field, self._parts(field)) for field in _FIELDS)
+        field, number = next((field, found.index(part)) for field, found in parts if part in found)
+        return f"{NAME}.{field}[{number}]"
+
+    def _parts(self, field: str) -> tuple[Part, ...]:
+        found: tuple[Part, ...] = getattr(self, field)
+        return found
 
     def masks(self, contexts: ContextBatch, catalogue: Catalogue, compiled: Compiled) -> list[BoolArray]:
         """Contacts (B, C | 1, T | 1, P | 1) that break nothing, one mask for each of `names`."""
@@ -125,8 +166,8 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         look = Look.at(contexts, catalogue, self.zone)
         masks = [allowed, *(np.ones((1, 1, 1, 1), dtype=np.bool_) for _ in self.names[1:])]
         for number, group in enumerate(compiled.groups):
-            for part, scopes in group:
-                masks[number] = masks[number] & ~part.closed(look, *scopes)
+            for one in group:
+                masks[number] = masks[number] & ~one.closed(look, contexts)
         return masks
 
     def counts(self, channels: IntArray, ages_days: FloatArray, n_channels: int) -> IntArray:
@@ -140,21 +181,27 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def _counted(self, contexts: ContextBatch, catalogue: Catalogue, most: IntArray) -> BoolArray:
         """(B, C | 1, 1, P) contacts that fit under the counters, of products that have rested."""
-        rested = (contexts.offer_age_days >= self.product_rest_days)[:, None, None, :]
-        if not self.windows_days:
-            return rested
-        below: BoolArray = np.logical_and.reduce(contexts.contact_counts < most, axis=1)
-        open_channels = below[:, :-1] & below[:, -1:]
-        fits: BoolArray = open_channels[:, :, None, None]
-        if catalogue.has_service:
-            fits = fits | catalogue.is_service
-        return fits & rested
+        fits: BoolArray = (contexts.offer_age_days >= self.product_rest_days)[:, None, None, :]
+        if self.windows_days:
+            below: BoolArray = np.logical_and.reduce(contexts.contact_counts < most, axis=1)
+            open_channels = below[:, :-1] & below[:, -1:]
+            fits = fits & open_channels[:, :, None, None]
+        return fits | catalogue.is_service if catalogue.has_service else fits
+
+    def counters(self, catalogue: Catalogue) -> list[tuple[ContactLimit, int, int]]:
+        """The limits that counters keep, each with its row and column in `ContextBatch.contact_counts`."""
+        found = []
+        for limit in self._counters:
+            try:
+                column = -1 if limit.channel is None else catalogue.level("channel", limit.channel)
+            except UnknownAction as error:
+                raise InvalidConfig(NAME, self._pointer(limit), str(error)) from None
+            found.append((limit, self.windows_days.index(limit.days), column))
+        return found
 
     def _most(self, catalogue: Catalogue) -> IntArray:
         """(W, C + 1) fewer contacts than these are allowed; the last column is all channels."""
         most = np.full((len(self.windows_days), 1 + len(catalogue.channels)), np.iinfo(np.int64).max)
-        for limit in self._counters:
-            channel = -1 if limit.channel is None else catalogue.level("channel", limit.channel)
-            cell = self.windows_days.index(limit.days), channel
-            most[cell] = min(most[cell], limit.contacts)
+        for limit, row, column in self.counters(catalogue):
+            most[row, column] = min(most[row, column], limit.contacts)
         return most

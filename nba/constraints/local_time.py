@@ -33,6 +33,11 @@ def to_micros(moment: datetime) -> int:
     return (moment - _EPOCH) // MICROSECOND
 
 
+def from_micros(micros: int) -> datetime:
+    """The aware datetime (UTC) of microseconds since 1970, the nearest one that calendars reach."""
+    return _EPOCH + min(max(micros, _FIRST), _LAST) * MICROSECOND
+
+
 def local_times(moments: IntArray, zones: StrArray, otherwise: str) -> LocalTimes:
     """The local times of `moments` (B, n), in microseconds since 1970, in `zones` (B,).
 
@@ -88,5 +93,5 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 def _offset(moment: int, zone: ZoneInfo) -> int:
     # The first and the last day of the calendar lie, in some zones, outside of it.
-    at = (_EPOCH + min(max(moment, _FIRST), _LAST) * MICROSECOND).astimezone(zone)
+    at = from_micros(moment).astimezone(zone)
     return (at.utcoffset() or timedelta(0)) // MICROSECOND

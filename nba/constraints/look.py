@@ -13,6 +13,7 @@ from nba.catalogue import Catalogue
 from nba.constraints.local_time import DAY, LocalTimes, Period, local_times, period_of
 from nba.context import ContactHistory, ContextBatch
 from nba.errors import ShapeMismatch
+from nba.scope import products_named
 from nba.timing import waits_days
 
 
@@ -31,11 +32,15 @@ class Scope(NamedTuple):
         *,
         spares_service: bool = True,
     ) -> Scope:
-        """The scope of some names; no names stand for all, among products also for what is none."""
+        """The scope of some names; no names stand for all, among products also for what is none.
+
+        `products` are names of products, groups and tags.
+        """
         on = np.zeros(len(catalogue.channels) + 1, dtype=np.bool_)
         on[[catalogue.level("channel", name) for name in channels] if channels else slice(-1)] = True
-        about = np.zeros(len(catalogue.products) + 1, dtype=np.bool_)
-        about[[catalogue.level("product", name) for name in products] if products else slice(None)] = True
+        about = np.full(len(catalogue.products) + 1, not products)
+        for name in products:
+            about[:-1] |= products_named(catalogue, name)
         return Scope(on, about, about[:-1] & ~(catalogue.is_service & spares_service))
 
     def made(self, history: ContactHistory) -> BoolArray:
@@ -64,6 +69,28 @@ def history_in(contexts: ContextBatch) -> ContactHistory:
             "Strategy.encode, or fill ContextBatch.history."
         )
     return contexts.history
+
+
+class Shut(NamedTuple):
+    """Contacts of one customer that a part of the policy closes, told one by one."""
+
+    look: Look  # B = 1
+    closed: BoolArray  # (C, T, P)
+
+    @property
+    def timing(self) -> int:
+        """The first timing that is closed."""
+        return int(np.flatnonzero(self.closed.any(axis=(0, 2)))[0])
+
+    @property
+    def moment(self) -> int:
+        """When its contact would be made, in microseconds since 1970."""
+        return int(self.look.moments[0, self.timing])
+
+    def within(self, scope: Scope) -> BoolArray:
+        """(C, T, P) those of a scope."""
+        mine: BoolArray = self.closed & scope.closed(np.ones((1, self.closed.shape[1]), dtype=np.bool_))[0]
+        return mine
 
 
 class Look(Struct, frozen=True, eq=False, dict=True):

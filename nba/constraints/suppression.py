@@ -174,7 +174,8 @@ class NotTogether(RuleBase, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`these` are not offered within `days` of `those`, nor those within `days` of these; never without days.
 
     It holds against contacts made and planned and inside one ranked list. A planned contact counts as made
-    now until it is made.
+    now until it is made. Where channels matter or the very moments of contacts, see `apart` of the contact
+    policy (`nba.constraints.limits.Apart`).
     """
 
     layer: Layer = "contact_policy"

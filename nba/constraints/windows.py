@@ -28,6 +28,14 @@ def overfills(times: IntArray, counted: BoolArray, moments: IntArray, contacts: 
     return overfilled
 
 
+def fullest(times: IntArray, moment: int, width: int) -> int:
+    """How many of some contacts (n,) the fullest window around a moment holds."""
+    starts = np.append(times[(times <= moment) & (times > moment - width)], moment)
+    ahead = times - starts[:, None]
+    held: IntArray = ((ahead >= 0) & (ahead < width)).sum(axis=1)
+    return int(held.max())
+
+
 def overfills_period(periods: IntArray, counted: BoolArray, own: IntArray, contacts: int) -> BoolArray:
     """(B, T) whether one more contact in the periods `own` (B, T) puts more than `contacts` into one.
 

@@ -27,6 +27,8 @@ def check_policy(world: str, policy: ContactPolicy, history_days: int) -> None:
         told = "must be left out: a simulated history knows days and channels only; use days"
         for name in ("hours", "calendar", "products"):
             require(not getattr(limit, name), world, f"{pointer}.{name}", told)
+        told = "must be left out: the audit of a simulated log cannot tell whom; write a rest rule with whom"
+        require(limit.whom is None, world, f"{pointer}.whom", told)
     for name in ("quiet_hours", "apart", "back_off"):
         rule = "must be left out: a simulated history knows neither hours, products nor refusals"
         require(not getattr(policy, name), world, f"contact.policy.{name}", rule)

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import structs
 
 from nba.catalogue import Catalogue
+from nba.constraints import ContactLimit
 from simulator.capacity import CapacityConfig
 from simulator.config.contacts import ContactRules, ResponseConfig
 from simulator.config.people import SAME_FAMILY, EventKind
@@ -70,7 +71,7 @@ def _of(table: dict[str, Any], names: set[str]) -> dict[str, Any]:
 def _contact(contact: ContactRules, small: Catalogue) -> ContactRules:
     """Without the rules and limits of channels, timings and products that are gone."""
     channels, timings = small.names("channel"), small.names("timing")
-    limits = (one for one in contact.policy.limits if one.channel is None or one.channel in channels)
+    limits = (left for one in contact.policy.limits if (left := _limit(one, channels)) is not None)
     rules = tuple(
         structs.replace(rule, scope=scope)
         for rule in contact.rules
@@ -79,6 +80,15 @@ def _contact(contact: ContactRules, small: Catalogue) -> ContactRules:
         and (scope := rule.scope.within(small)) is not None
     )
     return structs.replace(contact, rules=rules, policy=structs.replace(contact.policy, limits=tuple(limits)))
+
+
+def _limit(limit: ContactLimit, channels: tuple[str, ...]) -> ContactLimit | None:
+    """What is left of a limit; None where all its channels are gone."""
+    named = (limit.channel,) if limit.channel is not None else limit.channels
+    left = tuple(name for name in named if name in channels)
+    if len(left) == len(named):
+        return limit
+    return structs.replace(limit, channels=left) if left else None
 
 
 def _response(
