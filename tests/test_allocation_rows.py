@@ -257,3 +257,12 @@ def test_a_plan_over_a_hard_limit_is_never_handed_out() -> None:
 def test_bad_rows_are_told(row: dict[str, Any], rule: str) -> None:
     with pytest.raises(InvalidConfig, match=rule):
         made(candidates(), limits(**row))
+
+
+def test_rows_are_named_by_words_that_tell_them_apart() -> None:
+    table = candidates().replace({"manager": {"M1": ""}, "region": {"north": "n/w"}})
+    with pytest.raises(InvalidConfig, match=r"limits\[0\].per: column 'manager' holds ''; what names a row"):
+        made(table, limits(per="manager", at_most=1))
+    with pytest.raises(InvalidConfig, match="column 'region' holds 'n/w'"):
+        made(table, limits(per=["region", "channel"], at_most=1))
+    made(table, limits(per="region", at_most=1))

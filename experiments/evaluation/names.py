@@ -81,15 +81,17 @@ class Asked(NamedTuple):
         strange = ", ".join(sorted({*categories} - {*features}))
         rule = "is a category (--category) and no feature (--features)"
         require(not strange, log.source, strange, rule)
+        chances = self._chances(log)
         rule = "is the action or its propensity, and cannot be what is earned (--reward)"
-        require(self.reward not in (self.action, self.propensity), log.source, self.reward, rule)
+        taken = {self.action, chances.column, *(chances.tables or {}).values()}
+        require(self.reward not in taken, log.source, self.reward, rule)
         twice = sorted({*features} & {self.reward, self.action})
         rule = "cannot be a feature and what is judged"
         require(not twice, log.source, ", ".join(twice), rule)
         return Names(
             self.reward,
             self.action,
-            self._chances(log),
+            chances,
             self.eligible,
             self.cluster,
             self.segment,

@@ -22,7 +22,7 @@ from nba.errors import require
 from nba.ope import Evaluation, Moments, Range, Ridge, Settings, mrdr_weights
 from nba.ope.compare import Comparison, Match
 from nba.ope.doubts import Returning
-from nba.ope.logged import Fault, folds_of, merged_faults, on_eligible
+from nba.ope.logged import FOLDS_RULE, Fault, folds_of, merged_faults, on_eligible
 from nba.ope.pieces import MRDR_MODEL, REWARD_MODEL
 from nba.ope.propensities import Calibration
 from nba.ope.reward_models import N_FOLDS, RewardRows, RewardSums
@@ -119,6 +119,9 @@ def learn(coder: Coder, lesson: Lesson, executor: Executor, report: Report) -> L
 def predictions(learnt: Learnt, possible: Range, seed: int) -> Predictions:
     """The models that leave out one fold each."""
     model = Ridge()
+    for sums in learnt.sums.values():
+        seen = sums.grams[:, :, 0, 0].sum(axis=1)  # per fold: the first feature is the intercept
+        require(not ((seen == seen.sum()) & (seen > 0.0)).any(), "reward model", "--cluster", FOLDS_RULE)
     coefficients = {
         name: np.array([model.coefficients(*sums.without(fold)) for fold in range(N_FOLDS)])
         for name, sums in learnt.sums.items()

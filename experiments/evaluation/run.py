@@ -192,7 +192,8 @@ def _prepared(order: Order, log: Stored, executor_: Executor) -> Prepared:
 
 def _coder(order: Order, log: Stored, names: Names, survey: Survey) -> tuple[Coder, Reading]:
     """How rows become rounds: all labels of the log, of its eligible sets and of the targets."""
-    sets, labels = eligible_sets(survey.sets), survey.ordered_labels()
+    labels = survey.ordered_labels()
+    sets = eligible_sets(survey.sets, labels)
     told = [label for one in sets.values() for label in one] + list(names.chances.tables or {})
     labels = tuple(dict.fromkeys([*labels, *sorted(told)]))
     targets = [target_of(text, log, labels) for text in order.targets]

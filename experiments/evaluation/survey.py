@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial, reduce
 from math import inf
 from operator import add
@@ -25,7 +25,7 @@ from nba.ope import Range
 _ROWS = 65_536  # read at a time
 _SAMPLE_ROWS = 100_000
 _MOST_LABELS, _MOST_SETS = 2_000, 100_000
-_TRUTHS = {"true": 1.0, "false": 0.0}
+TRUTHS = {"true": 1.0, "false": 0.0}
 _SEPARATORS = (LIST_SEPARATOR, "|", ";", ",")  # of the labels in a set
 
 
@@ -100,11 +100,19 @@ def surveyed(log: Stored, names: Names, executor: Executor, report: Report) -> S
     return found
 
 
-def eligible_sets(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The labels in each set as it is written: a JSON list, or labels between | or ; or commas."""
-    written = list(texts)
+def eligible_sets(texts: Iterable[str], labels: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The labels in each set as it is written: a JSON list, or labels between | or ; or commas.
+
+    Of the separators the one whose pieces are `labels` of the log most often: a label may have a | in it.
+    """
+    written, known = list(texts), {*labels}
     plain = [text for text in written if not text.startswith("[")]
-    separator = next((one for one in _SEPARATORS if any(one in text for text in plain)), "|")
+
+    def share(separator: str) -> float:
+        pieces = [piece for text in plain for piece in _labels(text, separator)]
+        return sum(piece in known for piece in pieces) / max(len(pieces), 1)
+
+    separator = max(_SEPARATORS, key=share)  # of equals the first
     return {text: _labels(text, separator) for text in written}
 
 
@@ -179,8 +187,8 @@ def _counts(table: Table, name: str | None) -> Counter[str]:
 
 
 def _float(text: str) -> float:
-    if text.lower() in _TRUTHS:
-        return _TRUTHS[text.lower()]
+    if text.lower() in TRUTHS:
+        return TRUTHS[text.lower()]
     try:
         return float(text)
     except ValueError:
