@@ -296,13 +296,3 @@ def test_actors_on_ray_give_the_same_bits(ray_session: ModuleType) -> None:
     np.testing.assert_array_equal(chosen, Population.here(problem).ask("chosen", here.plan)[0])
     for actor in actors:
         ray_session.kill(actor)
-
-
-def test_truths_are_the_same_words_in_every_format(tmp_path: Path) -> None:
-    table = frame(5).assign(asked=lambda one: one["product"] == "loan")
-    table.to_csv(tmp_path / "t.csv", index=False)  # True and False
-    table.to_parquet(tmp_path / "t.parquet")  # as text true and false
-    needed = Needed({"asked": "here"}, {})
-    for name in ("t.csv", "t.parquet"):
-        found = read_candidates(tmp_path / name, Names(), needed, lambda _: None)
-        assert {*found.columns["asked"].tolist()} == {"true", "false"}

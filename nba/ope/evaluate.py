@@ -6,14 +6,14 @@ refused, the report has no estimates: a number that is printed is believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from math import isnan
+from math import inf, isnan
 from operator import add
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from nba.arrays import BoolArray, FloatArray
 from nba.errors import require
@@ -178,6 +178,25 @@ class Evaluation(NamedTuple):
             selected=self._selected(told),
             verdict="weak" if strays and verdict == "supported" else verdict,
             reasons=reasons + strays,
+        )
+
+    def tuned(self, families: Iterable[Sequence[int]]) -> Evaluation:
+        """The same with one estimator of each family of places, such as DRos with several strengths.
+
+        It is the one that SLOPE++ selects; estimators in no family stay. Ask when all partitions are summed.
+        """
+        dropped: set[int] = set()
+        for places in families:
+            told = [self._told(place) for place in places]
+            sure = [Estimate(one.value, inf if one.stderr is None else one.stderr) for one in told]
+            best = places[slope([candidate(one, self.settings.confidence) for one in sure])]
+            dropped |= {*places} - {best}
+        kept = [place for place in range(len(self.moments)) if place not in dropped]
+        estimators = tuple(self.settings.estimators[place] for place in kept)
+        return self._replace(
+            settings=structs.replace(self.settings, estimators=estimators),
+            moments=tuple(self.moments[place] for place in kept),
+            replicates=tuple(self.replicates[place] for place in kept) if self.replicates else (),
         )
 
     def _selected(self, told: tuple[Told, ...]) -> str | None:
