@@ -14,6 +14,8 @@ from allocation_fixtures import dense, optimum, rows_of
 from msgspec import convert
 from tables_fixtures import run
 
+from experiments.allocation.coding import Names, Needed
+from experiments.allocation.read import read_candidates
 from nba.allocation.allocate import Allocation, Solver, allocate, check_feasible
 from nba.allocation.frame import Entry, frame_of
 from nba.allocation.problem import Kinds, Problem, problem_of
@@ -257,3 +259,23 @@ def test_a_plan_over_a_hard_limit_is_never_handed_out() -> None:
 def test_bad_rows_are_told(row: dict[str, Any], rule: str) -> None:
     with pytest.raises(InvalidConfig, match=rule):
         made(candidates(), limits(**row))
+
+
+def test_rows_are_named_by_words_that_tell_them_apart() -> None:
+    table = candidates().replace({"manager": {"M1": ""}, "region": {"north": "n/w"}})
+    with pytest.raises(InvalidConfig, match=r"limits\[0\].per: column 'manager' holds ''; what names a row"):
+        made(table, limits(per="manager", at_most=1))
+    with pytest.raises(InvalidConfig, match="column 'region' holds 'n/w'"):
+        made(table, limits(per=["region", "channel"], at_most=1))
+    made(table, limits(per="region", at_most=1))
+
+
+def test_truths_are_the_same_words_in_every_format(tmp_path: Path) -> None:
+    table = candidates(n=5).assign(action="a", asked=lambda one: one["product"] == "card")
+    table["action"] += table.index.astype(str)
+    table.to_csv(tmp_path / "t.csv", index=False)  # True and False
+    table.to_parquet(tmp_path / "t.parquet")  # as text true and false
+    needed = Needed({"asked": "here"}, {})
+    for name in ("t.csv", "t.parquet"):
+        found = read_candidates(tmp_path / name, Names(), needed, lambda _: None)
+        assert {*found.columns["asked"].tolist()} == {"true", "false"}

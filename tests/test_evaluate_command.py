@@ -15,6 +15,7 @@ from tables_fixtures import learnt, run, written
 from experiments.evaluation import stored
 from experiments.evaluation.names import Asked
 from experiments.evaluation.run import Order, evaluate
+from experiments.evaluation.survey import eligible_sets
 from experiments.evaluation.told import found_json
 from experiments.store import open_store
 from nba.bundle import load_bundle
@@ -253,3 +254,18 @@ def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     offers(40_000).to_parquet(log, row_group_size=5_000)
     order = Order(log, Asked("bought", "offer", "p", features=("age,segment",)), ("columns:pi_",))
     assert found_json(evaluate(order)) == found_json(evaluate(order._replace(workers=2)))
+
+
+def test_truths_are_labels_however_they_are_written(tmp_path: Path, capsys: Capsys) -> None:
+    frame = offers(1_500).assign(called=lambda rows: rows["offer"] == "card", p=0.2)
+    frame["p"] = frame["p"].where(frame["called"], 0.8)
+    words = ("--reward", "bought", "--action", "called", "--propensity", "p", "--target")
+    for name in ("log.csv", "log.parquet"):
+        log = written(tmp_path, frame, name)
+        one, other = (evaluated(capsys, log, *words, f"always:{word}") for word in ("True", "true"))
+        assert one == other and one["n"] == 1_500
+
+
+def test_labels_may_have_a_separator_in_them() -> None:
+    assert eligible_sets(["a|b;c", "c"], ["a|b", "c"]) == {"a|b;c": ("a|b", "c"), "c": ("c",)}
+    assert eligible_sets(["a|b|c"], ["a", "b"])["a|b|c"] == ("a", "b", "c")

@@ -40,7 +40,7 @@ CASES = {
     "zero": Case(cells("p", 0.0), "propensities (column 'p'): must lie in (0, 1]; 2 of 3000 rows"),
     "above": Case(cells("p", 1.5), "propensities (column 'p'): must lie in (0, 1]; 2 of 3000"),
     "nothing": Case(cells("p", None), "propensities (column 'p'): must lie in (0, 1]; 2 of 3000"),
-    "text": Case(cells("bought", "yes"), "rewards (column 'bought'): must be finite; 2 of 3000"),
+    "text": Case(cells("bought", "yes"), "bought: must hold numbers, or true and false; 2 of 3000"),
     "infinite": Case(cells("bought", "inf"), "rewards (column 'bought'): must be finite; 2 of 3000"),
     "unnamed": Case(cells("offer", None), "offer: must hold a label; 2 of 3000 rows do not (rows 3, 11)."),
     "nobody": Case(
@@ -136,6 +136,8 @@ MISTAKES = {
     "cab": ((*KNOWN, *UNIFORM, "--estimators", "cab"), "--estimators: cab: needs the propensities of all"),
     "mrdr": ((*OFFERS, *UNIFORM, "--estimators", "mrdr"), "--estimators: mrdr: needs logged propensities"),
     "earned": (("--reward", "p", "--action", "offer", "--propensity", "p", *UNIFORM), "p: is the action or"),
+    "earned too": (("--reward", "mu_card", *TABLES[2:]), "mu_card: is the action or its propensity, and"),
+    "one customer": ((*WHOLE, "--cluster", "same"), "--cluster: all rounds fall into one fold, so no model"),
     "leak": ((*KNOWN, *UNIFORM, "--features", "won"), "won: is 0 exactly where 0 is 'bought', so"),
     "id": (("--reward", "bought", "--action", "customer", *UNIFORM), "different labels, and at most 2,000"),
 }  # fmt: skip
@@ -145,7 +147,7 @@ MISTAKES = {
 def test_mistakes_of_use_are_told_in_one_line(name: str, tmp_path: Path, capsys: Capsys) -> None:
     words, sentence = MISTAKES[name]
     frame = offers(3_000)
-    log = written(tmp_path, frame.assign(won=frame["bought"]))
+    log = written(tmp_path, frame.assign(won=frame["bought"], same="c"))
     code, told, error = run(capsys, "evaluate", "--log", log, "--json", *words)
     assert code == 2 and told == "", told
     assert sentence in error.splitlines()[-1], error

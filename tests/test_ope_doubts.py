@@ -143,3 +143,21 @@ def test_mass_on_what_is_next_to_never_chosen_is_missing() -> None:
     assert report.lost_target_mass == 0.0 and report.effective_n == pytest.approx(n)
     assert report.verdict == "refused" and report.estimates == ()
     assert report.reasons[0].startswith("mean_weight is 0.5000 instead of 1.0000")
+
+
+def test_a_value_outside_its_own_interval_is_told() -> None:
+    n = 4_000
+    drawn = (
+        np.arange(n) < 0.485 * n
+    )  # of two even actions the first came up a little too seldom, and always pays
+    rounds = LoggedRounds(
+        np.where(drawn, 0, 1), drawn * 1.0, np.full(n, 0.5), np.arange(n, dtype=np.uint64),
+        logging=np.full((n, 2), 0.5), reward_range=UNIT,
+    )  # fmt: skip
+    told = Evaluation.of(IPS, rounds, np.tile([1.0, 0.0], (n, 1))).report()
+    (one,) = told.estimates
+    assert one.value == pytest.approx(0.97) and one.ci_low is not None and one.ci_low > one.value
+    assert told.verdict == "weak" and told.reasons == (
+        "ips: the value is outside the interval; the mean weight is 0.9700, and the interval knows that it "
+        "is 1: read the interval.",
+    )

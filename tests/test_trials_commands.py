@@ -179,7 +179,8 @@ def test_rows_are_summed_to_customers(app: typer.Typer, tmp_path: Path) -> None:
         (("--control", "none", "--score", "score"), "must name one arm"),
         (("--control", "none", "--before", "arm"), "must hold numbers"),
         (("--control", "none", "--before", "sold"), "--before sold: is the outcome itself"),
-        (("--control", "none", "--chance", "0.5"), "--chance: goes with --score"),
+        (("--control", "none", "--chance", "0.5"), "must name one arm: --chance is that of being treated"),
+        (("--control", "none", "--treated", "policy", "--chance", "1"), "must lie strictly between 0 and 1"),
         (("--control", "none", "--planned-customers", "100"), "--planned-customers: goes with --day"),
         (("--control", "none", "--segment", "region"), "no such column"),
         (("--control", "none", "--treated", "none"), "must differ from --control"),
@@ -205,3 +206,30 @@ def test_an_empty_outcome_is_not_taken_for_nothing(app: typer.Typer, tmp_path: P
     assert "is not in rows 3 (1 of 6" in refused(
         app, "lift", "--log", table, "--arm", "arm", "--outcome", "sold", "--control", "y"
     )
+
+
+def test_arms_that_lost_customers_are_told(app: typer.Typer, tmp_path: Path) -> None:
+    arms = ["policy"] * 520 + ["none"] * 480
+    for lost, z, wrong in ((0, 40 / 1_000**0.5, False), (120, 160 / 880**0.5, True)):
+        kept = arms[: 1_000 - lost]
+        table = written(
+            tmp_path / f"{lost}.csv", {"arm": kept, "sold": [row % 7 // 6 for row in range(len(kept))]}
+        )
+        given = (
+            "lift",
+            "--log",
+            table,
+            "--arm",
+            "arm",
+            "--outcome",
+            "sold",
+            "--control",
+            "none",
+            "--chance",
+            0.5,
+        )
+        ratio = told(app, *given)["sample_ratio"]
+        assert (ratio["customers"], ratio["expected"]) == (520, (1_000 - lost) / 2)
+        assert ratio["z"] == pytest.approx(z) and ratio["is_wrong"] is wrong  # sd of a half is sqrt(n) / 2
+        shown = CliRunner().invoke(app, [*map(str, given)], catch_exceptions=False).stdout
+        assert ("warning: 'policy' and 'none' hold 520 and 360 customers where 440.0" in shown) is wrong

@@ -122,3 +122,13 @@ def test_no_look_before_there_is_enough_to_see() -> None:
     for days in (few, rare, always):
         told = lift_sequence(days, 1_000)
         assert told.first_alarm is None and np.isinf(told.highs).all() and np.isnan(told.differences).all()
+
+
+def test_a_covariate_that_explains_everything_is_no_covariate() -> None:
+    outcomes = np.random.default_rng(1).normal(size=50)
+    arms = (
+        ArmSums.of(outcomes[:25], 3.0 * outcomes[:25] + 1.0),
+        ArmSums.of(outcomes[25:], 3.0 * outcomes[25:] + 1.0),
+    )
+    with pytest.raises(InvalidConfig, match="which no number of before the trial does"):
+        lift_of(*arms)

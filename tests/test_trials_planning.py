@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,11 @@ def test_impossible_numbers_are_refused() -> None:
     ):
         with pytest.raises(InvalidConfig):
             make()
+
+
+def test_where_everybody_buys_the_effect_is_in_the_amount() -> None:
+    sample = Money(rate=1.0, amount=50.0, spread=30.0)
+    told = plan(sample, Design(), effect=2.5)
+    assert told.customers == math.ceil((1.959963985 + 0.841621234) ** 2 * 4.0 * 900.0 / 2.5**2)
+    assert plan(sample, Design(), customers=told.customers).effect == pytest.approx(2.5, rel=1e-3)
+    assert plan(sample, Design(), customers=4).effect > sample.mean  # twice the amount and more is possible

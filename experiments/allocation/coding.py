@@ -65,6 +65,12 @@ class _Words:
         return np.array(list(self.codes), dtype=object)
 
 
+def _truths(words: AnyArray) -> AnyArray:
+    """(U,) texts of a column; one of truths alone has them in lower case, as Parquet's own are."""
+    lower = [str(word).lower() for word in words]
+    return np.array(lower, dtype=object) if {*lower} - {""} <= {"true", "false"} else words
+
+
 class Coding:
     """What is kept of the pieces read so far."""
 
@@ -123,7 +129,7 @@ class Coding:
         rows, texts = list(self.kinds), [words.texts() for words in self.words.values()]
         found: dict[str, AnyArray] = {}
         for number, (name, words) in enumerate(zip(self.words, texts, strict=True)):
-            found[name] = words[[int(row[number]) for row in rows]].astype(np.str_)
+            found[name] = _truths(words)[[int(row[number]) for row in rows]].astype(np.str_)
         for number, name in enumerate(self.needed.amounts, start=len(texts)):
             found[name] = np.array([row[number] for row in rows])
         order = np.lexsort(list(found.values())) if found else np.zeros(1, dtype=np.int64)

@@ -42,7 +42,21 @@ Estimators = Annotated[
     list[str] | None,
     typer.Option(
         help="ips, clipped-ips, snips, dm, dr, sndr, switch-dr, dros (the usual ones), sub-gaussian-dr, "
-        "mrdr, cab; A,B,C or repeated."
+        "mrdr, cab, and with --groups mips, offcem; A,B,C or repeated."
+    ),
+]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Columns that the action determines and that say what it shares with others, such as "
+        "channel,family: mips and offcem weigh groups of actions instead of single ones."
+    ),
+]
+RewardModel = Annotated[
+    str,
+    typer.Option(
+        help="ridge (a regression per action, from sums of all rounds), or fitted to at most 200,000 "
+        "rounds: logistic (rewards in [0, 1]), boosting (scikit-learn), lightgbm (if installed)."
     ),
 ]
 RewardRange = Annotated[
@@ -72,6 +86,14 @@ def evaluate(
     cluster: Cluster = None,
     segment: Annotated[str | None, typer.Option(help="Column by which support is told as well.")] = None,
     estimators: Estimators = None,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            help="Choose thresholds and strengths by SLOPE++; names of estimators tell them: dros(100)."
+        ),
+    ] = False,
+    groups: Groups = None,
+    reward_model: RewardModel = "ridge",
     reward_range: RewardRange = None,
     confidence: Confidence = 0.95,
     replicates: Replicates = None,
@@ -114,10 +136,11 @@ def evaluate(
     from experiments.evaluation.run import evaluate as carry_out
     from experiments.evaluation.told import found_json, found_lines
 
-    given = (tuple(names or ()) for names in (features, category))
+    given = (tuple(names or ()) for names in (features, category, groups))
     columns = Asked(reward, action, propensity, eligible, cluster, segment, *given)
     how = (estimators, reward_range, confidence, replicates, seed, workers, separator, encoding)
-    found = carry_out(_order(log, (target,), columns, how))
+    order = _order(log, (target,), columns, how)._replace(reward_model=reward_model, tuned=tune)
+    found = carry_out(order)
     if found.report is not None and (out is not None or store is not None):
         from experiments.evaluation.page import publish
 
@@ -138,6 +161,8 @@ def compare_policies(
     eligible: Eligible = None,
     cluster: Cluster = None,
     estimator: Annotated[str | None, typer.Option(help="One that is not self-normalised.")] = None,
+    groups: Groups = None,
+    reward_model: RewardModel = "ridge",
     reward_range: RewardRange = None,
     confidence: Confidence = 0.95,
     replicates: Replicates = None,
@@ -159,10 +184,11 @@ def compare_policies(
     from experiments.evaluation.run import difference
     from experiments.evaluation.told import difference_json, difference_lines
 
-    given = (tuple(names or ()) for names in (features, category))
+    given = (tuple(names or ()) for names in (features, category, groups))
     columns = Asked(reward, action, propensity, eligible, cluster, None, *given)
     how = ([estimator] if estimator else None, reward_range, confidence, replicates, seed, workers)
-    found = difference(_order(log, targets, columns, (*how, separator, encoding)))
+    order = _order(log, targets, columns, (*how, separator, encoding))._replace(reward_model=reward_model)
+    found = difference(order)
     _tell(difference_json(found), difference_lines(found), as_json, bool(found.faults))
 
 

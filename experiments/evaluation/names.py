@@ -37,6 +37,7 @@ class Names(NamedTuple):
     segment: str | None = None
     features: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()  # features that are names although they look like numbers
+    groups: tuple[str, ...] = ()  # what an action shares with others, such as its channel
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -44,12 +45,12 @@ class Names(NamedTuple):
         one_each = (self.chances.column, self.eligible, self.cluster, self.segment)
         named = (name for name in one_each if name is not None)
         tables = (self.chances.tables or {}).values()
-        return tuple(dict.fromkeys([self.reward, self.action, *named, *tables, *self.features]))
+        return tuple(dict.fromkeys([self.reward, self.action, *named, *tables, *self.features, *self.groups]))
 
     @property
     def texts(self) -> tuple[str, ...]:
         """Those that are labels even if they look like numbers."""
-        named = (self.action, self.eligible, self.cluster, self.segment)
+        named = (self.action, self.eligible, self.cluster, self.segment, *self.groups)
         return tuple(name for name in named if name is not None)
 
 
@@ -64,6 +65,7 @@ class Asked(NamedTuple):
     segment: str | None = None
     features: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def found(self, log: Stored) -> Names:
         """The columns; InvalidConfig names what is not there, or means two things.
@@ -81,20 +83,23 @@ class Asked(NamedTuple):
         strange = ", ".join(sorted({*categories} - {*features}))
         rule = "is a category (--category) and no feature (--features)"
         require(not strange, log.source, strange, rule)
+        chances = self._chances(log)
         rule = "is the action or its propensity, and cannot be what is earned (--reward)"
-        require(self.reward not in (self.action, self.propensity), log.source, self.reward, rule)
+        taken = {self.action, chances.column, *(chances.tables or {}).values()}
+        require(self.reward not in taken, log.source, self.reward, rule)
         twice = sorted({*features} & {self.reward, self.action})
         rule = "cannot be a feature and what is judged"
         require(not twice, log.source, ", ".join(twice), rule)
         return Names(
             self.reward,
             self.action,
-            self._chances(log),
+            chances,
             self.eligible,
             self.cluster,
             self.segment,
             features,
             categories,
+            _listed(log, self.groups, "--groups"),
         )
 
     def _chances(self, log: Stored) -> Chances:
@@ -114,11 +119,11 @@ class Asked(NamedTuple):
         return Chances(value=value)
 
 
-def _listed(log: Stored, texts: tuple[str, ...]) -> tuple[str, ...]:
+def _listed(log: Stored, texts: tuple[str, ...], option: str = "--features") -> tuple[str, ...]:
     """The columns of lists such as "age,income", each once."""
     lists = ([text] if text in log.columns else text.split(",") for text in texts)
     names = (name.strip() for one in lists for name in one)
-    return tuple(dict.fromkeys(log.need(name, "--features") for name in names))
+    return tuple(dict.fromkeys(log.need(name, option) for name in names))
 
 
 def prefixed(log: Stored, prefix: str, option: str) -> dict[str, str]:

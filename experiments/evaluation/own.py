@@ -6,6 +6,7 @@ Both become Parquet in a scratch folder, with these columns (and more, which are
     contact                     "contact" or "no-contact", with the columns p_contact and p_no-contact
     reward                      what credited conversions brought (of a run less costs and losses)
     conversions, customer       credited conversions; whose rounds are not independent
+    channel, product, family    of the action; the family in a run only
 
 A conversion that came without a contact is in no reward: values are of what contacts are credited with.
 """
@@ -23,6 +24,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from experiments.dataset import Settings, read_json
 from experiments.evaluation.stored import Stored, of_files
 from experiments.executor import Report
 from experiments.logs import Logs
@@ -33,6 +35,7 @@ from nba.context import AttributeValue, Context
 from nba.decision import Decision
 from nba.errors import InvalidConfig, require
 from nba.ope import LoggedRounds
+from simulator.world import load_world
 
 BODY, POSTERIOR = "body", "posterior_seq"
 BOUND = "bundle_digest"  # under which a ledger keeps the bundle that it was begun with
@@ -91,11 +94,14 @@ def stored_run(path: Path, scratch: Path, report: Report) -> Stored:
 
     rule = "is not complete: run `nba simulate` again with the same settings, it goes on where it stood"
     require((path / "manifest.json").exists(), str(path), "manifest.json", rule)
-    credited, files = _credited(path), []
+    credited, families, files = _credited(path), _families(path), []
     for file in sorted((path / "decisions").glob("*.parquet")):
         table = pq.read_table(file)
         files.append(scratch / file.name)
-        pq.write_table(_with_rewards(table, credited), files[-1], row_group_size=65_536)
+        table = _with_rewards(table, credited)
+        products = table["product"].cast("string").to_pylist()
+        table = table.append_column("family", [[families.get(one) for one in products]])
+        pq.write_table(table, files[-1], row_group_size=65_536)
         report(table.num_rows)
     return of_files(str(path), files, Format())._replace(is_own=True)
 
@@ -123,6 +129,12 @@ def stored_ledger(path: Path, scratch: Path, report: Report) -> Stored:
     require(writer is not None, str(path), "", "holds no decision")
     bundle = "" if bound is None else str(bound[0])
     return of_files(str(path), [place], Format())._replace(is_own=True, bundle=bundle)
+
+
+def _families(path: Path) -> dict[str | None, str]:
+    """Product -> family, by the world that a run is of."""
+    world = load_world(read_json(path / "run.json", Settings).world)
+    return {product.name: product.family for product in world.config.catalogue.products}
 
 
 def _credited(path: Path) -> Any:

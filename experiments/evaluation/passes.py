@@ -7,13 +7,20 @@ the result does not depend on the workers, to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial, reduce
 from operator import add
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments.evaluation.rewards import (
+    RIDGE,
+    Predictions,
+    Rewarded,
+    from_rows,
+    from_sums,
+    share_of,
+)
 from experiments.evaluation.rounds import Coded, Coder
 from experiments.evaluation.stored import Part
 from experiments.executor import Executor, Report
@@ -48,6 +55,7 @@ class Learnt(NamedTuple):
     sums: dict[str, RewardSums]  # per reward model
     returning: Returning
     chosen: tuple[Chosen, ...]  # a sample, where the logging policy has to be estimated
+    rewarded: tuple[Rewarded, ...]  # a sample, where rewards are learnt from rows and not from sums
 
     def __add__(self, other: object) -> Learnt:
         """The sums of both parts."""
@@ -56,35 +64,17 @@ class Learnt(NamedTuple):
         # Where a part has faults nothing will be judged, and there are no sums.
         sums = {name: self.sums[name] + other.sums[name] for name in self.sums if name in other.sums}
         faults, chosen = self.faults + other.faults, self.chosen + other.chosen
-        return Learnt(faults, sums, self.returning + other.returning, chosen)
+        returning, rewarded = self.returning + other.returning, self.rewarded + other.rewarded
+        return Learnt(faults, sums, returning, chosen, rewarded)
 
 
 class Lesson(NamedTuple):
-    """What is to be learnt: reward models by name, and a share of the customers for the logging policy."""
+    """What is to be learnt, and from which shares of the customers."""
 
-    models: tuple[str, ...]
-    sampled: float
+    models: tuple[str, ...]  # names of reward models
+    kind: str  # of reward models
+    sampled: float  # for the logging policy
     seed: int
-
-
-class Predictions(NamedTuple):
-    """Cross-fitted reward models as coefficients."""
-
-    coefficients: Mapping[str, FloatArray]  # model -> (F, A, K)
-    range: Range  # that predictions are cut to
-    seed: int
-
-    def of(self, rows: Coded) -> dict[str, FloatArray]:
-        """Model -> (n, A) predictions of rounds by models that saw no round of the customer."""
-        folds = folds_of(rows.rounds.clusters, N_FOLDS, self.seed)
-        found = {}
-        for name, coefficients in self.coefficients.items():
-            predicted = np.empty((folds.size, coefficients.shape[1]))
-            for fold in range(N_FOLDS):
-                some = folds == fold
-                predicted[some] = rows.features[some] @ coefficients[fold].T
-            found[name] = np.clip(predicted, *self.range)
-        return found
 
 
 class Judged(NamedTuple):
@@ -109,21 +99,19 @@ class Judged(NamedTuple):
 def learn(coder: Coder, lesson: Lesson, executor: Executor, report: Report) -> Learnt:
     """Check all rounds, and add up what the models need; faults are those of the whole log."""
     k = coder.schema.n_columns if coder.schema.columns else 1
-    cells = len(lesson.models) * N_FOLDS * len(coder.labels) * k * k
+    cells = len(lesson.models) * N_FOLDS * len(coder.labels) * k * k if lesson.kind == RIDGE else 0
     rule = f"make a reward model of {k} columns for {len(coder.labels)} actions; name fewer"
     require(cells <= _MOST_CELLS, coder.log.source, "--features", rule)
     found = reduce(add, executor.map(partial(_learnt, coder, lesson), coder.log.parts, report))
     return found._replace(faults=merged_faults([found.faults], coder.log.n_rows))
 
 
-def predictions(learnt: Learnt, possible: Range, seed: int) -> Predictions:
+def predictions(learnt: Learnt, lesson: Lesson, n_actions: int, possible: Range) -> Predictions:
     """The models that leave out one fold each."""
-    model = Ridge()
-    coefficients = {
-        name: np.array([model.coefficients(*sums.without(fold)) for fold in range(N_FOLDS)])
-        for name, sums in learnt.sums.items()
-    }
-    return Predictions(coefficients, possible, seed)
+    if lesson.kind == RIDGE or not lesson.models:
+        return Predictions(from_sums(learnt.sums), possible, lesson.seed)
+    found = from_rows(lesson.kind, lesson.models, learnt.rewarded, n_actions, lesson.seed)
+    return Predictions(found, possible, lesson.seed)
 
 
 def judge(
@@ -150,18 +138,36 @@ def compare(
 def _learnt(coder: Coder, lesson: Lesson, part: Part, report: Report) -> Learnt:
     found = []
     for rows in coder.read(part):
-        sums = {} if rows.faults else {name: _sums(coder, name, rows, lesson.seed) for name in lesson.models}
+        models = () if rows.faults else lesson.models
+        by_sums = models if lesson.kind == RIDGE else ()
+        sums = {name: _sums(coder, name, rows, lesson.seed) for name in by_sums}
+        rewarded = (_rewarded(coder, rows, lesson),) if models and not by_sums else ()
         chosen = (_sampled(coder, rows, lesson),) if lesson.sampled else ()
-        found.append(Learnt(rows.faults, sums, Returning.of(rows.rounds.clusters), chosen))
+        found.append(Learnt(rows.faults, sums, Returning.of(rows.rounds.clusters), chosen, rewarded))
         report(rows.rounds.n_rounds)
     return reduce(add, found)
 
 
 def _sums(coder: Coder, name: str, rows: Coded, seed: int) -> RewardSums:
     folds = folds_of(rows.rounds.clusters, N_FOLDS, seed)
-    weights = mrdr_weights(rows.rounds, rows.targets[0]) if name == MRDR_MODEL else None
-    weighted = RewardRows.of(rows.features, rows.rounds, weights)
+    weighted = RewardRows.of(rows.features, rows.rounds, _weights(name, rows))
     return Ridge().sums(weighted, folds, (N_FOLDS, len(coder.labels)))
+
+
+def _weights(name: str, rows: Coded) -> FloatArray:
+    """(n,) what each round counts for a model."""
+    if name == MRDR_MODEL:
+        return mrdr_weights(rows.rounds, rows.targets[0])
+    return np.ones(rows.rounds.n_rounds)
+
+
+def _rewarded(coder: Coder, rows: Coded, lesson: Lesson) -> Rewarded:
+    """The rounds of a share of the customers."""
+    rounds, shape = rows.rounds, (rows.features.shape[1], len(coder.labels))
+    weights = np.column_stack([_weights(name, rows) for name in lesson.models])
+    every = Rewarded(rows.features, rounds.actions, rounds.rewards, weights, rounds.clusters)
+    drawn = keyed_uniforms(lesson.seed, Purpose.BOOTSTRAP, rounds.clusters, block=_SAMPLE_BLOCK)
+    return take_rows(every, drawn < share_of(coder.log.n_rows, shape))
 
 
 def _sampled(coder: Coder, rows: Coded, lesson: Lesson) -> Chosen:

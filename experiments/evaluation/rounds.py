@@ -95,9 +95,10 @@ class Coder(NamedTuple):
         features, infinite = self._features(table, first)
         eligible, unset = self._eligible(table)
         logging = self._logging(table, features, clusters, eligible)
+        rewards, texts = self._rewards(table)
         rounds = LoggedRounds(
             actions=actions,
-            rewards=floats_of(table.columns[self.names.reward]),
+            rewards=rewards,
             propensities=self._propensities(table, logging, actions),
             clusters=clusters,
             logging=logging,
@@ -107,6 +108,7 @@ class Coder(NamedTuple):
         faults = (
             *fault_of(self.names.action, "must hold a label", unnamed, first),
             *fault_of(f"{self.names.eligible}", "must name the actions that could be chosen", unset, first),
+            *fault_of(self.names.reward, "must hold numbers, or true and false", texts, first),
             *self._nobody(table, first),
             *infinite,
             *(fault._replace(column=self._named(fault.column)) for fault in log_faults(rounds, first)),
@@ -149,6 +151,14 @@ class Coder(NamedTuple):
         place = {label: number for number, label in enumerate(self.labels)}
         actions = np.array([place[text] for text in texts] + [0])[codes]
         return actions, codes < 0
+
+    def _rewards(self, table: Table) -> tuple[FloatArray, BoolArray]:
+        """(n,) rewards, and the rows (n,) that hold a text that is none, whose reward stands for nothing."""
+        column = table.columns[self.names.reward]
+        rewards = floats_of(column)
+        texts: BoolArray = np.isnan(rewards) & ~is_missing(column)
+        low = 0.0 if self.reward_range is None else self.reward_range.low
+        return np.where(texts, low, rewards), texts
 
     def _clusters(self, table: Table, first: int) -> KeyArray:
         """(n,) keys below 2^56: of the customer, or of the row where nobody says who it was."""

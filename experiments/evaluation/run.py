@@ -11,20 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.evaluation.estimators import Log, estimators_of, followed
+from experiments.evaluation.estimators import Log, estimators_of, families, followed
 from experiments.evaluation.names import ANY_OTHER, Asked, Names
 from experiments.evaluation.own import is_ledger, is_run, stored_ledger, stored_run
 from experiments.evaluation.passes import (
     Judged,
     Learnt,
     Lesson,
-    Predictions,
     compare,
     joined_sample,
     judge,
     learn,
     predictions,
 )
+from experiments.evaluation.rewards import RIDGE, Predictions, check_kind
 from experiments.evaluation.rounds import NO_SEGMENT, OTHER, Coder, Estimated, knows_logging
 from experiments.evaluation.stored import Stored, stored
 from experiments.evaluation.survey import Survey, eligible_sets, surveyed
@@ -63,6 +63,8 @@ class Order(NamedTuple):
     workers: int = 1
     floors: Floors = Floors()
     form: Format = Format()
+    reward_model: str = RIDGE
+    tuned: bool = False  # whether SLOPE++ chooses thresholds and strengths
 
 
 class Prepared(NamedTuple):
@@ -115,6 +117,8 @@ def evaluate(order: Order) -> Found:
         place = followed(prepared.estimators)
         with progress("judge", log.n_rows) as report:
             judged = judge(prepared.coder, prepared.models, settings, place, executor_, report)
+    if order.tuned:
+        judged = judged._replace(evaluation=judged.evaluation.tuned(families(prepared.estimators)))
     return Found(order, log.n_rows, (), _calibrated(judged), prepared, judged)
 
 
@@ -165,16 +169,20 @@ def _stored(order: Order, scratch: Path, report: Progress) -> Stored:
 def _prepared(order: Order, log: Stored, executor_: Executor) -> Prepared:
     """Everything before the judging."""
     names = order.asked.found(log)
+    check_kind(order.reward_model)
     with progress("survey", log.n_rows) as report:
         survey = surveyed(log, names, executor_, report)
     coder, reading = _coder(order, log, names, survey)
     say(f"{log.n_rows:,} rounds, {len(coder.labels)} actions")
-    known = Log(coder.is_whole, knows_logging(names, coder.labels), not names.chances.are_known)
-    estimators = estimators_of(order.estimators, known)
+    groups = survey.groups_of(coder.labels) if names.groups else ()
+    knows = knows_logging(names, coder.labels)
+    known = Log(coder.is_whole, knows, not names.chances.are_known, groups)
+    estimators = estimators_of(order.estimators, known, tuned=order.tuned)
     models = tuple(sorted({one.model for one in estimators} - {""}))
     sampled = 0.0 if names.chances.are_known else min(_SAMPLE_ROWS / log.n_rows, 1.0)
     with progress("learn", log.n_rows) as report:
-        learnt = learn(coder, Lesson(models, sampled, order.seed), executor_, report)
+        lesson = Lesson(models, order.reward_model, sampled, order.seed)
+        learnt = learn(coder, lesson, executor_, report)
     if not learnt.faults and sampled:
         say(
             "warning: the log has no propensities; they are estimated from what was chosen, a poor substitute"
@@ -186,13 +194,14 @@ def _prepared(order: Order, log: Stored, executor_: Executor) -> Prepared:
         n_replicates = _REPLICATES if learnt.returning.share > _MOST_AGAIN else 0
     found = Predictions({}, possible, order.seed)
     if not learnt.faults:
-        found = predictions(learnt, possible, order.seed)
+        found = predictions(learnt, lesson, len(coder.labels), possible)
     return Prepared(coder, survey, reading, estimators, learnt, found, n_replicates)
 
 
 def _coder(order: Order, log: Stored, names: Names, survey: Survey) -> tuple[Coder, Reading]:
     """How rows become rounds: all labels of the log, of its eligible sets and of the targets."""
-    sets, labels = eligible_sets(survey.sets), survey.ordered_labels()
+    labels = survey.ordered_labels()
+    sets = eligible_sets(survey.sets, labels)
     told = [label for one in sets.values() for label in one] + list(names.chances.tables or {})
     labels = tuple(dict.fromkeys([*labels, *sorted(told)]))
     targets = [target_of(text, log, labels) for text in order.targets]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial, reduce
 from math import inf
 from operator import add
@@ -25,7 +25,7 @@ from nba.ope import Range
 _ROWS = 65_536  # read at a time
 _SAMPLE_ROWS = 100_000
 _MOST_LABELS, _MOST_SETS = 2_000, 100_000
-_TRUTHS = {"true": 1.0, "false": 0.0}
+TRUTHS = {"true": 1.0, "false": 0.0}
 _SEPARATORS = (LIST_SEPARATOR, "|", ";", ",")  # of the labels in a set
 
 
@@ -36,6 +36,7 @@ class Survey(NamedTuple):
     labels: Counter[str]  # rows per label
     sets: frozenset[str]  # eligible sets as they are written
     segments: Counter[str]
+    groups: frozenset[tuple[str, str]]  # label and what the columns of its group say, one for each label
     low: float  # of the rewards
     high: float
     is_binary: bool
@@ -50,6 +51,7 @@ class Survey(NamedTuple):
             self.labels + other.labels,
             self.sets | other.sets,
             self.segments + other.segments,
+            self.groups | other.groups,
             min(self.low, other.low),
             max(self.high, other.high),
             self.is_binary and other.is_binary,
@@ -65,6 +67,13 @@ class Survey(NamedTuple):
     def ordered_labels(self) -> tuple[str, ...]:
         """All labels, those that are numbers in their order before the others."""
         return tuple(sorted(self.labels, key=_by_number))
+
+    def groups_of(self, labels: Iterable[str]) -> tuple[int, ...]:
+        """(A,) the group of each label, numbered; a label without a row is alone."""
+        group_of = dict(self.groups)
+        words = [group_of.get(label, f"\x1f{label}") for label in labels]
+        place = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        return tuple(place[word] for word in words)
 
     def reading(self, names: Names) -> Reading:
         """What the features are taken for."""
@@ -97,14 +106,23 @@ def surveyed(log: Stored, names: Names, executor: Executor, report: Report) -> S
     require(n_labels > 0, log.source, names.action, "holds no label in any row")
     rule = f"holds more than {_MOST_SETS:,} different sets; name sets of labels, or columns"
     require(len(found.sets) <= _MOST_SETS, log.source, str(names.eligible), rule)
+    _check_groups(found.groups, log.source, names)
     return found
 
 
-def eligible_sets(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The labels in each set as it is written: a JSON list, or labels between | or ; or commas."""
-    written = list(texts)
+def eligible_sets(texts: Iterable[str], labels: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The labels in each set as it is written: a JSON list, or labels between | or ; or commas.
+
+    Of the separators the one whose pieces are `labels` of the log most often: a label may have a | in it.
+    """
+    written, known = list(texts), {*labels}
     plain = [text for text in written if not text.startswith("[")]
-    separator = next((one for one in _SEPARATORS if any(one in text for text in plain)), "|")
+
+    def share(separator: str) -> float:
+        pieces = [piece for text in plain for piece in _labels(text, separator)]
+        return sum(piece in known for piece in pieces) / max(len(pieces), 1)
+
+    separator = max(_SEPARATORS, key=share)  # of equals the first
     return {text: _labels(text, separator) for text in written}
 
 
@@ -128,7 +146,7 @@ def floats_of(column: Any) -> FloatArray:
 def _of_part(log: Stored, names: Names, step: int, part: Part, report: Report) -> Survey:
     """What is found in one part."""
     columns = [names.reward, names.action, *names.features]
-    columns += [name for name in (names.eligible, names.segment) if name is not None]
+    columns += [name for name in (names.eligible, names.segment, *names.groups) if name is not None]
     found = []
     for first, table in log.read(part, columns, names.texts, _ROWS):
         rewards = floats_of(table.columns[names.reward])
@@ -140,6 +158,7 @@ def _of_part(log: Stored, names: Names, step: int, part: Part, report: Report) -
                 _counts(table, names.action),
                 frozenset(_counts(table, names.eligible)),
                 _counts(table, names.segment),
+                _groups(table, names),
                 float(told.min(initial=inf)),
                 float(told.max(initial=-inf)),
                 bool(np.isin(told, (0.0, 1.0)).all()),
@@ -148,6 +167,28 @@ def _of_part(log: Stored, names: Names, step: int, part: Part, report: Report) -
         )
         report(table.n_rows)
     return reduce(add, found)
+
+
+def _groups(table: Table, names: Names) -> frozenset[tuple[str, str]]:
+    """Each label with the texts of its group, one behind the other."""
+    if not names.groups:
+        return frozenset()
+    columns = [coded(table.columns[name]) for name in (names.action, *names.groups)]
+    rows = np.unique(np.column_stack([codes for codes, _ in columns]), axis=0).tolist()
+    words = [(*texts, "") for _, texts in columns]  # the last for a cell without any
+    told = ([texts[code] for code, texts in zip(row, words, strict=True)] for row in rows)
+    found = frozenset((label, LIST_SEPARATOR.join(group)) for label, *group in told if label)
+    _check_groups(found, table.source, names)
+    return found
+
+
+def _check_groups(groups: frozenset[tuple[str, str]], source: str, names: Names) -> None:
+    """Raise InvalidConfig unless every label is in one group."""
+    label, n = max(Counter(label for label, _ in groups).items(), key=lambda one: one[1], default=("", 1))
+    rule = (
+        f"make groups of actions (--groups), and the action {label!r} is in {n} of them; name columns that "
+    )
+    require(n == 1, source, ", ".join(names.groups), rule + "the action determines, such as its channel")
 
 
 def without(column: Any, bad: BoolArray) -> Any:
@@ -179,8 +220,8 @@ def _counts(table: Table, name: str | None) -> Counter[str]:
 
 
 def _float(text: str) -> float:
-    if text.lower() in _TRUTHS:
-        return _TRUTHS[text.lower()]
+    if text.lower() in TRUTHS:
+        return TRUTHS[text.lower()]
     try:
         return float(text)
     except ValueError:

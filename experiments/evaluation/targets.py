@@ -16,7 +16,7 @@ from experiments.evaluation.ledger_target import OfLedger, ledger_target
 from experiments.evaluation.names import ANY_OTHER, PREFIXED, Rows, prefixed
 from experiments.evaluation.own import BODY
 from experiments.evaluation.stored import Stored
-from experiments.evaluation.survey import floats_of
+from experiments.evaluation.survey import TRUTHS, floats_of
 from experiments.tables.columns import IS_MISSING, Encoded
 from experiments.tables.read import Table
 from nba.arrays import FloatArray
@@ -167,10 +167,10 @@ def target_of(text: str, log: Stored, labels: tuple[str, ...]) -> Target:
 
 
 def _label(text: str, log: Stored, labels: tuple[str, ...]) -> str:
-    """A label of the log, which may write the same number in another way, such as 3.0 for 3."""
+    """A label of the log, which may write the same in another way, such as 3.0 for 3 or True for true."""
     if text in labels:
         return text
-    same = [label for label in labels if _is_same_number(label, text)]
+    same = [label for label in labels if _is_same_number(label, text) or _is_same_truth(label, text)]
     near = get_close_matches(text, labels, n=3, cutoff=0.5) or labels[:12]
     rule = f"no row has the action {text!r}; did you mean {', '.join(map(repr, near))}?"
     require(len(same) == 1, log.source, "--target", rule)
@@ -182,6 +182,10 @@ def _is_same_number(one: str, other: str) -> bool:
         return float(one) == float(other)
     except ValueError:
         return False
+
+
+def _is_same_truth(one: str, other: str) -> bool:
+    return one.lower() == other.lower() and one.lower() in TRUTHS
 
 
 def table_of(table: Table, tables: dict[str, str], labels: tuple[str, ...]) -> FloatArray:

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from experiments.evaluation.estimators import TUNED
+from experiments.evaluation.rewards import SAYS
 from experiments.evaluation.run import Difference, Found
 from nba.ope import Report
 from nba.ope.compare import Compared
@@ -60,6 +62,7 @@ def found_lines(found: Found) -> Iterator[str]:
         yield "no estimate is printed: the log does not support one"
         return
     yield from _estimate_lines(report, found.order.confidence)
+    yield from _tuned_lines(found)
     yield from _model_lines(found)
 
 
@@ -174,14 +177,23 @@ def _estimate_lines(report: Report, confidence: float) -> Iterator[str]:
         yield "* selected by SLOPE++: the least error up to a constant, if the widest interval is right"
 
 
+def _tuned_lines(found: Found) -> Iterator[str]:
+    """What was chosen among what."""
+    for one in found.report.estimates if found.order.tuned and found.report is not None else ():
+        family = TUNED.get(one.estimator.partition("(")[0], ())
+        if family:
+            values = ", ".join(each.name.partition("(")[2].rstrip(")") for each in family)
+            yield f"{one.estimator}: chosen by SLOPE++ among {values}"
+
+
 def _model_lines(found: Found) -> Iterator[str]:
     prepared = found.prepared
-    if prepared is None or not prepared.models.coefficients:
+    if prepared is None or not prepared.models.models:
         return
-    kinds = prepared.reading.kinds
+    kinds, model = prepared.reading.kinds, SAYS[found.order.reward_model]
     if kinds:
         told = "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
-        yield f"reward model: ridge per action, cross-fitted by customer, on {told}"
+        yield f"reward model: {model}, cross-fitted by customer, on {told}"
     else:
         yield "reward model: the mean reward of each action, cross-fitted; --features names what it may know"
     for name, why in prepared.reading.left_out.items():

@@ -111,16 +111,21 @@ def lift(
         str | None, typer.Option(help="Column of a score that should find whom the arm changes: Qini.")
     ] = None,
     chance: Annotated[
-        str | None, typer.Option(help="Column or number: chance of being treated, if it was not even.")
+        str | None,
+        typer.Option(
+            help="Column or number: chance of being treated instead of in control, for Qini and to tell "
+            "whether the arms hold as many customers as they should."
+        ),
     ] = None,
     confidence: Confidence = 0.95,
     out: Annotated[Path | None, typer.Option(help="HTML page to write, with the curves.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what the arms of a trial differ by, with limits that may be looked at every day."""
+    from experiments.trials.lines import lines
     from experiments.trials.page import page_html
     from experiments.trials.read import Columns, read_customers
-    from experiments.trials.told import Question, answer, lines
+    from experiments.trials.told import Question, answer
     from experiments.world_report.written import check_place, write_page
 
     if out is not None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from experiments.plots import Chart
 from experiments.report_svg import COLOURS, GREY, legend, name_rows, svg
-from experiments.trials.told import Shown, Told, lines
+from experiments.trials.lines import lines
+from experiments.trials.told import Shown, Told
 from nba.ope.intervals import CONFIDENCE
 from nba.trials import LiftSequence, Uplift
 

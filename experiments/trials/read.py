@@ -135,8 +135,6 @@ def _check_asked(columns: Columns) -> None:
     """Refuse what would be looked at in vain."""
     rule = "is the outcome itself; a covariate is from before the trial"
     require(columns.before != columns.outcome, "lift", f"--before {columns.before}", rule)
-    rule = "goes with --score, for the uplift curve"
-    require(columns.chance is None or columns.score is not None, "lift", "--chance", rule)
 
 
 def _optional_labels(table: Table, name: str | None, option: str) -> tuple[IntArray | None, tuple[str, ...]]:

@@ -6,7 +6,6 @@ chance the more often, the more there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import isfinite
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from nba.arrays import BoolArray
 from nba.errors import InvalidConfig, require
 from nba.ope.segments import SegmentRates
 from nba.ope.sequences import naive_alarms
-from nba.trials import ArmSums, Lift, LiftSequence, Uplift, lift_of, lift_sequence, uplift_of
+from nba.trials import ArmSums, Lift, LiftSequence, Uplift, lift_of, lift_sequence, sample_ratio, uplift_of
 
 
 class Question(NamedTuple):
@@ -71,6 +70,19 @@ class ToldUplift(Struct, frozen=True, kw_only=True):
     is_found: bool
 
 
+class ToldRatio(Struct, frozen=True, kw_only=True):
+    """Customers of two arms beside those that --chance foretells; p below 0.001 says that some were lost."""
+
+    arm: str
+    customers: int
+    expected: float
+    control_customers: int
+    control_expected: float
+    z: float
+    p: float
+    is_wrong: bool
+
+
 class Told(Struct, frozen=True, kw_only=True):
     """All of it."""
 
@@ -81,6 +93,7 @@ class Told(Struct, frozen=True, kw_only=True):
     lifts: tuple[ToldLift, ...]
     segments: tuple[ToldSegments, ...]
     uplift: ToldUplift | None
+    sample_ratio: ToldRatio | None  # None without --chance
     looks: int
     naive_alarm_rate: float | None  # of an interval looked at so often, if its arm differs by nothing
 
@@ -115,6 +128,7 @@ def answer(customers: Customers, question: Question) -> Shown:
         lifts=tuple(_told(customers, place, lifts[place], sequences[place]) for place in asked),
         segments=_segments(customers, asked, control),
         uplift=None if uplift is None else _told_uplift(customers.labels[asked[0]], uplift),
+        sample_ratio=_ratio(customers, asked, control),
         looks=looks,
         naive_alarm_rate=naive_alarms(looks, each) if looks else None,
     )
@@ -216,6 +230,26 @@ def _uplift(customers: Customers, asked: list[int], control: int) -> Uplift | No
     return uplift_of(customers.scores[some], treated, customers.outcomes[some], chances)
 
 
+def _ratio(customers: Customers, asked: list[int], control: int) -> ToldRatio | None:
+    """Whether the arms hold the customers that their chances foretell."""
+    if customers.chances is None:
+        return None
+    rule = "must name one arm: --chance is that of being treated instead of in control"
+    require(len(asked) == 1, "lift", "--treated", rule)
+    some = (customers.arms == asked[0]) | (customers.arms == control)
+    found = sample_ratio(customers.arms[some] == asked[0], customers.chances[some])
+    return ToldRatio(
+        arm=customers.labels[asked[0]],
+        customers=found.n_treated,
+        expected=found.expected,
+        control_customers=found.n - found.n_treated,
+        control_expected=found.n - found.expected,
+        z=found.z,
+        p=found.p,
+        is_wrong=found.is_wrong,
+    )
+
+
 def _told_uplift(arm: str, found: Uplift) -> ToldUplift:
     return ToldUplift(
         arm=arm,
@@ -229,41 +263,3 @@ def _told_uplift(arm: str, found: Uplift) -> ToldUplift:
 
 def _finite(value: float) -> float | None:
     return float(value) if isfinite(value) else None
-
-
-def lines(told: Told) -> Iterator[str]:
-    """For people."""
-    yield f"{told.customers:,} customers, against {told.control!r}; {100 * told.confidence:g} % for all"
-    if told.rows_outside:
-        yield f"{told.rows_outside:,} rows without an arm are passed over"
-    for one in told.lifts:
-        relative = "" if one.relative_lift is None else f", {100 * one.relative_lift:+.2f} %"
-        yield (
-            f"{one.arm}: {one.mean:.6g} against {one.control_mean:.6g}: {one.difference:+.6g} "
-            f"[{one.ci_low:+.6g}, {one.ci_high:+.6g}]{relative}"
-        )
-        if one.variance_left < 1.0:
-            yield f"  CUPED leaves {100 * one.variance_left:.1f} % of the variance"
-        if one.sequence_low is not None:
-            when = (
-                f"; a difference since {one.first_alarm}" if one.first_alarm else "; no difference shown yet"
-            )
-            yield f"  sequence, read on any day: [{one.sequence_low:+.6g}, {one.sequence_high:+.6g}]{when}"
-        elif told.looks:
-            yield "  sequence: not enough customers or outcomes for a first look"
-    if told.naive_alarm_rate is not None:
-        yield (
-            f"If an arm differs by nothing, its interval read after each of {told.looks} days would show a "
-            f"difference with chance {100 * told.naive_alarm_rate:.1f} %, any sequence with at most "
-            f"{100 * (1 - told.confidence):.2g} %."
-        )
-    for row in told.segments:
-        fair = "unknown, a segment lacks the arm" if row.standardised is None else f"{row.standardised:.6g}"
-        turned = "  <- the mix of segments turns the comparison round" if row.reversed else ""
-        yield f"{row.arm}: raw {row.raw:.6g}, at the same mix of segments {fair}{turned}"
-    if told.uplift is not None:
-        found = "finds" if told.uplift.is_found else "does not visibly find"
-        yield (
-            f"Qini {told.uplift.qini:.6g} +- {told.uplift.qini_stderr:.2g}: the score {found} the customers "
-            "whom the arm changes"
-        )

@@ -178,6 +178,14 @@ class _Drawing:
         if not names:
             yield None, picked
             return
+        for name in names:
+            words = np.unique(self.columns[name][picked]).tolist()
+            bad = [word for word in words if not word or (len(names) > 1 and "/" in word)]
+            rule = (
+                f"column {name!r} holds {', '.join(map(repr, bad[:5]))}; what names a row must not be empty, "
+            )
+            rule += "nor have a '/' where several columns do"
+            require(not bad, self.source, f"{pointer}.per", rule)
         of = np.array(["/".join(words) for words in zip(*(self.columns[n] for n in names), strict=True)])
         each = getattr(row, "each", {})
         if not row.may_be_empty:

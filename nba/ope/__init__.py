@@ -8,6 +8,7 @@ door is `Evaluation`: it checks a log, sums it, and reports support, estimates a
 from __future__ import annotations
 
 from nba.ope.bootstrap import Replicates, percentile
+from nba.ope.compare import Compared, Comparison, Match
 from nba.ope.estimators import (
     MRDR,
     USUAL,
@@ -35,6 +36,8 @@ __all__ = [
     "AdaptiveBlending",
     "BadLog",
     "Clipped",
+    "Compared",
+    "Comparison",
     "ConfidenceSequence",
     "DirectMethod",
     "DoublyRobust",
@@ -49,6 +52,7 @@ __all__ = [
     "LoggedRounds",
     "Logistic",
     "MarginalInversePropensity",
+    "Match",
     "Moments",
     "OptimisticShrinkage",
     "Plain",

@@ -14,7 +14,7 @@ from msgspec import Struct
 from nba.arrays import BoolArray, FloatArray
 from nba.errors import require
 from nba.ope.bootstrap import Replicates, percentile
-from nba.ope.doubts import Seen
+from nba.ope.doubts import Seen, outside
 from nba.ope.estimators import DirectMethod, DoublyRobust, Estimator
 from nba.ope.intervals import CONFIDENCE, check_confidence, cressie_read
 from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
@@ -130,6 +130,9 @@ class Comparison(NamedTuple):
             reasons = (*reasons, f"both targets can run in {self.moments.n_rounds} rounds only")
         found = None if verdict == "refused" else self._figures()
         value, stderr, low, high, lowest, highest, method = found or (None,) * 7
+        if value is not None and low is not None and high is not None and not low <= value <= high:
+            reasons = (*reasons, *outside(["difference"], self.moments.mean_ratio, 0.0))
+            verdict = "weak"
         return Compared(
             n=self.moments.n_rounds,
             difference=value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -135,6 +136,16 @@ class Seen(NamedTuple):
             f"one reward is {share:.3f} of the size of all, and the range of rewards is not stated, so "
             "intervals know of none beyond it; state reward_range (--reward-range)."
         ]
+
+
+def outside(names: Sequence[str], mean_ratio: float, known: float = 1.0) -> tuple[str, ...]:
+    """The doubt that values lie outside their intervals, which know the mean weight; empty without names."""
+    if not names:
+        return ()
+    return (
+        f"{', '.join(names)}: the value is outside the interval; the mean weight is {mean_ratio:.4f}, and "
+        f"the interval knows that it is {known:g}: read the interval.",
+    )
 
 
 def _joined(one: Range | None, other: Range | None) -> Range | None:

@@ -6,19 +6,19 @@ refused, the report has no estimates: a number that is printed is believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from math import isnan
+from math import inf, isnan
 from operator import add
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from nba.arrays import BoolArray, FloatArray
 from nba.errors import require
 from nba.ope.bootstrap import Replicates, percentile, replicates_of
-from nba.ope.doubts import Seen
+from nba.ope.doubts import Seen, outside
 from nba.ope.estimators import USUAL, Estimator
 from nba.ope.intervals import CONFIDENCE, Interval, check_confidence, cressie_read
 from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
@@ -166,6 +166,7 @@ class Evaluation(NamedTuple):
         require(support.n > 0, "evaluation", "rounds", "must not be empty")
         verdict, reasons, places = self._judged()
         told = tuple(map(self._told, places))
+        strays = outside([one.estimator for one in told if _is_outside(one)], support.mean_ratio)
         return Report(
             n=support.n,
             effective_n=support.effective_n,
@@ -175,8 +176,27 @@ class Evaluation(NamedTuple):
             on_policy_mean=self.seen.reward_sum / support.n,
             estimates=told,
             selected=self._selected(told),
-            verdict=verdict,
-            reasons=reasons,
+            verdict="weak" if strays and verdict == "supported" else verdict,
+            reasons=reasons + strays,
+        )
+
+    def tuned(self, families: Iterable[Sequence[int]]) -> Evaluation:
+        """The same with one estimator of each family of places, such as DRos with several strengths.
+
+        It is the one that SLOPE++ selects; estimators in no family stay. Ask when all partitions are summed.
+        """
+        dropped: set[int] = set()
+        for places in families:
+            told = [self._told(place) for place in places]
+            sure = [Estimate(one.value, inf if one.stderr is None else one.stderr) for one in told]
+            best = places[slope([candidate(one, self.settings.confidence) for one in sure])]
+            dropped |= {*places} - {best}
+        kept = [place for place in range(len(self.moments)) if place not in dropped]
+        estimators = tuple(self.settings.estimators[place] for place in kept)
+        return self._replace(
+            settings=structs.replace(self.settings, estimators=estimators),
+            moments=tuple(self.moments[place] for place in kept),
+            replicates=tuple(self.replicates[place] for place in kept) if self.replicates else (),
         )
 
     def _selected(self, told: tuple[Told, ...]) -> str | None:
@@ -244,6 +264,14 @@ class Evaluation(NamedTuple):
             interval = cressie_read(self.moments[place], confidence=self.settings.confidence)
         stated = self.seen.stated  # what was observed bounds no value: a larger reward may come
         return interval if stated is None or isnan(interval.low) else interval.within(stated)
+
+
+def _is_outside(told: Told) -> bool:
+    """Whether a value is not in its own interval, but for rounding."""
+    if told.ci_low is None or told.ci_high is None:
+        return False
+    room = 1e-9 * (told.ci_high - told.ci_low + abs(told.value))
+    return not told.ci_low - room <= told.value <= told.ci_high + room
 
 
 def _is_enough(moments: Moments, floors: Floors) -> bool:

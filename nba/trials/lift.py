@@ -17,6 +17,7 @@ from nba.ope.intervals import CONFIDENCE, check_confidence
 from nba.ope.terms import Estimate
 
 _ONE, _OUTCOME, _BEFORE = range(3)
+_LEAST_LEFT = 1e-9  # of the variance: a covariate of before the trial never tells all
 
 
 class ArmSums(NamedTuple):
@@ -100,6 +101,12 @@ def lift_of(treated: ArmSums, control: ArmSums, confidence: float = CONFIDENCE) 
     one, other = treated.adjusted(theta, centre), control.adjusted(theta, centre)
     difference = Estimate(one.value - other.value, sqrt(one.stderr**2 + other.stderr**2))
     raw = sqrt(treated.adjusted(0.0, 0.0).stderr ** 2 + control.adjusted(0.0, 0.0).stderr ** 2)
+    left = (difference.stderr / raw) ** 2 if raw > 0.0 else 1.0
+    rule = (
+        f"leaves {left:.1g} of the variance of the outcome, which no number of before the trial does: it is "
+        "the outcome, or was made of it (--before)"
+    )
+    require(left >= _LEAST_LEFT, "lift", "before", rule)
     reach = float(ndtri(0.5 + check_confidence(confidence) / 2.0)) * difference.stderr
     return Lift(
         n_treated=treated.n,
@@ -111,7 +118,7 @@ def lift_of(treated: ArmSums, control: ArmSums, confidence: float = CONFIDENCE) 
         high=difference.value + reach,
         relative=relative_lift(one, other),
         theta=theta,
-        variance_left=(difference.stderr / raw) ** 2 if raw > 0.0 else 1.0,
+        variance_left=left,
     )
 
 

@@ -47,6 +47,7 @@ class Money(Struct, frozen=True, kw_only=True, tag="money"):
 
     The effect is in the mean per customer, and taken to come from more customers who bring something, each
     as much as before. With spread 0 every one brings `amount`: the variance is rate (1 - rate) amount^2.
+    At rate 1 nobody is left to bring something: the effect is in the amount then, and leaves its spread.
     """
 
     rate: float  # share of customers who bring anything, under control
@@ -71,6 +72,8 @@ class Money(Struct, frozen=True, kw_only=True, tag="money"):
 
     def variances(self, effect: float) -> tuple[float, float]:
         """Of a customer's amount, treated and under control."""
+        if self.rate == 1.0:
+            return self.spread**2, self.spread**2
         treated = self.rate + effect / self.amount
         most = (1.0 - self.rate) * self.amount
         rule = f"must lie in [{-self.mean:g}, {most:g}]: more customers than all cannot bring something"
@@ -192,10 +195,15 @@ def _whole(customers: float) -> int:
 def _least_effect(sample: Sample, design: Design, customers: int) -> float:
     """The smallest rise that so many customers find: the treated variance depends on it, so by halving."""
     most = (1.0 - sample.rate) * (sample.amount if isinstance(sample, Money) else 1.0)
+    is_open = most == 0.0  # everybody brings something already, and may bring any amount more
 
     def is_found(effect: float) -> bool:
         return design.variance(sample, effect) * design.steps**2 <= customers * effect**2
 
+    if is_open:
+        most = sample.mean
+        while not is_found(most):
+            most *= 2.0
     rule = f"are too few to find any rise, up to the whole {most:g}, with power {design.power:g}"
     require(is_found(most), "plan", "customers", rule)
     low, high = 0.0, most
