@@ -30,7 +30,7 @@ class Shelf(NamedTuple, Generic[Kept]):
     folder: Path
     suffix: str
     read: Callable[[bytes], Kept]
-    write: Callable[[Kept], bytes]
+    write: Callable[[Kept], bytes | None]  # None for what is not to be kept
 
     def get(self, name: str) -> Kept | None:
         """The result of a digest, None if it is not there; a file that is no result is an InvalidConfig."""
@@ -45,10 +45,13 @@ class Shelf(NamedTuple, Generic[Kept]):
 
     def put(self, name: str, result: Kept) -> None:
         """Write it whole or not at all."""
+        data = self.write(result)
+        if data is None:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}{self.suffix}"
         draft = path.with_suffix(f".{os.getpid()}.part")
-        draft.write_bytes(self.write(result))
+        draft.write_bytes(data)
         os.replace(draft, path)
 
 
@@ -58,19 +61,24 @@ def run_missing(
     items: Mapping[str, Item],
     shelf: Shelf[Result],
     on_steps: Report | None = None,
-    steps: int = 0,
+    steps: Callable[[str], int] = lambda name: 0,
+    on_result: Callable[[str, Result], None] | None = None,
+    on_lost: Callable[[Exception], Result] | None = None,
 ) -> dict[str, Result]:
     """The results of items by their digests: kept ones are read, others run and kept as they are finished.
 
-    `steps` are those of one item, told at once for each that was kept.
+    `steps` are those of an item by its name, told at once if it was kept; `on_result` hears what is run, once
+    it is kept; `on_lost` as of Finishing.finished.
     """
     found = {name: kept for name in items if (kept := shelf.get(name)) is not None}
     if on_steps is not None:
-        on_steps(steps * len(found))
+        on_steps(sum(map(steps, found)))
     todo = [name for name in items if name not in found]
-    for place, result in executor.finished(task, [items[name] for name in todo], on_steps):
+    for place, result in executor.finished(task, [items[name] for name in todo], on_steps, on_lost):
         shelf.put(todo[place], result)
         found[todo[place]] = result
+        if on_result is not None:
+            on_result(todo[place], result)
     return found
 
 

@@ -88,9 +88,8 @@ def play(
         return executor.map(task, cells, report)
     common, shelf = _digest(ground), Shelf(folder, ".npz", _read, lambda played: npz_bytes(played._asdict()))
     names = [digest_of([common, cell.price, cell.seed]) for cell in cells]
-    kept = run_missing(
-        executor, task, dict(zip(names, cells, strict=True)), shelf, report, ground.phase.customer_days
-    )
+    todo, each = dict(zip(names, cells, strict=True)), ground.phase.customer_days
+    kept = run_missing(executor, task, todo, shelf, report, lambda name: each)
     return [kept[name] for name in names]
 
 
