@@ -61,24 +61,24 @@ def run_missing(
     items: Mapping[str, Item],
     shelf: Shelf[Result],
     on_steps: Report | None = None,
-    steps: Callable[[str], int] = lambda name: 0,
-    on_result: Callable[[str, Result], None] | None = None,
+    on_result: Callable[[str, Result, bool], None] | None = None,
     on_lost: Callable[[Exception], Result] | None = None,
 ) -> dict[str, Result]:
     """The results of items by their digests: kept ones are read, others run and kept as they are finished.
 
-    `steps` are those of an item by its name, told at once if it was kept; `on_result` hears what is run, once
-    it is kept; `on_lost` as of Finishing.finished.
+    `on_result` hears the name, the result, and whether it had been kept before; `on_lost` as of
+    Finishing.finished.
     """
     found = {name: kept for name in items if (kept := shelf.get(name)) is not None}
-    if on_steps is not None:
-        on_steps(sum(map(steps, found)))
+    if on_result is not None:
+        for name, kept in found.items():
+            on_result(name, kept, True)
     todo = [name for name in items if name not in found]
     for place, result in executor.finished(task, [items[name] for name in todo], on_steps, on_lost):
         shelf.put(todo[place], result)
         found[todo[place]] = result
         if on_result is not None:
-            on_result(todo[place], result)
+            on_result(todo[place], result, False)
     return found
 
 

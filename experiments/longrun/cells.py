@@ -89,7 +89,12 @@ def play(
     common, shelf = _digest(ground), Shelf(folder, ".npz", _read, lambda played: npz_bytes(played._asdict()))
     names = [digest_of([common, cell.price, cell.seed]) for cell in cells]
     todo, each = dict(zip(names, cells, strict=True)), ground.phase.customer_days
-    kept = run_missing(executor, task, todo, shelf, report, lambda name: each)
+
+    def on_result(name: str, played: Played, was_kept: bool) -> None:
+        if was_kept and report is not None:
+            report(each)
+
+    kept = run_missing(executor, task, todo, shelf, report, on_result)
     return [kept[name] for name in names]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.sweeps.played import Played
 from nba.arrays import FloatArray
+from nba.errors import InvalidConfig, require
 
 Measure: TypeAlias = Callable[[Played], FloatArray | float]
 
@@ -181,4 +182,15 @@ USUAL = (
 def own_metric(name: str, measure: Measure) -> Metric:
     """A user's metric, by its dotted name; the first line of its docstring is what it means."""
     meaning = (measure.__doc__ or "").strip().partition("\n")[0]
-    return Metric(name, measure, str(getattr(measure, "unit", "")), meaning or "A metric of your own.")
+
+    def checked(run: Played) -> FloatArray:
+        try:
+            found = np.asarray(measure(run), dtype=np.float64)
+        except Exception as error:
+            rule = f"failed on a run of {run.n_customers} customers: {type(error).__name__}: {error}"
+            raise InvalidConfig("metrics", name, rule) from error
+        rule = f"must give one number, or one for each of {run.n_customers} customers, got {found.shape}"
+        require(found.shape in ((), run.net.shape), "metrics", name, rule)
+        return found
+
+    return Metric(name, checked, str(getattr(measure, "unit", "")), meaning or "A metric of your own.")

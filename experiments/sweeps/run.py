@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.executor import Finishing, Report, silent
-from experiments.kept import run_missing
+from experiments.kept import digest_of, run_missing
 from experiments.spec import CONTROL
 from experiments.sweeps.cells import Cell, CellResult, Failure, failed, run_cell, shelf
 from experiments.sweeps.hopeless import hopeless
+from experiments.sweeps.measures import Measure
 from experiments.sweeps.plan import Plan, Row
 from experiments.sweeps.played import Played
 from nba.arrays import FloatArray
@@ -54,16 +55,23 @@ class Swept(NamedTuple):
         """Cells in all: run, kept and failed."""
         return self.cells_run + self.cells_kept
 
+    @property
+    def digest(self) -> str:
+        """Of all results, wherever they were run; not of the time that it took."""
+        rows = [
+            [*row, [[seed, runs[seed].digest] for seed in sorted(runs)]] for row, runs in self.runs.items()
+        ]
+        return digest_of([rows, [[*row, *why] for row, why in self.stopped.items()]])
+
 
 class Heard(NamedTuple):
-    """What somebody who watches is told: rows as they get further, and how many cells there are."""
+    """What somebody who watches is told."""
 
-    on_cells: Callable[[int], None]  # cells that are to come, kept ones too; told before every round
-    on_cell: Callable[[Row, CellResult], None]
-    on_steps: Report
+    on_cell: Callable[[Row, CellResult, bool], None]  # a row got further; whether by what was kept before
+    on_steps: Report  # customer-days, as they are simulated
 
 
-UNHEARD = Heard(silent, lambda row, result: None, silent)
+UNHEARD = Heard(lambda row, result, was_kept: None, silent)
 
 
 def run_sweep(plan: Plan, folder: Path, executor: Finishing, heard: Heard = UNHEARD) -> Swept:
@@ -104,10 +112,10 @@ def _round(swept: Swept, blocks: list[int], folder: Path, executor: Finishing, h
                 rows.setdefault(names[block], []).append(row)
     ran: list[str] = []
 
-    def on_result(name: str, result: CellResult) -> None:
-        ran.append(name)
+    def on_result(name: str, result: CellResult, was_kept: bool) -> None:
+        ran.extend([] if was_kept else [name])
         for row in rows[name]:
-            heard.on_cell(row, result)
+            heard.on_cell(row, result, was_kept)
 
     found = _results(cells, folder, executor, heard, on_result)
     runs, failures = {row: dict(known) for row, known in swept.runs.items()}, list(swept.failures)
@@ -127,16 +135,14 @@ def _results(
     folder: Path,
     executor: Finishing,
     heard: Heard,
-    on_result: Callable[[str, CellResult], None],
+    on_result: Callable[[str, CellResult, bool], None],
 ) -> dict[str, CellResult]:
-    heard.on_cells(len(cells))
     return run_missing(
         executor,
         run_cell,
         cells,
         shelf(folder / CELLS),
         on_steps=heard.on_steps,
-        steps=lambda name: cells[name].customer_days,
         on_result=on_result,
         on_lost=lambda error: CellResult((), failed(error)),
     )
