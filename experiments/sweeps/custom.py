@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -51,14 +51,23 @@ def sources_of(names: Iterable[str], source: str) -> Sources:
 
 
 def _text(module: str, source: str) -> str:
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
+    spec = _found(module)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         rule = "is no Python module beside this file or on the path; names are MODULE.NAME"
         raise InvalidConfig(source, module, rule)
     return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _found(module: str) -> ModuleSpec | None:
+    """Where a module's file is, looked for afresh: what is loaded may be of an earlier text."""
+    spec, path = None, None
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:depth]), path)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return spec
 
 
 def resolved(name: str, sources: Mapping[str, str], source: str) -> Any:
