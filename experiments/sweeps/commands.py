@@ -101,11 +101,12 @@ def _show(compared: Any, page: Path, store: Path | None, as_json: bool, summary:
     from experiments.terminal import say
 
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(page_html(compared), encoding="utf-8")
+    html = page_html(compared)
+    page.write_text(html, encoding="utf-8")
     recorded = None
     if store is not None:
         say("logging to MLflow")
-        recorded = record_sweep(compared, store)
+        recorded = record_sweep(compared, html, store)
     if as_json:
         links = {} if recorded is None else {"runs_added": recorded.added, "compare": recorded.compare_link()}
         told = {**summary, "lines": compared.lines, "page": str(page), **links}

@@ -8,6 +8,7 @@ twenty, and one series; everything finer is in the tables and the report of the 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,6 @@ from experiments.report_series import thinned
 from experiments.spec import CONTROL
 from experiments.store import open_store
 from experiments.sweeps.compared import VALUE, Compared, Line
-from experiments.sweeps.page import page_html
 from experiments.sweeps.plan import Row
 from experiments.sweeps.tables import TABLES, learning
 from experiments.sweeps.told import verdict
@@ -52,8 +52,8 @@ class RecordedSweep(NamedTuple):
         return f"{run}/artifacts/report/index.html"
 
 
-def record_sweep(compared: Compared, store: Path) -> RecordedSweep:
-    """Log what is not in the store yet, which is made if need be."""
+def record_sweep(compared: Compared, page: str, store: Path) -> RecordedSweep:
+    """Log what is not in the store yet, which is made if need be; `page` is the report's HTML."""
     client = open_store(store, create=True)
     note = verdict(compared)
     experiment_id = experiment_of(client, store, compared.name, note)
@@ -68,7 +68,6 @@ def record_sweep(compared: Compared, store: Path) -> RecordedSweep:
             known[tags[DIGEST]] = _log_line(client, experiment_id, compared, line, tags)
             added += 1
         found[name] = known[tags[DIGEST]]
-    page = page_html(compared)
     tags = common | {ROLE: SUMMARY, DIGEST: digest_of([compared.id, note], page.encode()), _NOTE: note}
     if tags[DIGEST] not in known:
         known[tags[DIGEST]] = _log_summary(client, experiment_id, compared, page, tags)
@@ -154,10 +153,12 @@ def _log_summary(
             (folder / "report" / "index.html").write_text(page, encoding="utf-8")
             (folder / "verdict.md").write_text(tags[_NOTE], encoding="utf-8")
             client.log_artifacts(run_id, str(folder))
-        for key, table in TABLES.items():
-            rows = list(table(compared))
-            if rows:
-                client.log_table(run_id, _columns(rows), f"tables/{key}.json")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas warns of MLflow's code
+            for key, table in TABLES.items():
+                rows = list(table(compared))
+                if rows:
+                    client.log_table(run_id, _columns(rows), f"tables/{key}.json")
 
     return _finished(client, run_id, log)
 
