@@ -109,7 +109,7 @@ class RayExecutor:
         """Results as they come in; once an error is raised, what has not begun is not begun."""
         import ray
 
-        steps: Any = ray.remote(_Steps).options(num_cpus=0).remote() if on_steps else None
+        steps: Any = _steps_here() if on_steps else None
         remote: Any = ray.remote(_reporting)
         # What all items share travels in the task: it is stored once, not once for each of them.
         shared = ray.put(task)
@@ -133,6 +133,15 @@ class RayExecutor:
         if on_steps is not None:
             # Reports may come late, or twice from a task that was tried again: the results know better.
             on_steps(told - heard)
+
+
+def _steps_here() -> Any:
+    """The actor that hears steps, on the node of the driver: a node that dies must not take it along."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(_Steps).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 def _fetched(reference: Any, on_lost: Callable[[Exception], Result] | None) -> tuple[Result, int]:

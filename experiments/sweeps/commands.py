@@ -95,18 +95,9 @@ def _show(compared: Any, page: Path, store: Path | None, as_json: bool, summary:
     import msgspec
 
     from experiments.store import DATABASE
-    from experiments.sweeps.page import page_html
-    from experiments.sweeps.record import record_sweep
     from experiments.sweeps.told import lines
-    from experiments.terminal import say
 
-    page.parent.mkdir(parents=True, exist_ok=True)
-    html = page_html(compared)
-    page.write_text(html, encoding="utf-8")
-    recorded = None
-    if store is not None:
-        say("logging to MLflow")
-        recorded = record_sweep(compared, html, store)
+    recorded = record_and_draw(compared, page, store)
     if as_json:
         links = {} if recorded is None else {"runs_added": recorded.added, "compare": recorded.compare_link()}
         told = {**summary, "lines": compared.lines, "page": str(page), **links}
@@ -121,3 +112,18 @@ def _show(compared: Any, page: Path, store: Path | None, as_json: bool, summary:
             f"compare:  {recorded.compare_link()}\n"
             f"report:   {recorded.report_link()}"
         )
+
+
+def record_and_draw(compared: Any, page: Path, store: Path | None) -> Any:
+    """Write the page, and log everything if there is a store: where it is recorded."""
+    from experiments.sweeps.page import page_html
+    from experiments.sweeps.record import record_sweep
+    from experiments.terminal import say
+
+    page.parent.mkdir(parents=True, exist_ok=True)
+    html = page_html(compared)
+    page.write_text(html, encoding="utf-8")
+    if store is None:
+        return None
+    say("logging to MLflow")
+    return record_sweep(compared, html, store)
