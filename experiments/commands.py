@@ -102,9 +102,26 @@ def compare(
     experiment: Annotated[
         str | None, typer.Option(help="Name of a logged experiment; all without it.")
     ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="A finished sweep by its id, or by its name: compared in full.")
+    ] = None,
+    sweeps: Annotated[Path, typer.Option(help="With --sweep: the folder that `nba sweep` wrote.")] = Path(
+        "build/sweeps"
+    ),
+    html: Annotated[Path | None, typer.Option(help="With --sweep: where to write the page.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the leaderboards that are logged in MLflow."""
+    """Print the leaderboards that are logged in MLflow, or compare the strategies of a sweep side by side.
+
+    Of a sweep: means, intervals, paired differences to the baseline with common random numbers, the Pareto
+    front of value against opt-outs, learning curves, action mix, fatigue, calibration, fairness by segment
+    and cost; printed, as one HTML page, and logged to MLflow if it is not there yet.
+    """
+    if sweep is not None:
+        from experiments.sweeps.commands import compare_kept
+
+        compare_kept(sweep, sweeps, html, store, as_json)
+        return
     from experiments.train import print_comparison
 
     print_comparison(store, experiment, as_json)

@@ -21,7 +21,15 @@ from experiments.results import (
     StrategyResult,
 )
 from experiments.rollout import Rollout, rollout
-from experiments.spec import BUSINESS_AS_USUAL, CONTROL, MOST_CUSTOMERS, Experiment, StrategySpec
+from experiments.spec import (
+    BUSINESS_AS_USUAL,
+    CONTROL,
+    MOST_CUSTOMERS,
+    Contender,
+    Experiment,
+    Phase,
+    StrategySpec,
+)
 from experiments.tallies import Totals
 from experiments.verdict import verdict
 from nba.apprentice import Tutored
@@ -94,14 +102,32 @@ def learns(spec: StrategySpec) -> bool:
 
 
 def run_job(job: Job, report: Report) -> JobResult:
-    """Train one strategy and evaluate it with a frozen posterior; a pure function but for the clock.
+    """Train one strategy and evaluate it with a frozen posterior; a pure function but for the clock."""
+    experiment = job.experiment
+    contender = experiment.contender(job.spec, job.world, experiment.train.seed)
+    train = experiment.train if learns(job.spec) else None
+    return taught_and_judged(job.world, contender, train, experiment.evaluate, job.fitting, report)
+
+
+def taught_and_judged(
+    world: World,
+    contender: Contender,
+    train: Phase | None,
+    evaluate: Phase,
+    fitting: Executor,
+    report: Report,
+    with_oracle: bool = True,
+) -> JobResult:
+    """Train, unless there is nothing to learn, and evaluate on customers who were never met.
 
     What is judged is what will be served: of an apprentice, whoever is in charge when training ends.
     """
-    experiment, begun, training, apprenticeship = job.experiment, perf_counter(), None, None
-    decider = experiment.contender(job.spec, job.world, experiment.train.seed).start()
-    if learns(job.spec):
-        trained = rollout(job.world, decider, experiment.train, on_customer_days=report, fitting=job.fitting)
+    begun, training, apprenticeship = perf_counter(), None, None
+    decider = contender.start()
+    if train is not None:
+        trained = rollout(
+            world, decider, train, on_customer_days=report, fitting=fitting, with_oracle=with_oracle
+        )
         decider, training, apprenticeship = trained.snapshot, trained.daily, trained.apprenticeship
     if apprenticeship is not None:
         decider = apprenticeship.tutored
@@ -109,12 +135,13 @@ def run_job(job: Job, report: Report) -> JobResult:
     snapshot = speaking.at(speaking.posterior, 0)  # the service begins a log of its own at position 0
     between = perf_counter()
     evaluation = rollout(
-        job.world,
+        world,
         snapshot,
-        experiment.evaluate,
+        evaluate,
         first_customer=MOST_CUSTOMERS,
         on_customer_days=report,
-        fitting=job.fitting,
+        fitting=fitting,
+        with_oracle=with_oracle,
     )
     seconds = between - begun, perf_counter() - between
     return JobResult(snapshot, training, evaluation, *seconds, apprenticeship)

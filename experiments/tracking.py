@@ -51,8 +51,7 @@ class Recorded(NamedTuple):
 
     def compare_link(self, server: str = SERVER) -> str:
         """The page of MLflow that draws this result's runs beside each other, and no older ones."""
-        runs = quote(f"tags.`{_SWEEP}` = '{self.sweep_id}'")
-        return f"{server}/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART&searchFilter={runs}"
+        return runs_link(server, self.experiment_id, self.sweep_id)
 
     def report_link(self, strategy: str, server: str = SERVER) -> str:
         """The page of MLflow that shows the report."""
@@ -60,10 +59,16 @@ class Recorded(NamedTuple):
         return f"{run}/artifacts/report/index.html"
 
 
+def runs_link(server: str, experiment_id: str, sweep_id: str) -> str:
+    """The page of MLflow that draws the runs of a sweep beside each other."""
+    runs = quote(f"tags.`{_SWEEP}` = '{sweep_id}'")
+    return f"{server}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&searchFilter={runs}"
+
+
 def record(result: ExperimentResult, store: Path) -> Recorded:
     """Log a result to the store, which is made if need be, and register its champion."""
     client = open_store(store, create=True)
-    experiment_id = _experiment(client, store, result)
+    experiment_id = experiment_of(client, store, result.experiment.name, result.verdict)
     sweep = uuid4().hex[:12]
     common = _common_tags(result) | {_SWEEP: sweep}
     with TemporaryDirectory() as name:
@@ -107,9 +112,8 @@ def metric_of(field: str) -> str:
     return _COSTS.get(field, f"final/{field}")
 
 
-def _experiment(client: Any, store: Path, result: ExperimentResult) -> str:
+def experiment_of(client: Any, store: Path, name: str, verdict: str) -> str:
     """Make the experiment or find it again, and describe it with the verdict."""
-    name = result.experiment.name
     found = client.get_experiment_by_name(name)
     if found is None:
         location = artifact_folder(store, name)
@@ -121,7 +125,7 @@ def _experiment(client: Any, store: Path, result: ExperimentResult) -> str:
             client.restore_experiment(experiment_id)
     # Without the kind MLflow opens classic experiments on its empty page for language models.
     client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
-    client.set_experiment_tag(experiment_id, _NOTE, result.verdict[:_NOTE_CHARACTERS])
+    client.set_experiment_tag(experiment_id, _NOTE, verdict[:_NOTE_CHARACTERS])
     return experiment_id
 
 
@@ -193,7 +197,7 @@ def _common_tags(result: ExperimentResult) -> dict[str, str]:
         "nba.experiment": result.experiment.name,
         "nba.experiment_digest": sha256(settings).hexdigest(),
     }
-    revision = _git_revision()
+    revision = git_revision()
     return tags | ({"nba.git_sha": revision} if revision else {})
 
 
@@ -215,7 +219,7 @@ def _gate_tags(winner: StrategyResult) -> dict[str, str]:
     }
 
 
-def _git_revision() -> str:
+def git_revision() -> str:
     """The commit of this code, with -dirty if it was changed since; empty outside a checkout of it."""
     here = Path(__file__).parent
     base = ["git", "-C", str(here)]

@@ -26,6 +26,7 @@ class Training(NamedTuple):
 
     result: ExperimentResult
     recorded: Recorded
+    workers: int
 
 
 def train_and_record(name: str, scale: float, workers: int, store: Path) -> Training:
@@ -46,7 +47,7 @@ def train_and_record(name: str, scale: float, workers: int, store: Path) -> Trai
         with progress(label, total_customer_days(experiment)) as report:
             result = run_experiment(world, experiment, where, report)
     say("logging to MLflow")
-    return Training(result, record(result, store))
+    return Training(result, record(result, store), workers)
 
 
 def provenance(world: World) -> str:
@@ -70,7 +71,7 @@ def scaled(experiment: Experiment, factor: float) -> Experiment:
 
 def summary(training: Training, seconds: float) -> dict[str, object]:
     """The JSON line of `nba train` and `nba demo`."""
-    result, recorded = training
+    result, recorded, _ = training
     return {
         "leaderboard": [one.row for one in result.results],
         "champion": result.champion,
@@ -78,7 +79,17 @@ def summary(training: Training, seconds: float) -> dict[str, object]:
         "experiment_id": recorded.experiment_id,
         "registered_version": recorded.registered_version,
         "seconds": round(seconds, 1),
+        "scaling_efficiency": round(efficiency(result, training.workers), 3),
     }
+
+
+def efficiency(result: ExperimentResult, workers: int) -> float:
+    """Seconds that tasks took, in parts of what the workers had: 1 if all were busy from beginning to end.
+
+    Tasks that slow each other down, on fewer cores than workers, count as busy all the same.
+    """
+    busy = sum(one.train_seconds + one.evaluate_seconds for one in result.results)
+    return busy / (workers * result.seconds)
 
 
 def print_result(training: Training) -> None:
@@ -88,6 +99,9 @@ def print_result(training: Training) -> None:
     for line in training.result.verdict.splitlines():
         if not line.startswith("|"):
             typer.echo(line.replace("**", ""))
+    result, workers = training.result, training.workers
+    share = efficiency(result, workers)
+    typer.echo(f"\n{result.seconds:.0f} s on {workers} workers, scaling efficiency {share:.0%}.")
 
 
 def run_training(name: str, workers: int, store: Path, scale: float, as_json: bool) -> None:

@@ -136,7 +136,7 @@ def test_what_was_played_is_read_again_and_is_the_same(tmp_path: Path) -> None:
     play(longer, cells[1:], SerialExecutor(), tmp_path)
     assert len(list(tmp_path.iterdir())) == 3  # another phase is another cell
     next(tmp_path.iterdir()).write_bytes(b"not an archive")
-    with pytest.raises(InvalidConfig, match="delete it, and it is played again"):
+    with pytest.raises(InvalidConfig, match="delete it, and it is run again"):
         for cell in (*cells,):
             play(here, [cell], SerialExecutor(), tmp_path)
         play(longer, cells[1:], SerialExecutor(), tmp_path)

@@ -6,7 +6,6 @@ was interrupted takes up where it stopped. Shape letters: N customers, S segment
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
@@ -18,7 +17,8 @@ import numpy as np
 from msgspec import structs
 
 from experiments.compare import mean_interval
-from experiments.executor import Executor, Report
+from experiments.executor import Finishing, Report
+from experiments.kept import Shelf, digest_of, npz_bytes, npz_read, run_missing
 from experiments.results import Interval
 from experiments.rollout import rollout
 from experiments.spec import MOST_CUSTOMERS, Phase
@@ -78,23 +78,24 @@ class Played(NamedTuple):
 def play(
     ground: Ground,
     cells: Sequence[Cell],
-    executor: Executor,
+    executor: Finishing,
     folder: Path | None = None,
     on_customer_days: Report | None = None,
 ) -> list[Played]:
     """What each cell comes to, in their order; those found in the folder are read and not played again."""
-    common = _digest(ground) if folder is not None else ""
-    names = [_name(common, cell) for cell in cells]
-    found = {name: _read(folder / name) for name in names if folder is not None and (folder / name).exists()}
-    todo = {name: cell for name, cell in zip(names, cells, strict=True) if name not in found}
-    if on_customer_days is not None:
-        on_customer_days(ground.phase.customer_days * (len(cells) - len(todo)))
-    results = executor.map(partial(play_one, ground), list(todo.values()), on_customer_days)
-    for name, result in zip(todo, results, strict=True):
-        found[name] = result
-        if folder is not None:
-            _write(folder / name, result)
-    return [found[name] for name in names]
+    task, report = partial(play_one, ground), on_customer_days
+    if folder is None:
+        return executor.map(task, cells, report)
+    common, shelf = _digest(ground), Shelf(folder, ".npz", _read, lambda played: npz_bytes(played._asdict()))
+    names = [digest_of([common, cell.price, cell.seed]) for cell in cells]
+    todo, each = dict(zip(names, cells, strict=True)), ground.phase.customer_days
+
+    def on_result(name: str, played: Played, was_kept: bool) -> None:
+        if was_kept and report is not None:
+            report(each)
+
+    kept = run_missing(executor, task, todo, shelf, report, on_result)
+    return [kept[name] for name in names]
 
 
 def play_one(ground: Ground, cell: Cell, report: Report) -> Played:
@@ -163,23 +164,6 @@ def _digest(ground: Ground) -> str:
     return parts.hexdigest()
 
 
-def _name(common: str, cell: Cell) -> str:
-    told = msgspec.json.encode([common, cell.price, cell.seed], order="deterministic")
-    return f"{sha256(told).hexdigest()[:32]}.npz"
-
-
-def _read(path: Path) -> Played:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return Played(*(stored[name] for name in Played._fields))
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        rule = f"is no result of a cell ({error}); delete it, and it is played again"
-        raise InvalidConfig(str(path), "", rule) from None
-
-
-def _write(path: Path, played: Played) -> None:
-    """Whole or not at all."""
-    draft = path.with_suffix(".part")
-    with draft.open("wb") as file:
-        np.savez_compressed(file, **played._asdict())
-    os.replace(draft, path)
+def _read(data: bytes) -> Played:
+    stored = npz_read(data)
+    return Played(*(stored[name] for name in Played._fields))

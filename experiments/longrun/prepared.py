@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.compare import learns
-from experiments.executor import Executor, executor
+from experiments.executor import Executor, Finishing, executor
 from experiments.longrun.cells import Ground, check_folder, play
 from experiments.longrun.tune import Play
 from experiments.rollout import rollout
@@ -34,7 +34,7 @@ class Order(NamedTuple):
 
 
 @contextmanager
-def where(order: Order) -> Iterator[Executor]:
+def where(order: Order) -> Iterator[Finishing]:
     """The executor of an order; an address is that of the cluster that Ray joins."""
     if order.address is not None:
         os.environ["RAY_ADDRESS"] = order.address
@@ -59,7 +59,7 @@ def prepared(order: Order, executor: Executor) -> Ground:
 
 
 @contextmanager
-def player(ground: Ground, order: Order, executor: Executor, runs: int, label: str) -> Iterator[Play]:
+def player(ground: Ground, order: Order, executor: Finishing, runs: int, label: str) -> Iterator[Play]:
     """Plays cells with a bar over `runs` of them."""
     with progress(label, runs * ground.phase.customer_days) as report:
         yield lambda cells: play(ground, cells, executor, order.cells, report)

@@ -25,7 +25,7 @@ from nba.ope.intervals import Interval, cressie_read, empirical_bernstein, norma
 from nba.ope.logged import BadLog, LoggedRounds, pooled
 from nba.ope.reward_models import Logistic, RewardModel, Ridge, cross_fitted, mrdr_weights
 from nba.ope.selection import select, shrunk, slope
-from nba.ope.sequences import ConfidenceSequence, asymptotic_reach, betting_sequence
+from nba.ope.sequences import ConfidenceSequence, asymptotic_reach, betting_sequence, t_reach
 from nba.ope.support import Floors, Support
 from nba.ope.terms import Estimate, Moments, Range, Terms, difference
 from nba.ope.weighting import Clipped, OptimisticShrinkage, Plain, SubGaussian, Switched, Weighting
@@ -81,4 +81,5 @@ __all__ = [
     "select",
     "shrunk",
     "slope",
+    "t_reach",
 ]

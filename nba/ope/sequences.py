@@ -101,6 +101,29 @@ def asymptotic_reach(estimate: Estimate, n: int, planned_n: int, confidence: flo
     return spread * sqrt(2.0 * (n * rho2 + 1.0) / (n * n * rho2) * log(sqrt(n * rho2 + 1.0) / alpha))
 
 
+def t_reach(deviation: float, n: int, confidence: float = CONFIDENCE, effect: float = 3.0) -> float:
+    """Half the width of a confidence sequence for the mean of n normal numbers, of any variance.
+
+    For few and costly rounds, such as the means of whole simulations: exact from n = 2 on, infinite until n
+    is large enough. deviation is the sample's, with n - 1; effect the size of effects, in deviations, for
+    which it is narrowest. The Bayes factor of a normal prior N(0, effect^2) on mean / deviation against 0,
+    with nu = n - 1 and k = 1 + n effect^2,
+
+        k^(-1/2) ((1 + t^2 / nu) / (1 + t^2 / (nu k)))^(n/2),
+
+    is an e-process under the right Haar prior on the deviation, and it stays below 1/alpha inside. Wang and
+    Ramdas (2023, 2310.03722), Perez-Ortiz, Lardy, de Heide and Grunwald (2024, 2208.07610).
+    """
+    alpha = 1.0 - check_confidence(confidence)
+    require(n >= 2, "t sequence", "n", f"must be at least 2, got {n}")
+    require(0.0 < effect < float("inf"), "t sequence", "effect", f"must be finite and > 0, got {effect}")
+    k = 1.0 + n * effect * effect
+    ratio = (sqrt(k) / alpha) ** (2.0 / n)
+    if ratio >= k:
+        return float("inf")
+    return float(deviation * sqrt((n - 1.0) * (ratio - 1.0) / (1.0 - ratio / k) / n))
+
+
 @cache
 def naive_alarms(n_looks: int, confidence: float = CONFIDENCE) -> float:
     """How often a fixed-size interval, looked at after each of n equal stages, ever excludes the truth.

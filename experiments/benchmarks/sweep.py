@@ -1,0 +1,141 @@
+"""What a sweep costs and keeps: speed-up by workers, the share of tracking, and resumption after SIGKILL.
+
+- `cells`, `rerun_after_kill`, `duplicate_runs`: the shipped sweep of 8 strategies x 3 worlds x 10 seeds is
+  killed with a third of its cells done and started again: cells that ran twice, and MLflow runs there twice.
+- `tracking_overhead`: seconds of comparing it, drawing its page and logging it, in parts of running it.
+- `speedup_2`: wall seconds of eight cells of the retail bank in this process, over those on two Ray workers
+  that are up and have run a cell each; `cell_seconds` is the mean of a cell alone. Other work on the machine
+  takes from both, from two workers more.
+"""
+
+from __future__ import annotations
+
+from experiments.benchmarks._harness import run  # first: it pins the BLAS threads
+
+# isort: split
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import msgspec
+
+from experiments.executor import Finishing, SerialExecutor, executor
+from experiments.store import open_store
+from experiments.sweeps.cells import Cell, run_cell
+from experiments.sweeps.commands import record_and_draw
+from experiments.sweeps.compared import compare_sweep
+from experiments.sweeps.config import load_sweep
+from experiments.sweeps.plan import Plan, Row, load_plan, plan_of
+from experiments.sweeps.record import DIGEST
+from experiments.sweeps.run import run_sweep
+
+SWEEP = "known-worlds"
+_COMMAND = "import typer; from experiments.sweeps.commands import sweep; typer.run(sweep)"
+_BANK = "thompson floor.epsilon=0.02"
+
+
+def measure(quick: bool) -> dict[str, float]:
+    """All figures; when quick one world, three seeds, and cells of a fraction of a second."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        return resumed(folder, quick) | overhead(folder, quick) | speedup(quick)
+
+
+def resumed(folder: Path, quick: bool) -> dict[str, float]:
+    """Kill the sweep's process in the middle, start it again, and count what was done twice."""
+    out, total = folder / "killed", sum(map(len, plan_of_size(quick).digests.values()))
+    config = folder / "sweep.toml"
+    config.write_text(text_of_size(quick))
+    process = started(config, out, folder / "store")
+    while len(list((out / "cells").glob("*.npz"))) < total // 3 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "cells").glob("*.npz")}
+    summary = msgspec.json.decode(started(config, out, folder / "store").communicate()[0].splitlines()[-1])
+    again = [name for name, then in before.items() if (out / "cells" / name).stat().st_mtime_ns != then]
+    client = open_store(folder / "store")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    digests = [run.data.tags.get(DIGEST) for run in client.search_runs(experiments)]
+    return {
+        "cells": summary["cells"],
+        "kept_after_kill": len(before),
+        "rerun_after_kill": len(again) + summary["kept"] - len(before),
+        "runs": len(digests),
+        "duplicate_runs": len(digests) - len(set(digests)),
+    }
+
+
+def started(config: Path, out: Path, store: Path) -> subprocess.Popen[str]:
+    """`nba sweep` as a process of its own."""
+    words = ["--config", str(config), "--out", str(out), "--store", str(store), "--workers", "1", "--json"]
+    command = [sys.executable, "-c", _COMMAND, *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def overhead(folder: Path, quick: bool) -> dict[str, float]:
+    """Run it in this process, then compare, draw and log it; the store is there before."""
+    plan, store = plan_of_size(quick), folder / "store"
+    run_cell(plan.cell(next(iter(plan.digests)), (99,)), lambda steps: None)  # compile before the clock
+    begun = perf_counter()
+    swept = run_sweep(plan, folder / "tracked", SerialExecutor())
+    between = perf_counter()
+    record_and_draw(compare_sweep(swept), folder / "page.html", folder / "another" if quick else store)
+    end = perf_counter()
+    return {"sweep_seconds": between - begun, "tracking_overhead": (end - between) / (between - begun)}
+
+
+def speedup(quick: bool) -> dict[str, float]:
+    """Eight cells in turn, and on two workers."""
+    cells = bank_cells(quick)
+    with executor(2) as ray:
+        timed(cells[:2], ray)
+        together = timed(cells, ray)
+    timed(cells[:1], SerialExecutor())
+    alone = timed(cells, SerialExecutor())
+    return {"speedup_2": alone / together, "cell_seconds": alone / len(cells)}
+
+
+def timed(cells: list[Cell], where: Finishing) -> float:
+    """Wall seconds until all are finished."""
+    begun = perf_counter()
+    results = where.map(run_cell, cells)
+    if any(result.failure for result in results):
+        raise RuntimeError(results[0].failure)
+    return perf_counter() - begun
+
+
+def bank_cells(quick: bool) -> list[Cell]:
+    """One strategy in the retail bank under eight seeds."""
+    sweep = load_sweep(SWEEP)
+    size = {"customers": 30 if quick else 400}
+    train, evaluate = (msgspec.structs.replace(one, **size) for one in (sweep.train, sweep.evaluate))
+    bank = msgspec.structs.replace(sweep, worlds=("retail-bank",), train=train, evaluate=evaluate)
+    plan = plan_of(bank, SWEEP)
+    return [plan.cell(Row(_BANK, "retail-bank"), (seed,)) for seed in range(1, 9)]
+
+
+def text_of_size(quick: bool) -> str:
+    """The shipped file, or a smaller one."""
+    text = (Path(__file__).parent.parent / "specs" / "sweeps" / f"{SWEEP}.toml").read_text(encoding="utf-8")
+    if quick:
+        text = text.replace('"clickbait", "fatigue-toy", "clv-recency"', '"clickbait"')
+        text = text.replace("seeds = 10 ", "seeds = 2 ").replace("customers = 200", "customers = 20")
+        text = text.replace("customers = 300", "customers = 20")
+    return text
+
+
+def plan_of_size(quick: bool) -> Plan:
+    """Its plan."""
+    with TemporaryDirectory() as name:
+        path = Path(name) / f"{SWEEP}.toml"
+        path.write_text(text_of_size(quick), encoding="utf-8")
+        return load_plan(str(path))
+
+
+if __name__ == "__main__":
+    run("sweep", measure)

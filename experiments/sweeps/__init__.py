@@ -1,0 +1,1 @@
+"""Sweeps: many strategies in many worlds under many seeds, kept cell by cell, compared with common noise."""
