@@ -21,7 +21,7 @@ from nba.posteriors.forest import Forest
 from nba.propensity import Floor
 from nba.snapshot import Snapshot
 
-DISCOUNT, N = 0.9, 4_000
+DISCOUNT, N = 0.9, 2_000
 # Two states, rested and tired; silence always leads to rest, a contact to tiredness.
 REWARDS = np.array([[0.5, 2.0], [0.2, 1.0]])  # (state, silent or contact), costs included
 
@@ -68,7 +68,7 @@ def exact(discount: float = DISCOUNT) -> FloatArray:
 
 
 def model_of(**changes: Any) -> FittedQModel:
-    parts = {"n_trees": 5, "least_leaf": 50, "discount": DISCOUNT, "tolerance": 1e-7, "most_sweeps": 60}
+    parts = {"n_trees": 3, "least_leaf": 50, "discount": DISCOUNT, "tolerance": 1e-7, "most_sweeps": 60}
     return FittedQModel(**{**parts, **changes})
 
 
