@@ -14,7 +14,8 @@ TEST_WORKERS ?= 2
 BENCH_ARGS ?=
 LOCK_ARGS ?=
 
-# Open Bandit Pipeline, a peer of one benchmark, lives in the past. Where pip does not know PyTorch's CPU builds:
+# Open Bandit Pipeline, a peer of one benchmark, lives in the past; d3rlpy, of another, shares its environment, for
+# both want PyTorch. Where pip does not know PyTorch's CPU builds:
 # OBP_PIP_ARGS="--find-links PLACE".
 OBP_PYTHON ?= python3.11
 OBP_VENV := .venv-obp
@@ -88,7 +89,11 @@ bench-peers: install ## Add the peers that benchmarks compare with (1.4 GB, near
 	$(OBP_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/bench-obp.txt
 	$(OBP_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps --ignore-requires-python \
 	  --no-build-isolation $(OBP_PIP_ARGS) -r requirements/bench-obp-itself.txt
+	$(OBP_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements/bench-d3rlpy.txt
+	$(OBP_VENV)/bin/python -m pip install --quiet --require-hashes --no-deps --no-build-isolation \
+	  -r requirements/bench-d3rlpy-itself.txt
 	$(OBP_VENV)/bin/python -W ignore -c 'import obp; print("Open Bandit Pipeline", obp.__version__)'
+	$(OBP_VENV)/bin/python -W ignore -c 'import d3rlpy; print("d3rlpy", d3rlpy.__version__)' 2>/dev/null
 
 # Maintainers only, and the one target that needs uv. The other two locks follow dev.txt.
 LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
@@ -100,6 +105,8 @@ lock: ## Lock the requirements again (needs uv; LOCK_ARGS=--upgrade for newer ve
 	$(LOCK) --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
 	$(LOCK:pyproject.toml=requirements/bench-peers.in) --no-deps --output-file requirements/bench-peers.txt
 	$(LOCK:pyproject.toml=requirements/bench-obp.in) --output-file requirements/bench-obp.txt
+	$(LOCK:pyproject.toml=requirements/bench-d3rlpy.in) --constraint requirements/bench-obp.txt \
+	  --output-file requirements/bench-d3rlpy.txt
 	@! grep -nE '://|index-url|find-links|==[^ ]*\+' requirements/*.txt || { \
 	  echo "error: a lock names a host or a local version; look at uv's configuration" >&2; exit 1; }
 

@@ -38,7 +38,7 @@ from nba.catalogue import NO_ACTION_ID, Catalogue
 from nba.snapshot import Snapshot
 from simulator.world import World
 
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
 
 
 class Job(NamedTuple):
@@ -149,7 +149,7 @@ def taught_and_judged(
 
 def mean_interval(values: FloatArray) -> Interval:
     """Mean of independent customers (N,) with its normal 95 % interval."""
-    half = _Z95 * float(values.std(ddof=1)) / sqrt(values.size) if values.size > 1 else inf
+    half = Z95 * float(values.std(ddof=1)) / sqrt(values.size) if values.size > 1 else inf
     mean = float(values.mean())
     return Interval(mean=mean, low=mean - half, high=mean + half)
 

@@ -13,8 +13,10 @@ from experiments.executor import Executor
 from experiments.spec import DAY_BITS
 from nba.apprentice import Comparison, Decider, Tutored
 from nba.arrays import IntArray, join_rows, take_rows
+from nba.errors import require
 from nba.feedback import RoundBatch, watched
 from nba.outcomes import Aftermath
+from nba.posteriors import FittedQModel
 from nba.snapshot import Snapshot
 
 
@@ -94,6 +96,13 @@ class Learning(NamedTuple):
     def apprenticeship(self) -> Apprenticeship | None:
         """How far the apprentice has come, if there is one."""
         return Apprenticeship(self.knows, self.switched_after) if isinstance(self.knows, Tutored) else None
+
+
+def check_teachable(decider: Decider) -> None:
+    """InvalidConfig unless rounds teach the model something."""
+    strategy = _learner(decider).strategy
+    rule = "fitted_q learns from whole journeys and not from rounds; `nba fit-q` fits it"
+    require(not isinstance(strategy.model, FittedQModel), f"strategy {strategy.name}", "model", rule)
 
 
 def _learner(decider: Decider) -> Snapshot:

@@ -20,7 +20,7 @@ from experiments.choices import Chooser, Decided, decision_id, decision_number
 from experiments.executor import Executor, Report, SerialExecutor
 from experiments.happenings import Happenings
 from experiments.logs import DecisionLog, Logs, LogSink, MemorySink, OutcomeLog, join
-from experiments.publication import Apprenticeship, Learning, Lesson
+from experiments.publication import Apprenticeship, Learning, Lesson, check_teachable
 from experiments.spec import Phase
 from experiments.tallies import DayTally, Totals, day_row
 from nba.apprentice import Comparison, Decider, Tutored
@@ -162,6 +162,8 @@ def stream(
     blocks: list[Block | None] = [None] * len(cohorts)
     totals, daily, stretches, learns = [], [], phase.stretches, phase.publish_every_days > 0
     fitting = fitting or executor
+    if learns:
+        check_teachable(snapshot)
     learning = Learning.start(snapshot, fitting)
     for number, (days, deciding) in enumerate(stretches, start=1):
         is_last = number == len(stretches)

@@ -77,7 +77,7 @@ class Ledger(NamedTuple):
         for name in ("contacted", "refused", "delivered", "engaged", "opted_out", "complained"):
             getattr(self, name)[seats] |= getattr(responses, name)
 
-    def clear(self, seats: IntArray | BoolArray) -> None:
+    def clear(self, seats: IntArray | BoolArray | slice) -> None:
         """Begin a new page for some seats."""
         for column in self:
             column[seats] = 0

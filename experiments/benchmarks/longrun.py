@@ -15,7 +15,11 @@ With --cells FOLDER also `gain_over_caps`, `gain_ci_low`, `gain_over_myopic` and
 demo's Thompson sampling in the retail bank with a tuned price, against the best cap, no price and the rules,
 over 180 days on 20 seeds (net value and closed channels per customer; `gain_ci_low` is the lowest end of the
 three intervals). It takes hours; FOLDER keeps every run, so that it can be stopped. Without --cells they are
-absent, and so is `d3rlpy_value_ratio`, which is not measured yet.
+absent. `half_life_..._assumed_...` are shares under a price tuned for a wrong half-life (see
+long_run.half_lives).
+
+`d3rlpy_value_ratio`: net value per customer of fitted Q iteration over that of d3rlpy's best, from one log,
+beside training times and gains of all (long_run.offline_peer). Absent where `make bench-peers` was not run.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.benchmarks.long_run import half_lives, offline_peer
 from experiments.longrun.cells import play
 from experiments.longrun.learnt_price import learnt_price, random_log
 from experiments.longrun.one_channel import (
@@ -128,7 +133,8 @@ def main() -> None:
     options.add_argument("--cells", type=Path, help="run the retail bank too, and keep its runs here")
     options.add_argument("--workers", type=int, default=1, help="Ray workers for the retail bank")
     given = options.parse_args()
-    figures = measure(given.quick)
+    figures = measure(given.quick) | half_lives.figures(OFFERS, CHANCES, given.quick)
+    figures |= offline_peer.figures(given.quick)
     if given.cells is not None:
         figures |= retail_bank(given.cells, given.workers, given.quick)
     report("longrun", given, figures)

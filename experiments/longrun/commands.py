@@ -1,4 +1,4 @@
-"""The commands `nba tune-fatigue` and `nba frequency-curve`."""
+"""The commands `nba tune-fatigue`, `nba frequency-curve` and `nba fit-q`."""
 
 from __future__ import annotations
 
@@ -95,3 +95,29 @@ def frequency_curve(
     judge = Phase(customers=customers, days=days, settle_days=settle_days, seed=0)
     order = Order(experiment, strategy, world, train, judge, cells, workers, address)
     run_curve(order, tuple(range(seed + 1, seed + 1 + seeds)), out, as_json)
+
+
+def fit_q(
+    world: WorldName = None,
+    experiment: Experiment = "long-run",
+    strategy: Annotated[str, typer.Option(help="A strategy of it with the model fitted_q.")] = "fitted-q",
+    behaviour: Annotated[str, typer.Option(help="The strategy of it that makes the log.")] = "explorer",
+    channels: Annotated[str | None, typer.Option(help="Channels to keep, with commas; else all.")] = None,
+    timings: Annotated[str | None, typer.Option(help="Timings to keep, with commas; else all.")] = None,
+    products: Annotated[str | None, typer.Option(help="Products to keep, with commas; else all.")] = None,
+    customers: Annotated[int, typer.Option(help="Customers of the log.", min=2)] = 2_000,
+    judged: Annotated[int, typer.Option(help="Further customers to judge on.", min=2)] = 2_000,
+    days: Days = 84,
+    settle_days: SettleDays = 28,
+    corrected: Annotated[int, typer.Option(help="Decisions that sequential DR corrects.", min=0)] = 1,
+    seed: Annotated[int, typer.Option(help="Of the log; the judging lives take the next.", min=0)] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder to write the policy bundle to.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit Q to the journeys of a strategy's customers, and judge it by the log and by living."""
+    from experiments.longrun.challenger import FitOrder, run_fit
+    from experiments.longrun.journeys import Span
+
+    log = Span(customers=customers, days=days, settle_days=settle_days, seed=seed)
+    narrow = (channels, timings, products)
+    run_fit(FitOrder(experiment, strategy, behaviour, world, *narrow, log, judged, corrected), out, as_json)

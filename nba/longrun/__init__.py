@@ -1,14 +1,19 @@
 """The long run: what one more contact costs of the contacts still to come (methods C3)."""
 
+from nba.longrun.fitted_q import FittedQ, fit_q
 from nba.longrun.iteration import AfterStateIteration, Moments, ValuesDiverged
+from nba.longrun.steps import Steps
 from nba.longrun.values import Basis, LongRun, LongRunPrices, affine_price
 
 __all__ = [
     "AfterStateIteration",
     "Basis",
+    "FittedQ",
     "LongRun",
     "LongRunPrices",
     "Moments",
+    "Steps",
     "ValuesDiverged",
     "affine_price",
+    "fit_q",
 ]

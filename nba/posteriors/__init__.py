@@ -17,6 +17,7 @@ from nba.posteriors.bagged import BaggedModel, BaggedRegressors
 from nba.posteriors.disjoint import DisjointLinear, DisjointModel
 from nba.posteriors.ensemble import EnsembleLinear, EnsembleModel
 from nba.posteriors.factored import FactoredLinear, FactoredModel
+from nba.posteriors.fitted_q import FittedAdvantages, FittedQModel
 from nba.posteriors.glm import FactoredHazard, FactoredLogistic
 from nba.posteriors.glm_models import HazardModel, LogisticModel
 from nba.posteriors.hybrid import HybridLinear, HybridModel
@@ -33,6 +34,7 @@ Model: TypeAlias = (
     | HazardModel
     | EnsembleModel
     | BaggedModel
+    | FittedQModel
     | NeuralLinearModel
     | SegmentRatesModel
 )
@@ -45,6 +47,7 @@ Posterior: TypeAlias = (
     | FactoredHazard
     | EnsembleLinear
     | BaggedRegressors
+    | FittedAdvantages
     | NeuralLinear
     | SegmentRates
 )
@@ -61,10 +64,15 @@ STATE_FIELDS: dict[type, tuple[str, ...]] = {
     OnlineLinear: ("precision", "shift", "covariances", "centre", "watched"),
     BaggedRegressors: ("rows", "watched"),
     NeuralLinear: ("rows", "watched"),
+    FittedAdvantages: ("nodes", "roots", "watched"),
     SegmentRates: ("conversions", "exposure", "watched"),
 }
-# State arrays with a row for each round that was learnt: of any length.
-GROWING_FIELDS: dict[type, tuple[str, ...]] = {BaggedRegressors: ("rows",), NeuralLinear: ("rows",)}
+# State arrays of any length: with a row for each round that was learnt, or for each node of a tree.
+GROWING_FIELDS: dict[type, tuple[str, ...]] = {
+    BaggedRegressors: ("rows",),
+    NeuralLinear: ("rows",),
+    FittedAdvantages: ("nodes", "roots"),
+}
 # Exactly symmetric matrices among them.
 SYMMETRIC_FIELDS: dict[type, tuple[str, ...]] = {
     FactoredLinear: ("precision",),
@@ -179,6 +187,8 @@ __all__ = [
     "FactoredLinear",
     "FactoredLogistic",
     "FactoredModel",
+    "FittedAdvantages",
+    "FittedQModel",
     "HazardModel",
     "HybridLinear",
     "HybridModel",

@@ -16,6 +16,7 @@ from nba.feedback import RoundBatch
 from nba.posteriors import (
     BaggedModel,
     EnsembleModel,
+    FittedQModel,
     HazardModel,
     LogisticModel,
     Model,
@@ -263,6 +264,11 @@ BY_NATURE: dict[type, dict[str, str]] = {
     BaggedModel: {
         "forgetting_goes_towards_the_prior": "the state is rows, of which the prior has none",
         "learning_narrows": "members that were constants come to differ by context; they narrow on average",
+    },
+    FittedQModel: {  # rounds teach it nothing, they are counted: journeys do, see test_longrun_fitted_q.py
+        "learning_changes_something": "rounds are counted only",
+        "learning_narrows": "rounds are counted only",
+        "draws_follow_mean_and_stddev": "a draw is the members, which agree before any journey",
     },
     NeuralLinearModel: {
         "forgetting_goes_towards_the_prior": "the state is rows, of which the prior has none",
