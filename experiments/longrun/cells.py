@@ -31,6 +31,7 @@ from nba.snapshot import Snapshot
 from simulator.world import World
 
 EVERYBODY = "everybody"
+_AT_ONCE = 16  # cells between two times that what was played is written
 
 
 class Ground(NamedTuple):
@@ -89,17 +90,20 @@ def play(
     todo = {name: cell for name, cell in zip(names, cells, strict=True) if name not in found}
     if on_customer_days is not None:
         on_customer_days(ground.phase.customer_days * (len(cells) - len(todo)))
-    results = executor.map(partial(play_one, ground), list(todo.values()), on_customer_days)
-    for name, result in zip(todo, results, strict=True):
-        found[name] = result
-        if folder is not None:
-            _write(folder / name, result)
+    waiting = list(todo.items())
+    for start in range(0, len(waiting), _AT_ONCE):
+        some = waiting[start : start + _AT_ONCE]
+        results = executor.map(partial(play_one, ground), [cell for _, cell in some], on_customer_days)
+        for (name, _), result in zip(some, results, strict=True):
+            found[name] = result
+            if folder is not None:
+                _write(folder / name, result)
     return [found[name] for name in names]
 
 
 def play_one(ground: Ground, cell: Cell, report: Report) -> Played:
     """One cell; a pure function of its arguments."""
-    snapshot, phase = _under(ground.snapshot, cell.price), structs.replace(ground.phase, seed=cell.seed)
+    snapshot, phase = under(ground.snapshot, cell.price), structs.replace(ground.phase, seed=cell.seed)
     totals = rollout(
         ground.world,
         snapshot,
@@ -115,6 +119,15 @@ def play_one(ground: Ground, cell: Cell, report: Report) -> Played:
     segment = np.where(codes.any(axis=1), codes.argmax(axis=1), -1)
     reach = seen.consents.sum(axis=1).astype(np.float64)
     return Played(segment, totals.net, totals.contacts, totals.opt_outs, reach)
+
+
+def under(snapshot: Snapshot, price: FatiguePrice | None) -> Snapshot:
+    """The snapshot at a price of contact instead of its own; without one it contacts nobody."""
+    strategy = snapshot.strategy
+    if price is None:
+        return structs.replace(snapshot, strategy=structs.replace(strategy, policy=NoContact()))
+    arbitration = structs.replace(strategy.arbitration, fatigue_price=price)
+    return structs.replace(snapshot, strategy=structs.replace(strategy, arbitration=arbitration))
 
 
 def paired(one: Sequence[Played], other: Sequence[Played], segment: int | None = None) -> Interval:
@@ -143,14 +156,6 @@ def check_folder(folder: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidConfig(str(folder), "--cells", f"cannot be written: {error.strerror}") from None
-
-
-def _under(snapshot: Snapshot, price: FatiguePrice | None) -> Snapshot:
-    strategy = snapshot.strategy
-    if price is None:
-        return structs.replace(snapshot, strategy=structs.replace(strategy, policy=NoContact()))
-    arbitration = structs.replace(strategy.arbitration, fatigue_price=price)
-    return structs.replace(snapshot, strategy=structs.replace(strategy, arbitration=arbitration))
 
 
 def _digest(ground: Ground) -> str:

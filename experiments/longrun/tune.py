@@ -133,7 +133,8 @@ class Tuned(NamedTuple):
 
     price: FatiguePrice
     verdicts: tuple[SegmentVerdict, ...]  # everybody first
-    tuning_gain: float  # per customer on the seeds that it was tuned on: too good, the best was chosen there
+    # Per customer on the seeds that it was tuned on: too good, for it was chosen there. None if it was not.
+    tuning_gain: float | None
 
     @property
     def holds(self) -> bool:
