@@ -16,8 +16,8 @@ from experiments.longrun.cells import Cell, Ground, Played, play
 from experiments.longrun.commands import frequency_curve as frequency_curve_command
 from experiments.longrun.commands import tune_fatigue
 from experiments.longrun.curve import ON, OVER, frequency_curve
-from experiments.longrun.proof import capped, proof
-from experiments.longrun.tune import Search, tune
+from experiments.longrun.proof import School, against, capped, in_turn, proof
+from experiments.longrun.tune import Search, believed, tune
 from experiments.longrun.tuned_toml import toml
 from experiments.spec import Phase, StrategySpec
 from nba.arbitration import Arbitration
@@ -109,16 +109,48 @@ def test_a_price_is_proved_against_the_best_cap_and_not_the_first() -> None:
     bank = ground("retail-bank")
     named = structs.replace(bank.snapshot.strategy, name="rules")
     rules = bank._replace(snapshot=structs.replace(bank.snapshot, strategy=named))
-    found = proof(bank, rules, Search(rounds=14), at_caps)
+    found = proof([School(bank, rules)], Search(rounds=14), at_caps)
     best = np.mean([worth(level, level) for level in TARGETS.values()])
     free = np.mean([worth(0.0, level) for level in TARGETS.values()])
     assert found.cap == 4 and list(capped(bank)) == [None, 5, 4, 3, 2, 1]
-    assert found.over_caps.mean == pytest.approx(best - 8.0 - free, abs=0.05)  # the price keeps the bank's 6
-    assert found.over_myopic.mean == pytest.approx(best - free, abs=0.05)
-    assert found.over_rules.mean == pytest.approx(best - free + 50.0, abs=0.05)
-    assert found.figures()["gain_ci_low"] == found.over_caps.low and found.opt_outs_over_caps.mean == 0.0
+    assert list(found.caps) == [4]  # no noise in differences: all others are told from it
+    over_caps, figures = found.caps[4].net, found.figures()
+    assert over_caps.mean == pytest.approx(best - 8.0 - free, abs=0.05)  # the price keeps the bank's 6
+    assert found.myopic.net.mean == pytest.approx(best - free, abs=0.05)
+    assert found.rules.net.mean == pytest.approx(best - free + 50.0, abs=0.05)
+    assert figures["gain_ci_low"] == over_caps.low and figures["opt_out_difference"] == 0.0
     with pytest.raises(InvalidConfig, match="no limit over all channels"):
         capped(ground())
+
+
+def test_seeds_take_schools_in_turn_and_are_the_units_of_an_interval() -> None:
+    asked: list[tuple[Ground, list[int]]] = []
+
+    def by_ground(here: Ground, cells: Sequence[Cell]) -> list[Played]:
+        asked.append((here, [cell.seed for cell in cells]))
+        nets = [np.full(4, 10.0 * cell.seed + (here is grounds[1])) for cell in cells]
+        return [Played(np.zeros(4, dtype=np.int64), net, net, net, net) for net in nets]
+
+    grounds = [ground(), ground()]
+    played = in_turn(grounds, [Cell(None, seed) for seed in (7, 4, 5)], by_ground)
+    assert [one.net[0] for one in played] == [71.0, 40.0, 51.0] and [seeds for _, seeds in asked] == [
+        [4],
+        [7, 5],
+    ]
+    found = against(played, played[1:] + played[:1]).net  # 31, -11, -20: mean 0, sd 27.2213
+    assert found.mean == 0.0 and found.high == pytest.approx(4.302653 * 27.221315 / 3**0.5)
+
+
+def test_many_noisy_segments_are_believed_less_than_everybody() -> None:
+    segment = np.repeat([0, 1, 2], 4)
+    clear = np.repeat([1.0, 2.0, 6.0], 4)
+    np.testing.assert_allclose(believed(clear[None], segment, 4), [[1.0, 2.0, 6.0, 3.0]])  # nobody: the mean
+    noise = np.tile([-30.0, 30.0, -30.0, 30.0], 3)
+    np.testing.assert_allclose(believed((clear + noise)[None], segment, 4), np.full((1, 4), 3.0))
+    # Means 1, 2, 6 vary by 7; errors 4 / 3 of their own: weight (7 - 4 / 3) / 7.
+    some = clear + np.tile([-2.0, 2.0, -2.0, 2.0], 3)
+    drawn = 3.0 + (17.0 / 21.0) * (np.array([1.0, 2.0, 6.0]) - 3.0)
+    np.testing.assert_allclose(believed(some[None], segment, 3), drawn[None])
 
 
 def test_what_was_played_is_read_again_and_is_the_same(tmp_path: Path) -> None:

@@ -11,11 +11,15 @@ share is the gain over never contacting, in parts of the optimum's, of an unfati
 - `dp_lsvi_min`: after-state value iteration, taught by a log of random contacts. It is given the fatigue
   kernel and the discount, and learns conversions, opt-outs and values from 0/1 outcomes.
 
-With --cells FOLDER also `gain_over_caps`, `gain_ci_low`, `gain_over_myopic` and `opt_out_difference`: the
-demo's Thompson sampling in the retail bank with a tuned price, against the best cap, no price and the rules,
-over 180 days on 20 seeds (net value and closed channels per customer; `gain_ci_low` is the lowest end of the
-three intervals). It takes hours; FOLDER keeps every run, so that it can be stopped. Without --cells they are
-absent. `half_life_..._assumed_...` are shares under a price tuned for a wrong half-life (see
+With --cells FOLDER also the retail bank (experiments/longrun/proof.py): the demo's Thompson sampling with a
+tuned price against itself under caps and without a price, and against the rules, 180 days of contacts and
+180 days in which they come to an end, 20 seeds of 2,000 customers, each seed with the learning of one of four
+occasions. `gain_over_caps` and `opt_out_difference` are against the cap that does best on the seeds that
+judge, `gain_ci_low` is the lowest and `opt_out_ci_high` the highest end of all intervals, caps, no price and
+rules. FOLDER keeps every run, so that a proof that was stopped goes on; learning is done again. Without
+--cells these figures are absent.
+
+`half_life_..._assumed_...` are shares under a price tuned for a wrong half-life (see
 long_run.half_lives).
 
 `d3rlpy_value_ratio`: net value per customer of fitted Q iteration over that of d3rlpy's best, from one log,
@@ -35,7 +39,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.benchmarks.long_run import half_lives, offline_peer
-from experiments.longrun.cells import play
+from experiments.longrun.bank import retail_bank
 from experiments.longrun.learnt_price import learnt_price, random_log
 from experiments.longrun.one_channel import (
     FatigueProblem,
@@ -47,10 +51,6 @@ from experiments.longrun.one_channel import (
     price_values,
     tabulate,
 )
-from experiments.longrun.prepared import Order, prepared, where
-from experiments.longrun.proof import proof
-from experiments.longrun.tune import Search
-from experiments.spec import Phase
 
 OFFERS = np.array([0.3, 0.5, 0.8, 1.0, 1.3, 1.6, 6.0])
 CHANCES = np.array([0.15, 0.20, 0.20, 0.15, 0.10, 0.15, 0.05])
@@ -110,21 +110,6 @@ def learnt(problem: FatigueProblem, table: FatigueTable, best: float) -> tuple[f
     )
     clipped = price.values.prices(fatigue, is_open).clipped_share
     return float(contact_values(table, price.contacts(problem, table))[0] / best), clipped, seconds
-
-
-def retail_bank(cells: Path, workers: int, quick: bool) -> dict[str, float]:
-    """The long phase in the retail bank; when quick only a try of its machinery."""
-    customers, days, n_fresh = (100, 12, 2) if quick else (2_000, 180, 20)
-    train = Phase(customers=customers, days=min(days, 84), seed=1, publish_every_days=4)
-    judge = Phase(customers=customers, days=days, settle_days=0 if quick else 28, seed=0)
-    search = Search(rounds=1 if quick else 4, seeds=(2, 3), fresh_seeds=tuple(range(4, 4 + n_fresh)))
-    order = Order("demo", "thompson", None, train, judge, cells, workers, None)
-    with where(order) as executor:
-        strategy, rules = (
-            prepared(order._replace(strategy=name), executor) for name in ("thompson", "rules")
-        )
-        found = proof(strategy, rules, search, lambda ground, these: play(ground, these, executor, cells))
-    return found.figures()
 
 
 def main() -> None:

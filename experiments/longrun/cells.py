@@ -100,7 +100,7 @@ def play(
 
 def play_one(ground: Ground, cell: Cell, report: Report) -> Played:
     """One cell; a pure function of its arguments."""
-    snapshot, phase = _under(ground.snapshot, cell.price), structs.replace(ground.phase, seed=cell.seed)
+    snapshot, phase = under(ground.snapshot, cell.price), structs.replace(ground.phase, seed=cell.seed)
     totals = rollout(
         ground.world,
         snapshot,
@@ -116,6 +116,15 @@ def play_one(ground: Ground, cell: Cell, report: Report) -> Played:
     segment = np.where(codes.any(axis=1), codes.argmax(axis=1), -1)
     reach = seen.consents.sum(axis=1).astype(np.float64)
     return Played(segment, totals.net, totals.contacts, totals.opt_outs, reach)
+
+
+def under(snapshot: Snapshot, price: FatiguePrice | None) -> Snapshot:
+    """The snapshot at a price of contact instead of its own; without one it contacts nobody."""
+    strategy = snapshot.strategy
+    if price is None:
+        return structs.replace(snapshot, strategy=structs.replace(strategy, policy=NoContact()))
+    arbitration = structs.replace(strategy.arbitration, fatigue_price=price)
+    return structs.replace(snapshot, strategy=structs.replace(strategy, arbitration=arbitration))
 
 
 def paired(one: Sequence[Played], other: Sequence[Played], segment: int | None = None) -> Interval:
@@ -144,14 +153,6 @@ def check_folder(folder: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidConfig(str(folder), "--cells", f"cannot be written: {error.strerror}") from None
-
-
-def _under(snapshot: Snapshot, price: FatiguePrice | None) -> Snapshot:
-    strategy = snapshot.strategy
-    if price is None:
-        return structs.replace(snapshot, strategy=structs.replace(strategy, policy=NoContact()))
-    arbitration = structs.replace(strategy.arbitration, fatigue_price=price)
-    return structs.replace(snapshot, strategy=structs.replace(strategy, arbitration=arbitration))
 
 
 def _digest(ground: Ground) -> str:

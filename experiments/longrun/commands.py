@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,8 +34,12 @@ def tune_fatigue(
     days: Days = 84,
     settle_days: SettleDays = 28,
     train_days: TrainDays = 84,
-    rounds: Annotated[int, typer.Option(help="Sweeps over all coordinates.", min=1)] = 4,
-    seeds: Annotated[int, typer.Option(help="Seeds to tune on.", min=1)] = 2,
+    method: Annotated[
+        Literal["search", "lsvi"],
+        typer.Option(help="Search in the simulator, or learn by value iteration from what is believed."),
+    ] = "search",
+    rounds: Annotated[int, typer.Option(help="Sweeps over all coordinates, of a search.", min=1)] = 2,
+    seeds: Annotated[int, typer.Option(help="Seeds to search on.", min=1)] = 4,
     fresh_seeds: Annotated[int, typer.Option(help="Further seeds to judge on.", min=1)] = 4,
     by_channel: Annotated[
         bool, typer.Option("--by-channel", help="Tune a level and a slope for every channel.")
@@ -46,7 +50,7 @@ def tune_fatigue(
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tune the long-run price of a contact per segment in the simulator, and judge it on fresh seeds."""
+    """Find the long-run price of a contact per segment, and judge it in the simulator on fresh seeds."""
     from experiments.longrun.prepared import Order
     from experiments.longrun.tune import Search
     from experiments.longrun.tuned_toml import run_tuning
@@ -64,7 +68,7 @@ def tune_fatigue(
         fresh_seeds=tuple(range(last, last + fresh_seeds)),
         by_channel=by_channel,
     )
-    run_tuning(order, search, out, as_json)
+    run_tuning(order, search, out, as_json, method)
 
 
 def frequency_curve(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -42,11 +42,21 @@ def where(order: Order) -> Iterator[Finishing]:
         yield found
 
 
-def prepared(order: Order, executor: Executor) -> Ground:
-    """Let the strategy learn in the world, if it learns; with a price of its own it keeps it meanwhile."""
+def unchanged(spec: StrategySpec) -> StrategySpec:
+    """The strategy as it stands in the experiment."""
+    return spec
+
+
+def prepared(
+    order: Order, executor: Executor, change: Callable[[StrategySpec], StrategySpec] = unchanged
+) -> Ground:
+    """Let the strategy, changed first, learn in the world, if it learns.
+
+    With a price of its own it keeps it meanwhile.
+    """
     check_folder(order.cells)
     plan = load_experiment(order.experiment)
-    spec = plan.spec(order.strategy, source=order.experiment)
+    spec = change(plan.spec(order.strategy, source=order.experiment))
     world = load_world(order.world or plan.world)
     snapshot = _start(order, spec, world)
     if learns(spec):

@@ -1,8 +1,11 @@
-"""Tune the price of a contact per segment in a world, by coordinate search with common random numbers.
+"""Tune the price of a contact per segment in a world, by a search with common random numbers.
 
-All segments try a step at once and each keeps it only if its own customers gained: one run of all customers
-tells about every segment, because what one segment is charged does not reach another (but through branch
-capacity). Shape letters: S segments, C channels, D coordinates.
+Tried first are parts and multiples of the level, and of the slope, that halve the contacts; the best is
+then refined coordinate by coordinate. Small steps alone would find nothing: the best of many noisy draws lies
+above a small price as often as above none. All segments try a step at once and each keeps what is believed to
+be best for it: one run of all customers tells about every segment, because what one segment is charged does
+not reach another (but through branch capacity).
+Shape letters: S segments, C channels, N customers of all seeds, T tries.
 """
 
 from __future__ import annotations
@@ -22,13 +25,17 @@ from nba.fatigue import FatiguePrice, SegmentPrice
 
 Play: TypeAlias = Callable[[Sequence[Cell]], list[Played]]
 _LEAST_STEP = 1e-3  # account currency
+# Parts of the level and of the slope that halve the contacts: level alone, slope alone, both; and how much.
+_RAYS = ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5))
+_SHARES = (0.25, 0.5, 1.0, 2.0)
+_DOUBLINGS = 16  # after which a price that does not halve contacts is given up
 
 
 class Search(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long to search, and on which seeds; those that judge are others than those that choose."""
 
-    rounds: int = 4
-    seeds: tuple[int, ...] = (101, 102)
+    rounds: int = 2
+    seeds: tuple[int, ...] = (101, 102, 103, 104)
     fresh_seeds: tuple[int, ...] = (201, 202, 203, 204)
     by_channel: bool = False  # a level and a slope per channel, not one of each for all
 
@@ -44,7 +51,8 @@ class Search(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def runs(self, n_channels: int) -> int:
         """How many runs it asks for at most."""
         coordinates = 2 * (n_channels if self.by_channel else 1)
-        return len(self.seeds) * (2 + 2 * coordinates * self.rounds) + 3 * len(self.fresh_seeds)
+        tries = len(_RAYS) * len(_SHARES) + 2 * coordinates * self.rounds
+        return 2 * _DOUBLINGS + len(self.seeds) * (2 + tries) + 3 * len(self.fresh_seeds)
 
 
 class Prices(NamedTuple):
@@ -56,6 +64,10 @@ class Prices(NamedTuple):
     def none(n_segments: int, n_channels: int) -> Prices:
         """No price."""
         return Prices(np.zeros((n_segments, 2, n_channels)))
+
+    def plus(self, ray: FloatArray) -> Prices:
+        """With a level and a slope (2,) more, the same for all segments and channels."""
+        return Prices(self.table + ray[:, None])
 
     def moved(self, steps: FloatArray, where: IntArray) -> Prices:
         """By steps (S,) in both rows and columns `where` (2, k): kind and channel; never below 0."""
@@ -72,6 +84,31 @@ class Prices(NamedTuple):
         named = zip(ground.segments, self.table, strict=True)
         segments = {name: SegmentPrice(**_segment(row, catalogue)) for name, row in named}
         return FatiguePrice(**common, segments=segments)
+
+
+class Standing(NamedTuple):
+    """Where a search stands: prices, and what customers came to under those of their own segment."""
+
+    prices: Prices
+    nets: FloatArray  # (N,) net value of the customers of all seeds, those of no segment left out
+    segment: IntArray  # (N,)
+
+    @staticmethod
+    def of(prices: Prices, played: Sequence[Played]) -> Standing:
+        """Everybody under these prices; where there is one segment, it is everybody's."""
+        segment, nets = (np.concatenate([getattr(one, k) for one in played]) for k in ("segment", "net"))
+        if len(prices.table) == 1:
+            segment = np.zeros_like(segment)
+        return Standing(prices, nets[segment >= 0], segment[segment >= 0])
+
+    def best(self, tried: Sequence[Prices], nets: Sequence[FloatArray]) -> tuple[Standing, BoolArray]:
+        """Each segment at what is believed best for it, and (S,) whether it moved; it stays where tied."""
+        n_segments, every = len(self.prices.table), np.stack([self.nets, *nets])
+        best = believed(every - self.nets, self.segment, n_segments).argmax(axis=0)
+        tables = np.stack([self.prices.table, *(one.table for one in tried)])
+        table = tables[best, np.arange(n_segments)]
+        own = every[best[self.segment], np.arange(self.nets.size)]
+        return Standing(Prices(table), own, self.segment), best > 0
 
 
 class SegmentVerdict(Struct, frozen=True, kw_only=True):
@@ -96,7 +133,8 @@ class Tuned(NamedTuple):
 
     price: FatiguePrice
     verdicts: tuple[SegmentVerdict, ...]  # everybody first
-    tuning_gain: float  # per customer on the seeds that it was tuned on: too good, the best was chosen there
+    # Per customer on the seeds that it was tuned on: too good, for it was chosen there. None if it was not.
+    tuning_gain: float | None
 
     @property
     def holds(self) -> bool:
@@ -107,26 +145,30 @@ class Tuned(NamedTuple):
 def tune(ground: Ground, search: Search, play: Play) -> Tuned:
     """Search from no price; `play` runs cells, in whatever way."""
     n_segments, n_channels = len(ground.segments), len(ground.world.config.catalogue.channels)
-    prices = Prices.none(n_segments, n_channels)
     start, silence = (_all(play, search.seeds, price) for price in (FatiguePrice(), None))
-    worth = by_segment(start, n_segments)
-    begun = worth.copy()
+    unit = first_step(start, silence)
+    here = begun = Standing.of(Prices.none(n_segments, n_channels), start)
+
+    def tried(ways: Sequence[Prices]) -> list[FloatArray]:
+        played = play([Cell(one.price(ground), seed) for one in ways for seed in search.seeds])
+        n = len(search.seeds)
+        return [Standing.of(way, played[k * n : (k + 1) * n]).nets for k, way in enumerate(ways)]
+
+    scales = [
+        _halving(ground, (start[0], search.seeds[0]), unit * np.array(axis), play) for axis in np.eye(2)
+    ]
+    rays = [here.prices.plus(share * np.array(ray) * scales) for ray in _RAYS for share in _SHARES]
+    here, _ = here.best(rays, tried(rays))
     coordinates = _coordinates(n_channels, search.by_channel)
-    steps = np.full((len(coordinates), n_segments), first_step(start, silence))
+    steps = np.array([np.full(n_segments, 0.25 * scales[where[0, 0]]) for where in coordinates])
     for _ in range(search.rounds):
         for number, where in enumerate(coordinates):
-            tried = [prices.moved(sign * steps[number], where) for sign in (1.0, -1.0)]
-            cells = [Cell(one.price(ground), seed) for one in tried for seed in search.seeds]
-            played, n = play(cells), len(search.seeds)
-            up, down = (by_segment(part, n_segments) for part in (played[:n], played[n:]))
-            prices, worth, moved = _kept(prices, tried, worth, (up, down))
+            ways = [here.prices.moved(sign * steps[number], where) for sign in (1.0, -1.0)]
+            here, moved = here.best(ways, tried(ways))
             steps[number] = np.where(moved, 2.0 * steps[number], 0.5 * steps[number])
-    shares = np.bincount(start[0].segment[start[0].segment >= 0], minlength=n_segments) / start[0].net.size
-    return Tuned(
-        prices.price(ground),
-        judged(ground, prices.price(ground), search.fresh_seeds, play),
-        float(np.nansum((worth - begun) * shares)),
-    )
+    price = here.prices.price(ground)
+    verdicts = judged(ground, price, search.fresh_seeds, play)
+    return Tuned(price, verdicts, float((here.nets - begun.nets).mean()))
 
 
 def judged(
@@ -153,14 +195,45 @@ def judged(
     return tuple(verdicts)
 
 
-def by_segment(played: Sequence[Played], n_segments: int) -> FloatArray:
-    """(S,) net value per customer over all seeds; NaN where a segment has nobody."""
-    rows = np.concatenate([one.segment for one in played])
-    nets = np.concatenate([one.net for one in played])[rows >= 0]
-    totals = np.bincount(rows[rows >= 0], nets, minlength=n_segments)
-    counts = np.bincount(rows[rows >= 0], minlength=n_segments).astype(np.float64)
-    means: FloatArray = np.divide(totals, counts, out=np.full(n_segments, np.nan), where=counts > 0)
-    return means
+def believed(differences: FloatArray, segment: IntArray, n_segments: int) -> FloatArray:
+    """(T, S) gain per customer of each of T tries (T, N), a segment's drawn towards everybody's.
+
+    The weight of a segment's own mean is tau^2 / (tau^2 + its squared error), tau^2 the variance between
+    segments beyond what errors explain (the moment estimator of Hedges 1983): of many noisy means the best
+    is mostly luck, and what holds for everybody is then the better guess.
+    """
+    counts = np.bincount(segment, minlength=n_segments)
+    known = counts >= 2
+    sums, squares = (
+        np.stack([np.bincount(segment, row, minlength=n_segments) for row in rows])
+        for rows in (differences, differences**2)
+    )
+    common = np.broadcast_to(differences.mean(axis=1)[:, None], sums.shape)
+    means = np.where(known, sums / np.maximum(counts, 1), common)
+    spread = np.maximum(squares - counts * means**2, 0.0) / np.maximum(counts - 1, 1)
+    errors = spread / np.maximum(counts, 1)
+    if known.sum() < 2:
+        return common.copy()
+    between = means[:, known].var(axis=1, ddof=1) - errors[:, known].mean(axis=1)
+    between = np.maximum(between, 0.0)[:, None]
+    weight = np.divide(between, between + errors, out=np.zeros_like(means), where=between > 0)
+    gains: FloatArray = common + weight * (means - common)
+    return gains
+
+
+def _halving(ground: Ground, free: tuple[Played, int], first: FloatArray, play: Play) -> float:
+    """How much level or slope, whichever `first` (2,) has, halves the contacts of a run without a price.
+
+    Contacts are told from one another by far fewer customers than net values are.
+    """
+    (unpriced, seed), ray = free, first
+    none = Prices.none(len(ground.segments), len(ground.world.config.catalogue.channels))
+    for _ in range(_DOUBLINGS):
+        (played,) = play([Cell(none.plus(ray).price(ground), seed)])
+        if played.contacts.sum() <= 0.5 * unpriced.contacts.sum():
+            break
+        ray = 2.0 * ray
+    return float(ray.max())
 
 
 def first_step(start: Sequence[Played], silence: Sequence[Played]) -> float:
@@ -168,17 +241,6 @@ def first_step(start: Sequence[Played], silence: Sequence[Played]) -> float:
     contacts = sum(float(one.contacts.sum()) for one in start)
     gain = sum(float((one.net - other.net).sum()) for one, other in zip(start, silence, strict=True))
     return max(abs(gain) / max(contacts, 1.0), _LEAST_STEP)
-
-
-def _kept(
-    prices: Prices, tried: list[Prices], worth: FloatArray, found: tuple[FloatArray, FloatArray]
-) -> tuple[Prices, FloatArray, BoolArray]:
-    """Each segment's best of staying, going up and going down; staying where nothing is better."""
-    ways = np.stack([worth, *found])
-    best = np.where(np.isnan(worth), 0, np.argmax(np.nan_to_num(ways, nan=-np.inf), axis=0))
-    tables = np.stack([prices.table, *(one.table for one in tried)])
-    rows = np.arange(best.size)
-    return Prices(tables[best, rows]), ways[best, rows], best > 0
 
 
 def _coordinates(n_channels: int, by_channel: bool) -> list[IntArray]:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import typer
 
-from experiments.longrun.prepared import Order, player, prepared, where
-from experiments.longrun.tune import Search, SegmentVerdict, Tuned, tune
+from experiments.longrun.cells import Ground
+from experiments.longrun.lsvi import ValueSearch, learn_price, watching
+from experiments.longrun.prepared import Order, player, prepared, unchanged, where
+from experiments.longrun.tune import Play, Search, SegmentVerdict, Tuned, judged, tune
 from experiments.results import Interval
 from experiments.world_report.written import write_page
 from nba.fatigue import FatiguePrice
 
+Method: TypeAlias = Literal["search", "lsvi"]
 _TABLE = "strategies.arbitration.fatigue_price"
 
 
-def run_tuning(order: Order, search: Search, out: Path, as_json: bool) -> None:
-    """Tune, write the file and tell what was found."""
+def run_tuning(order: Order, search: Search, out: Path, as_json: bool, method: Method = "search") -> None:
+    """Find a price, write the file and tell what was found."""
     with where(order) as executor:
-        ground = prepared(order, executor)
-        n_runs = search.runs(len(ground.world.config.catalogue.channels))
-        with player(ground, order, executor, n_runs, "tuning the price of a contact") as play:
-            tuned = tune(ground, search, play)
+        ground = prepared(order, executor, watching if method == "lsvi" else unchanged)
+        n_runs = 3 * len(search.fresh_seeds)
+        if method == "search":
+            n_runs = search.runs(len(ground.world.config.catalogue.channels))
+        with player(ground, order, executor, n_runs, "the price of a contact") as play:
+            tuned = tune(ground, search, play) if method == "search" else _learnt(ground, search, play)
     written = tuned.price if tuned.holds else FatiguePrice()
     lines = [*told(tuned), "below the strategy's other lines in the experiment's file:"]
     write_page(out, "".join(f"# {line}\n" for line in lines) + "\n" + toml(written))
@@ -33,6 +38,7 @@ def run_tuning(order: Order, search: Search, out: Path, as_json: bool) -> None:
         return
     found = {
         "strategy": order.strategy,
+        "method": method,
         "world": ground.world.config.name,
         "runs": n_runs,
         "better": tuned.holds,
@@ -44,6 +50,12 @@ def run_tuning(order: Order, search: Search, out: Path, as_json: bool) -> None:
     typer.echo(msgspec.json.encode(found).decode())
 
 
+def _learnt(ground: Ground, search: Search, play: Play) -> Tuned:
+    """The price by value iteration, judged on the same fresh seeds as one that was searched for."""
+    found = learn_price(ground, ValueSearch(search.seeds[0]))
+    return Tuned(found.price, judged(ground, found.price, search.fresh_seeds, play), None)
+
+
 def told(tuned: Tuned) -> Iterator[str]:
     """The verdict for people, on the seeds that the price was not tuned on."""
     if tuned.holds:
@@ -51,7 +63,8 @@ def told(tuned: Tuned) -> Iterator[str]:
     else:
         yield "no price is told from none on fresh seeds, so none is written (95 % intervals, per customer):"
     yield from (_line(one) for one in tuned.verdicts)
-    yield f"on the seeds that it was tuned on: {tuned.tuning_gain:+.3f}, flattered, for it was chosen there"
+    if tuned.tuning_gain is not None:
+        yield f"on the seeds it was tuned on: {tuned.tuning_gain:+.3f}, flattered, for it was chosen there"
 
 
 def toml(price: FatiguePrice) -> str:

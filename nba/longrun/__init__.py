@@ -3,7 +3,7 @@
 from nba.longrun.fitted_q import FittedQ, fit_q
 from nba.longrun.iteration import AfterStateIteration, Moments, ValuesDiverged
 from nba.longrun.steps import Steps
-from nba.longrun.values import Basis, LongRun, LongRunPrices, affine_price
+from nba.longrun.values import Basis, LongRun, LongRunPrices, affine_price, nearest_affine
 
 __all__ = [
     "AfterStateIteration",
@@ -16,4 +16,5 @@ __all__ = [
     "ValuesDiverged",
     "affine_price",
     "fit_q",
+    "nearest_affine",
 ]

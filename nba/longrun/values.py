@@ -115,20 +115,26 @@ def closing(is_open: BoolArray) -> BoolArray:
 def affine_price(
     values: LongRun, catalogue: Catalogue, fatigue: FloatArray, is_open: BoolArray
 ) -> FatiguePrice:
-    """Level and slope per channel, both >= 0, nearest to psi over customers as they are met (least squares).
+    """The nearest affine price to psi over customers as they are met; see `nearest_affine`."""
+    return nearest_affine(values.prices(fatigue, is_open).fatigue, catalogue, fatigue, is_open)
+
+
+def nearest_affine(
+    due: FloatArray, catalogue: Catalogue, fatigue: FloatArray, is_open: BoolArray
+) -> FatiguePrice:
+    """Level and slope per channel, both >= 0, nearest to what contacts cost, `due` (B, C) (least squares).
 
     For counters (B, C, 2) and open channels (B, C). A channel that nobody has open
     costs what the dearest does.
     """
     from scipy.optimize import nnls
 
-    psi = values.prices(fatigue, is_open).fatigue
     levels, slopes = {}, {}
     for number, channel in enumerate(catalogue.channels):
         rows = is_open[:, number]
         if rows.any():
             design = np.stack([np.ones(rows.sum()), fatigue[rows, number, 1]], axis=1)
-            (level, slope), _ = nnls(design, psi[rows, number])
+            (level, slope), _ = nnls(design, due[rows, number])
             levels[channel.name], slopes[channel.name] = float(level), float(slope)
     dearest, steepest = max(levels.values(), default=0.0), max(slopes.values(), default=0.0)
     return FatiguePrice(levels=levels, otherwise=dearest, slopes=slopes, slope=steepest)
