@@ -36,6 +36,7 @@ class Recording(NamedTuple):
     outcomes: FrozenOutcomes
     contexts: ContextBatch
     batch: DecisionBatch
+    held: FloatArray | None  # (B, n) of the context weights
     waits: IntArray  # (B, T) days until a timing's next moment
     scores: FloatArray  # (B, A) mean expected rewards of all actions, eligible or not
 
@@ -62,9 +63,11 @@ class Recording(NamedTuple):
 
     def reckoning(self, row: int) -> Reckoning:
         """What the expected values of a customer are made of."""
-        alone = self.contexts if self.contexts.n_contexts == 1 else self.contexts.take(np.array([row]))
-        values = self.batch.expected_values[row]
-        return Reckoning(self.strategy, self.tariff, self.outcomes, alone, self.scores[row], values)
+        one, values = slice(row, row + 1), self.batch.expected_values[row]
+        held = None if self.held is None else self.held[one]
+        features, fatigue = self.contexts.features[one], self.contexts.fatigue[one]
+        parts = features, fatigue, held, self.scores[row], values
+        return Reckoning(self.strategy, self.tariff, self.outcomes, *parts)
 
     def _wait(self, row: int) -> int:
         """Days until the contact is made."""

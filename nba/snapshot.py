@@ -162,8 +162,10 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         unit = Reckoning.unit(n_actions)
         scores = self.posterior.expected_values(frozen.mean_draw, contexts.features, unit, everything)
         origin = Origin(self.strategy.name, self.version, self.posterior_seq, self.price_version)
-        waits = self.strategy.waits(contexts)
-        return Recording(self.strategy, origin, self._tariff, frozen.outcomes, contexts, batch, waits, scores)
+        weighing, waits = self.strategy.weighing, self.strategy.waits(contexts)
+        held = None if weighing is None else weighing.held(contexts)
+        beliefs = self._tariff, frozen.outcomes
+        return Recording(self.strategy, origin, *beliefs, contexts, batch, held, waits, scores)
 
     def learn(self, rounds: RoundBatch, seq: int, aftermath: Aftermath | None = None) -> Snapshot:
         """The next snapshot: after a batch of rounds and what came of contacts, at log position `seq`."""

@@ -192,17 +192,15 @@ class DecisionService:
 
     async def _stored(self, made: Sequence[Made]) -> list[LedgerError | None]:
         """What kept each from the disk, None for those that are on it."""
-        writes = []
+        writes: list[Future[int]] = []
         for one in made:
             try:
-                writes.append(_durable(self._ledger.append_decision(one.row)))
+                writes.append(self._ledger.append_decision(one.row))
             except LedgerError as error:
-                writes.append(_failing(error))
-        outcomes = await asyncio.gather(*writes, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, LedgerError):
-                raise outcome
-        return [one if isinstance(one, LedgerError) else None for one in outcomes]
+                writes.append(_failed(error))
+        for write in reversed(writes):  # they are committed in their order: with the last all are done
+            await _settled(write)
+        return [_error(write.exception()) for write in writes]
 
     def _answer(self, made: Made) -> DecisionResponse:
         self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
@@ -258,7 +256,22 @@ async def _durable(future: Future[Result]) -> Result:
     return await asyncio.shield(asyncio.wrap_future(future))
 
 
-async def _failing(error: Exception) -> int:
+async def _settled(future: Future[Result]) -> None:
+    """Wait until it is done, whatever came of it."""
+    if not future.done():
+        await asyncio.wait([asyncio.wrap_future(future)])
+
+
+def _failed(error: Exception) -> Future[int]:
+    future: Future[int] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _error(error: BaseException | None) -> LedgerError | None:
+    """What the ledger says; anything else is no answer to a request."""
+    if error is None or isinstance(error, LedgerError):
+        return error
     raise error
 
 
