@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, partial
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
 from nba.constraints.turns import in_turns
 from nba.context import Context, ContextBatch
-from nba.decision import Decision, DecisionBatch, RankedAction
+from nba.decision import Decision, DecisionBatch
 from nba.explain import Explanation
 from nba.feedback import RoundBatch
 from nba.learning import learnt_batch
@@ -23,9 +23,9 @@ from nba.policies import Ready
 from nba.posteriors import Posterior
 from nba.propensity import draw
 from nba.randomness import Purpose, decision_keys, draw_generator, keyed_uniforms
+from nba.recording import Origin, Recording
 from nba.strategy import Strategy
 from nba.terms import Reckoning
-from nba.timing import days_on
 
 _CHUNK = 64  # contexts at a time: keeps what is made of them inside the cache
 
@@ -128,29 +128,21 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         self, context: Context, decision_id: str, limit: int = 1, requested: BoolArray | None = None
     ) -> Decision:
         """Decide for one customer: a batch of one, as a record. requested is (1, A)."""
-        contexts = self.strategy.encode([context])
-        batch = self.decide(contexts, np.array([decision_id], dtype=object), limit, requested)
-        timing = self.strategy.catalogue.timing_of[batch.actions[0]]
-        wait = 0 if timing < 0 else int(self.strategy.waits(contexts)[0, timing])
-        counts = np.bincount(batch.removed_by[0] + 1, minlength=1 + len(self.strategy.rule_names))[1:]
-        return Decision(
-            decision_id=decision_id,
-            customer_id=context.customer_id,
-            at=context.at,
-            opens_at=days_on(context.at, wait),
-            policy=self.strategy.name,
-            policy_version=self.version,
-            posterior_seq=self.posterior_seq,
-            price_version=self.price_version,
-            actions=tuple(self._ranked(batch, rank) for rank in range(int((batch.ranked[0] >= 0).sum()))),
-            no_contact_propensity=float(batch.distribution[0, NO_ACTION]),
-            n_eligible=int(batch.eligible[0].sum()),
-            eligible_digest=sha256(np.packbits(batch.eligible[0]).tobytes()).hexdigest(),
-            distribution_digest=sha256(batch.distribution[0].tobytes()).hexdigest(),
-            features=tuple(contexts.features[0].tolist()),
-            removed={n: int(c) for n, c in zip(self.strategy.rule_names, counts, strict=True) if c},
-            terms=self._reckoned(contexts, batch).terms(batch.ranked[0, batch.ranked[0] >= 0]),
-        )
+        return self.decide_all([context], [decision_id], limit, requested)[0]
+
+    def decide_all(
+        self,
+        contexts: Sequence[Context],
+        decision_ids: Sequence[str],
+        limit: int = 1,
+        requested: BoolArray | None = None,
+    ) -> list[Decision]:
+        """Decide for customers of whom each comes up once, as records. requested is (B, A)."""
+        encoded = self.strategy.encode(contexts)
+        batch = self.decide(encoded, np.array(decision_ids, dtype=object), limit, requested)
+        recording = self._recording(encoded, batch)
+        pairs = zip(contexts, decision_ids, strict=True)
+        return [recording.record(context, name, row) for row, (context, name) in enumerate(pairs)]
 
     def explain(self, context: Context, requested: BoolArray | None = None) -> Explanation:
         """Why and why not, for one customer: every action, with its terms or what removed it.
@@ -160,17 +152,20 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         contexts = self.strategy.encode([context])
         batch = self.decide(contexts, np.array([""], dtype=object), requested=requested)
         actions = np.argsort(-batch.expected_values[0], kind="stable")[: int(batch.eligible[0].sum())]
-        terms = self._reckoned(contexts, batch).terms(actions)
+        terms = self._recording(contexts, batch).reckoning(0).terms(actions)
         return Explanation.of(self.strategy, context, requested, batch, (actions, terms))
 
-    def _reckoned(self, contexts: ContextBatch, batch: DecisionBatch) -> Reckoning:
-        """What the expected values of one customer are made of."""
-        mean, features, catalogue = self.frozen.mean_draw, contexts.features, self.strategy.catalogue
-        everything = np.ones((1, catalogue.n_actions), dtype=np.bool_)
-        unit = Reckoning.unit(catalogue.n_actions)
-        scores = self.posterior.expected_values(mean, features, unit, everything)[0]
-        values, outcomes = batch.expected_values[0], self.frozen.outcomes
-        return Reckoning(self.strategy, self._tariff, outcomes, contexts, scores, values)
+    def _recording(self, contexts: ContextBatch, batch: DecisionBatch) -> Recording:
+        """A batch with all that its records tell."""
+        n_actions, frozen = self.strategy.catalogue.n_actions, self.frozen
+        everything = np.ones((contexts.n_contexts, n_actions), dtype=np.bool_)
+        unit = Reckoning.unit(n_actions)
+        scores = self.posterior.expected_values(frozen.mean_draw, contexts.features, unit, everything)
+        origin = Origin(self.strategy.name, self.version, self.posterior_seq, self.price_version)
+        weighing, waits = self.strategy.weighing, self.strategy.waits(contexts)
+        held = None if weighing is None else weighing.held(contexts)
+        beliefs = self._tariff, frozen.outcomes
+        return Recording(self.strategy, origin, *beliefs, contexts, batch, held, waits, scores)
 
     def learn(self, rounds: RoundBatch, seq: int, aftermath: Aftermath | None = None) -> Snapshot:
         """The next snapshot: after a batch of rounds and what came of contacts, at log position `seq`."""
@@ -278,16 +273,3 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
     @cached_property
     def _tariff(self) -> Tariff:
         return self.strategy.tariff(self.prices)
-
-    def _ranked(self, batch: DecisionBatch, rank: int) -> RankedAction:
-        action = int(batch.ranked[0, rank])
-        parts = self.strategy.catalogue.action_ids[action].split("/") if action else [None] * 3
-        return RankedAction(
-            action_id=self.strategy.catalogue.action_ids[action],
-            channel=parts[0],
-            timing=parts[1],
-            product=parts[2],
-            rank=rank + 1,
-            propensity=float(batch.ranked_propensities[0, rank]),
-            expected_value=float(batch.expected_values[0, action]),
-        )

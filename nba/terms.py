@@ -9,7 +9,6 @@ import numpy as np
 
 from nba.arbitration import Money, Tariff
 from nba.arrays import FloatArray, IntArray
-from nba.context import ContextBatch
 from nba.decision import Terms
 from nba.outcomes import FrozenOutcomes
 from nba.strategy import Strategy
@@ -21,7 +20,9 @@ class Reckoning(NamedTuple):
     strategy: Strategy
     tariff: Tariff
     outcomes: FrozenOutcomes
-    contexts: ContextBatch  # B = 1
+    features: FloatArray  # (1, K)
+    fatigue: FloatArray  # (1, C, 2)
+    held: FloatArray | None  # (1, n) of the context weights; None without any
     scores: FloatArray  # (A,) mean expected rewards
     expected_values: FloatArray  # (A,) as they are served
 
@@ -35,13 +36,13 @@ class Reckoning(NamedTuple):
         catalogue = self.strategy.catalogue
         factors, weighing = self.tariff.parts.lever_factor, self.strategy.weighing
         weights = np.ones(catalogue.n_actions)
-        if weighing is not None:
-            weights = weighing.factors(weighing.held(self.contexts))[0]
+        if weighing is not None and self.held is not None:
+            weights = weighing.factors(self.held)[0]
         values, stages = self._values(), self._stages()
-        charges, fatigue = self.tariff.parts, self.contexts.fatigue[0, :, 1]
+        charges, fatigue = self.tariff.parts, self.fatigue[0, :, 1]
         surcharge, more = np.zeros(fatigue.size), self.strategy.surcharges
         if more is not None:
-            surcharge = more.of(self.contexts.features, self.contexts.fatigue)[0]
+            surcharge = more.of(self.features, self.fatigue)[0]
         found = []
         for action in actions.tolist():
             channel = int(catalogue.channel_of[action])
@@ -76,7 +77,7 @@ class Reckoning(NamedTuple):
         """(A,) account currency that a conversion brings this customer."""
         arbitration, catalogue = self.strategy.arbitration, self.strategy.catalogue
         margins = self.tariff.parts.margin
-        ratios = self.outcomes.ratios(self.contexts.features) if arbitration.has("value") else None
+        ratios = self.outcomes.ratios(self.features) if arbitration.has("value") else None
         if ratios is None:
             return margins
         own: FloatArray = ratios[0].take(catalogue.product_of, mode="wrap")
@@ -86,5 +87,4 @@ class Reckoning(NamedTuple):
         """Probability x money (C,) of every stage."""
         if not self.strategy.arbitration.has("stages"):
             return {}
-        features = self.contexts.features
-        return {one.stage: one.probabilities(features)[0] * one.money for one in self.outcomes.stages}
+        return {one.stage: one.probabilities(self.features)[0] * one.money for one in self.outcomes.stages}

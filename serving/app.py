@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from traceback import extract_tb
 from typing import Any
 
-import apsw
 import msgspec
 from litestar import Litestar, Request, Response
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
 from litestar.middleware import ASGIMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth import KeyAuth
-from serving.ledger import LedgerError
+from serving.checks import check_content
+from serving.errors import explained
 from serving.metrics import Metrics
-from serving.problems import MEDIA_TYPE, Rejected, invalid, problem, undecodable
+from serving.problems import MEDIA_TYPE, undecodable
+from serving.routes.batches import decide_batch, record_batch
 from serving.routes.decisions import audit, decide, record
 from serving.routes.operations import docs, learner, livez, metrics, readyz
 from serving.runtime import Runtime
 from serving.settings import Clock, Settings, wall_clock
-from serving.wire import Problem
 
-log = logging.getLogger("serving.app")
+_HANDLERS = [decide, decide_batch, record, record_batch, audit, learner, livez, readyz, metrics, docs]
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -40,7 +37,7 @@ class StrictRequest(Request[Any, Any, Any]):
         decoder = self.route_handler.opt.get("decoder")
         if decoder is None:
             return await super().json()
-        _check_content_type(self.headers)
+        check_content(self.headers, "application/json")
         body = await self.body()
         try:
             return decoder.decode(body)
@@ -84,7 +81,18 @@ def create_app(settings: Settings, clock: Clock = wall_clock) -> Litestar:
             await runtime.stop()
 
     app = Litestar(
-        route_handlers=[decide, record, audit, learner, livez, readyz, metrics, docs],
+        route_handlers=[
+            decide,
+            decide_batch,
+            record,
+            record_batch,
+            audit,
+            learner,
+            livez,
+            readyz,
+            metrics,
+            docs,
+        ],
         dependencies=_provided(runtime, lambda: app.openapi_schema.to_schema()),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
@@ -99,40 +107,15 @@ def create_app(settings: Settings, clock: Clock = wall_clock) -> Litestar:
 
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """The problem document of any error; what is not the caller's fault is logged without its text."""
-    document, headers = _document(error), dict(getattr(error, "headers", None) or {})
+    """The problem document of any error."""
+    document = explained(error, request.method)
+    headers = dict(getattr(error, "headers", None) or {})
     if document.status == 401:
         headers["www-authenticate"] = "Bearer"
     if document.status == 503:
         headers["retry-after"] = "1"
-    if document.status >= 500:
-        # The text of an error may quote a request, so only its kind and place are told.
-        place = extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
-        where = f"{place.name}:{place.lineno}" if place else "?"
-        log.error("%s %s: %s in %s", request.method, document.status, type(error).__name__, where)
     content = msgspec.json.encode(document)
     return Response(content, status_code=document.status, media_type=MEDIA_TYPE, headers=headers)
-
-
-def _document(error: Exception) -> Problem:
-    if isinstance(error, Rejected):
-        return error.document()
-    if isinstance(error, LedgerError | apsw.Error):
-        return problem(503, "The store cannot be used; nothing was stored. Try again later.")
-    if isinstance(error, HTTPException):
-        if error.status_code == 400:  # an empty body is the one error that never reaches the decoder
-            return invalid("", "the body is empty; it must be a JSON object", status=400).document()
-        return problem(error.status_code, error.detail)
-    return problem(500, "The service failed; the request may be tried again.")
-
-
-def _check_content_type(headers: Any) -> None:
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if media_type.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8"):
-        raise Rejected(415, "Send the body as `Content-Type: application/json`, in UTF-8.")
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise Rejected(415, "Send the body without a Content-Encoding.")
 
 
 def _provided(runtime: Runtime, schema: Callable[[], dict[str, Any]]) -> dict[str, Any]:

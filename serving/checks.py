@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from msgspec import structs
@@ -11,7 +12,7 @@ from nba.errors import UnknownAction
 from serving.ids import made_at
 from serving.ledger import DecisionRow
 from serving.ledger.records import from_micros, to_micros
-from serving.problems import invalid, token
+from serving.problems import Rejected, invalid, token
 from serving.wire import DecisionRequest, Feedback, OtherContact, fingerprint_of
 
 CLOCK_SKEW = timedelta(minutes=1)  # between machines, before an id counts as from the future
@@ -96,3 +97,13 @@ def attribute_pointer(pointer: str, request: DecisionRequest) -> str:
     if name in request.customer.attributes:
         name = token(name)
     return f"/customer/attributes/{name}"
+
+
+def check_content(headers: Mapping[str, str], *media_types: str) -> None:
+    """Refuse a body of another media type, in another charset than UTF-8, or compressed."""
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    if media_type.strip().lower() not in media_types or charset not in ("", "utf-8", "utf8"):
+        raise Rejected(415, f"Send the body as `Content-Type: {media_types[0]}`, in UTF-8.")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Rejected(415, "Send the body without a Content-Encoding.")

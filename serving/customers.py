@@ -43,7 +43,7 @@ class CustomerBook:
         self._memory = timedelta(days=min(strategy.lookback_days, _LONGEST_DAYS))
         self._rests = strategy.rulebook.rests
         self._known: OrderedDict[str, Remembered] = OrderedDict()
-        self._has_households = strategy.contact_policy.has_households
+        self.has_households = strategy.contact_policy.has_households
         self._members: OrderedDict[str, set[str]] = OrderedDict()
 
     def context(self, customer: Customer, at: datetime, left: dict[str, float] | None = None) -> Context:
@@ -100,12 +100,12 @@ class CustomerBook:
         if known.household != household:
             self._members.get(known.household or "", set()).discard(customer.id)
         known.household = household
-        if self._has_households:
+        if self.has_households:
             self._home(household).add(customer.id)
 
     def _others(self, customer_id: str, household: str | None) -> Iterator[Contact]:
         """Contacts of the other members of a household, if any limit asks for them."""
-        if self._has_households and household is not None:
+        if self.has_households and household is not None:
             for member in sorted(self._home(household) - {customer_id}):
                 yield from self.remembered(member).contacts.values()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
@@ -10,27 +11,17 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import structs
 
-from nba.context import Contact
-from nba.decision import Decision
-from nba.errors import BadContext, UnknownAction
-from nba.snapshot import Snapshot
+from nba.errors import UnknownAction
 from serving.answers import audit_of, response_of
-from serving.body import DecisionBody, decode_body, encode_body, requested_of
-from serving.checks import (
-    attribute_pointer,
-    check_contacts,
-    check_same_request,
-    decision_time,
-    feedback_fingerprint,
-    issued,
-    outcome_time,
-)
-from serving.customers import CustomerBook, Remembered, closed_channels, planned, settled, with_contact
+from serving.body import decode_body
+from serving.checks import check_same_request, feedback_fingerprint, issued, outcome_time
+from serving.customers import CustomerBook, closed_channels, planned
 from serving.evidence import Windows
-from serving.ids import made_at, new_id
+from serving.ids import made_at
 from serving.learner import OnlineLearner
 from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
 from serving.ledger.records import TAKEN_BACK, to_micros
+from serving.making import Asked, Made, Maker
 from serving.metrics import Metrics
 from serving.pricing import prices_of
 from serving.problems import Rejected, invalid
@@ -45,17 +36,6 @@ from serving.wire import (
 )
 
 Result = TypeVar("Result")
-
-
-class Made(NamedTuple):
-    """A decision that is not on the disk yet."""
-
-    decision: Decision
-    row: DecisionRow
-    known: Remembered
-    contact: Contact | None
-    action: int  # row of the catalogue
-    at: datetime  # when it was made, which is when budgets count it
 
 
 class InFlight(NamedTuple):
@@ -74,23 +54,38 @@ class DecisionService:
         self._windows = Windows(self._strategy)
         self._reader = ledger.reader()
         self._book = CustomerBook(self._reader, self._strategy)
+        self._maker = Maker(learner, self._book, self._windows, clock, metrics)
         self._in_flight: dict[str, InFlight] = {}
 
     async def decide(self, request: DecisionRequest) -> DecisionResponse:
         """Decide once for each request id; the answer is durable before it is given."""
-        fingerprint = fingerprint_of(request)
-        if request.request_id is None:
-            return await self._decide(request, fingerprint)
-        flying = self._in_flight.get(request.request_id)
-        if flying is not None:
-            check_same_request(flying.fingerprint, fingerprint)
-            return structs.replace(await asyncio.shield(flying.answer), replayed=True)
-        stored = self._reader.decision_of_request(request.request_id)
-        if stored is not None:
-            check_same_request(stored.fingerprint, fingerprint)
-            self._metrics.decisions.labels("replayed").inc()
-            return response_of(decode_body(stored.body).decision, stored, replayed=True)
-        return await self._decide_once(request, request.request_id, fingerprint)
+        (answer,) = await self.decide_all([request])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def decide_all(self, requests: Sequence[DecisionRequest]) -> list[DecisionResponse | Exception]:
+        """The same for many, one answer or its refusal each: as if they had come one after another."""
+        asked = [Asked(request, fingerprint_of(request)) for request in requests]
+        self.check_ready()
+        fresh = dict(self._fresh(asked))
+        flights = {one.request.request_id: self._take_off(one) for one in fresh.values()}
+        found: dict[int, DecisionResponse | Exception] = {}
+        try:
+            answers = await self._decide_all(list(fresh.values()))
+            found.update(zip(fresh, answers, strict=True))
+        finally:
+            for place, one in fresh.items():
+                cut_off = LedgerError("The first request with this id was cut off.")
+                self._land(one, flights[one.request.request_id], found.get(place, cut_off))
+        for place in range(len(asked)):
+            if place not in found:
+                found[place] = await self._again(asked[place])
+        return [found[place] for place in range(len(asked))]
+
+    def check_ready(self) -> None:
+        """Refuse as long as the log is being replayed."""
+        self._maker.snapshot()
 
     async def record(self, feedback: Feedback) -> FeedbackReceipt:
         """Append feedback; an opt-out closes its channel before the answer is given."""
@@ -110,6 +105,11 @@ class DecisionService:
                 self._return(row, event.outcome, appended.seq)
         return self._receipt(event, appended, received_at)
 
+    async def record_all(self, events: Sequence[Feedback]) -> list[FeedbackReceipt | Exception]:
+        """The same for many, a receipt or a refusal each; they enter the log in their order."""
+        found = await asyncio.gather(*(self.record(event) for event in events), return_exceptions=True)
+        return [one if isinstance(one, FeedbackReceipt) else _told(one) for one in found]
+
     def audit(self, decision_id: str) -> DecisionAudit:
         """All that is known about a decision."""
         row = self._reader.decision(decision_id.lower())
@@ -123,71 +123,92 @@ class DecisionService:
         """Release the reader."""
         self._reader.close()
 
-    async def _decide_once(
-        self, request: DecisionRequest, request_id: str, fingerprint: str
-    ) -> DecisionResponse:
-        answer: asyncio.Future[DecisionResponse] = asyncio.get_running_loop().create_future()
-        self._in_flight[request_id] = InFlight(fingerprint, answer)
-        try:
-            response = await self._decide(request, fingerprint)
-        except BaseException as error:
-            is_ours = isinstance(error, Exception)
-            answer.set_exception(
-                error if is_ours else LedgerError("The first request with this id was cut off.")
-            )
-            answer.exception()  # looked at: nobody else may be waiting for it
-            raise
-        else:
-            answer.set_result(response)
-            return response
-        finally:
-            del self._in_flight[request_id]
+    def _fresh(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Asked]]:
+        """The requests that nobody has asked before, with their places."""
+        seen = set(self._in_flight)
+        for place, one in enumerate(asked):
+            name = one.request.request_id
+            if name is not None:
+                if name in seen or self._reader.decision_of_request(name) is not None:
+                    continue
+                seen.add(name)
+            yield place, one
 
-    async def _decide(self, request: DecisionRequest, fingerprint: str) -> DecisionResponse:
-        """Decide and count the contact without a pause, then wait for the disk."""
-        made = self._make(request, fingerprint)
-        self._book.move(request.customer)
-        with_contact(made.known, made.row.decision_id, made.contact)
-        if self._learner.till is not None:
-            self._learner.till.take(made.action, made.at)
-        is_stored = True
+    def _take_off(self, asked: Asked) -> asyncio.Future[DecisionResponse] | None:
+        """Whoever asks the same again waits for this answer."""
+        name = asked.request.request_id
+        if name is None:
+            return None
+        answer: asyncio.Future[DecisionResponse] = asyncio.get_running_loop().create_future()
+        self._in_flight[name] = InFlight(asked.fingerprint, answer)
+        return answer
+
+    def _land(
+        self,
+        asked: Asked,
+        answer: asyncio.Future[DecisionResponse] | None,
+        found: DecisionResponse | Exception,
+    ) -> None:
+        if answer is None or asked.request.request_id is None:
+            return
+        del self._in_flight[asked.request.request_id]
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+            answer.exception()  # looked at: nobody else may be waiting for it
+        else:
+            answer.set_result(found)
+
+    async def _again(self, asked: Asked) -> DecisionResponse | Exception:
+        """The answer to a request id that is known, or the refusal of a request that is another."""
+        name = asked.request.request_id
+        assert name is not None
         try:
-            await _durable(self._ledger.append_decision(made.row))
-        except LedgerError:
-            is_stored = False
-            raise
+            flying = self._in_flight.get(name)
+            if flying is not None:
+                check_same_request(flying.fingerprint, asked.fingerprint)
+                return structs.replace(await asyncio.shield(flying.answer), replayed=True)
+            stored = self._reader.decision_of_request(name)
+            if stored is None:  # the first was refused
+                return await self.decide(asked.request)
+            check_same_request(stored.fingerprint, asked.fingerprint)
+        except Exception as reason:  # also the one that the first request met
+            return reason
+        self._metrics.decisions.labels("replayed").inc()
+        return response_of(decode_body(stored.body).decision, stored, replayed=True)
+
+    async def _decide_all(self, asked: Sequence[Asked]) -> list[DecisionResponse | Exception]:
+        """Decide and count the contacts without a pause, then wait for the disk."""
+        found: list[Made | Rejected] = self._maker.make_all(asked)
+        made = [one for one in found if isinstance(one, Made)]
+        failed: dict[str, LedgerError] = {}
+        try:
+            for one, error in zip(made, await self._stored(made), strict=True):
+                if error is not None:
+                    failed[one.row.decision_id] = error
         finally:
             # A request that is cut off here may be stored all the same, so its contact keeps counting.
-            settled(made.known, made.row.decision_id, is_stored=is_stored)
-            if self._learner.till is not None and not is_stored:
-                self._learner.till.give_back(made.action, made.at)
+            for one in made:
+                self._maker.settle(one, is_stored=one.row.decision_id not in failed)
+        return [
+            one if isinstance(one, Rejected) else failed.get(one.row.decision_id) or self._answer(one)
+            for one in found
+        ]
+
+    async def _stored(self, made: Sequence[Made]) -> list[LedgerError | None]:
+        """What kept each from the disk, None for those that are on it."""
+        writes: list[Future[int]] = []
+        for one in made:
+            try:
+                writes.append(self._ledger.append_decision(one.row))
+            except LedgerError as error:
+                writes.append(_failed(error))
+        for write in reversed(writes):  # they are committed in their order: with the last all are done
+            await _settled(write)
+        return [_error(write.exception()) for write in writes]
+
+    def _answer(self, made: Made) -> DecisionResponse:
         self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
         return response_of(made.decision, made.row)
-
-    def _make(self, request: DecisionRequest, fingerprint: str) -> Made:
-        now = self._clock()
-        at = decision_time(request.at, now)
-        snapshot = self._snapshot()
-        requested = requested_of(request, self._strategy.catalogue)
-        check_contacts(request.customer.contacts, self._strategy.catalogue)
-        left = {} if self._learner.till is None else self._learner.till.left(now)
-        context = self._book.context(request.customer, at, left)
-        with self._metrics.scoring.time():
-            try:
-                decision = snapshot.decide_one(context, new_id(now), request.limit, requested)
-            except BadContext as error:
-                raise invalid(attribute_pointer(error.pointer, request), error.rule) from None
-        body = DecisionBody(
-            channels=request.channels,
-            candidates=request.candidates,
-            exclude=request.exclude,
-            limit=request.limit,
-            context=context,
-            decision=decision,
-        )
-        known = self._book.remembered(context.customer_id)
-        row, action = self._row(request, fingerprint, body), decision.actions[0].action_id
-        return Made(decision, row, known, _contact(decision), self._strategy.catalogue.row_of(action), now)
 
     def _first_told(self, event: EventRow) -> EventRow:
         """The first feedback on a decision; only what may take a contact back has to know."""
@@ -202,40 +223,6 @@ class DecisionService:
         if self._learner.till is not None and outcome in TAKEN_BACK and made is not None:
             action = decode_body(row.body).decision.actions[0].action_id
             self._learner.till.told(outcome, seq, self._strategy.catalogue.row_of(action), made)
-
-    def _row(self, request: DecisionRequest, fingerprint: str, body: DecisionBody) -> DecisionRow:
-        decision, chosen = body.decision, body.decision.actions[0]
-        opens_at = to_micros(decision.opens_at)
-        watched = self._windows.watched(decision, body.context)
-        return DecisionRow(
-            decision_id=decision.decision_id,
-            request_id=request.request_id,
-            fingerprint=fingerprint,
-            customer_id=decision.customer_id,
-            household=body.context.household,
-            at=to_micros(decision.at),
-            opens_at=opens_at,
-            channel=chosen.channel,
-            product=chosen.product,
-            policy_version=decision.policy_version,
-            posterior_seq=decision.posterior_seq,
-            feedback_until=to_micros(self._windows.feedback_until(decision.opens_at, chosen.product)),
-            body=encode_body(body),
-            watched=watched,
-            first_due=self._first_due(decision, opens_at, watched),
-        )
-
-    def _first_due(self, decision: Decision, opens_at: int, watched: str | None) -> int:
-        if watched is None:
-            return 0
-        is_contact = decision.actions[0].channel is not None
-        return self._windows.due(decision.decision_id, opens_at, watched, 0, is_contact=is_contact)
-
-    def _snapshot(self) -> Snapshot:
-        published = self._learner.published
-        if published is None:
-            raise Rejected(503, "The log is still being replayed; ask again when /readyz says so.")
-        return published.snapshot
 
     def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
         outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome
@@ -284,8 +271,27 @@ async def _durable(future: Future[Result]) -> Result:
     return await asyncio.shield(asyncio.wrap_future(future))
 
 
-def _contact(decision: Decision) -> Contact | None:
-    chosen = decision.actions[0]
-    if chosen.channel is None or chosen.product is None:
-        return None
-    return Contact(channel=chosen.channel, product=chosen.product, at=decision.opens_at)
+async def _settled(future: Future[Result]) -> None:
+    """Wait until it is done, whatever came of it."""
+    if not future.done():
+        await asyncio.wait([asyncio.wrap_future(future)])
+
+
+def _failed(error: Exception) -> Future[int]:
+    future: Future[int] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _error(error: BaseException | None) -> LedgerError | None:
+    """What the ledger says; anything else is no answer to a request."""
+    if error is None or isinstance(error, LedgerError):
+        return error
+    raise error
+
+
+def _told(error: BaseException) -> Exception:
+    """An error that a caller is told of; what stops the service goes on."""
+    if isinstance(error, Exception):
+        return error
+    raise error

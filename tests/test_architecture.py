@@ -54,6 +54,7 @@ LAYERS = (
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
     {"strategy", "eligibility", "encoding", "explain", "terms"},
+    {"recording"},
     {"snapshot"},
     {"bundle", "apprentice", "together", "governance"},
     {"cli", "doctor"},

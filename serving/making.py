@@ -1,0 +1,220 @@
+"""From requests to decisions that are counted at once, before anything waits for the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from nba.arrays import BoolArray
+from nba.context import Contact, Context
+from nba.decision import Decision
+from nba.errors import BadContext
+from nba.snapshot import Snapshot
+from serving.body import DecisionBody, encode_body, requested_of
+from serving.checks import attribute_pointer, check_contacts, decision_time
+from serving.customers import CustomerBook, Remembered, settled, with_contact
+from serving.evidence import Windows
+from serving.ids import new_id
+from serving.learner import OnlineLearner
+from serving.ledger import DecisionRow
+from serving.ledger.records import to_micros
+from serving.metrics import Metrics
+from serving.problems import Rejected, invalid
+from serving.settings import Clock
+from serving.wire import DecisionRequest
+
+
+class Asked(NamedTuple):
+    """A request and what tells it from others."""
+
+    request: DecisionRequest
+    fingerprint: str
+
+
+class Made(NamedTuple):
+    """A decision that is not on the disk yet."""
+
+    decision: Decision
+    row: DecisionRow
+    known: Remembered
+    contact: Contact | None
+    action: int  # row of the catalogue
+    at: datetime  # when it was made, which is when budgets count it
+
+
+class _Ready(NamedTuple):
+    """A request that has been checked, with the context that it will be decided in."""
+
+    asked: Asked
+    context: Context
+    requested: BoolArray | None  # (1, A)
+
+
+class Maker:
+    """Makes decisions on the event loop: whatever is counted is counted before another request is seen."""
+
+    def __init__(
+        self, learner: OnlineLearner, book: CustomerBook, windows: Windows, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._learner, self._book, self._windows = learner, book, windows
+        self._clock, self._metrics = clock, metrics
+        self._strategy = learner.base.strategy
+
+    def snapshot(self) -> Snapshot:
+        """What is published; Rejected while the log is being replayed."""
+        published = self._learner.published
+        if published is None:
+            raise Rejected(503, "The log is still being replayed; ask again when /readyz says so.")
+        return published.snapshot
+
+    def make(self, asked: Asked) -> Made:
+        """Decide and count the contact, without a pause; Rejected says what is wrong with the request."""
+        (found,) = self.make_all([asked])
+        if isinstance(found, Rejected):
+            raise found
+        return found
+
+    def make_all(self, asked: Sequence[Asked]) -> list[Made | Rejected]:
+        """The same for many, in the same order: as if each had been asked for alone, one after another.
+
+        What one decision changes for another is the history of its customer, of its household and the
+        budgets; those that could touch each other are decided in turns, and all others at once.
+        """
+        snapshot, found = self.snapshot(), dict[int, Made | Rejected]()
+        try:
+            for turn in self._turns(asked):
+                found.update(self._turn(snapshot, {place: asked[place] for place in turn}))
+        except BaseException:  # nothing of it will be stored
+            for made in found.values():
+                if isinstance(made, Made):
+                    self.settle(made, is_stored=False)
+            raise
+        return [found[place] for place in range(len(asked))]
+
+    def settle(self, made: Made, *, is_stored: bool) -> None:
+        """Note that a decision reached the disk, or take back what was counted."""
+        settled(made.known, made.row.decision_id, is_stored=is_stored)
+        if self._learner.till is not None and not is_stored:
+            self._learner.till.give_back(made.action, made.at)
+
+    def _turns(self, asked: Sequence[Asked]) -> list[list[int]]:
+        """Places that can be decided at once: nobody twice, no household twice, one length of list."""
+        if self._learner.till is not None:
+            return [[place] for place in range(len(asked))]
+        turns: dict[tuple[int, int], list[int]] = {}
+        last: dict[tuple[str, str], int] = {}
+        homes: dict[
+            str, set[str]
+        ] = {}  # where a customer may live by then: a request can move it, or be refused
+        for place, (request, _) in enumerate(asked):
+            customer = request.customer
+            names = {("customer", customer.id)}
+            if self._book.has_households:
+                told = (customer.household, self._book.remembered(customer.id).household)
+                own = homes.setdefault(customer.id, set())
+                own.update(home for home in told if home is not None)
+                names.update(("household", home) for home in own)
+            turn = 1 + max(last.get(name, -1) for name in names)
+            last.update(dict.fromkeys(names, turn))
+            turns.setdefault((turn, request.limit), []).append(place)
+        return [places for _, places in sorted(turns.items())]
+
+    def _turn(self, snapshot: Snapshot, asked: dict[int, Asked]) -> dict[int, Made | Rejected]:
+        """One turn; a request that is wrong is refused alone."""
+        now, found, ready = self._clock(), dict[int, Made | Rejected](), dict[int, _Ready]()
+        for place, one in asked.items():
+            try:
+                ready[place] = self._ready(one, now)
+            except Rejected as error:
+                found[place] = error
+        if not ready:
+            return found
+        waiting = list(ready.values())
+        try:
+            decisions = self._decided(snapshot, waiting, now)
+        except BadContext as error:
+            if len(ready) == 1:
+                return found | {place: _refused(error, waiting[0].asked.request) for place in ready}
+            for place in ready:  # one of them is wrong: each for itself
+                found |= self._turn(snapshot, {place: asked[place]})
+            return found
+        made = (self._counted(one, decision, now) for one, decision in zip(waiting, decisions, strict=True))
+        return found | dict(zip(ready, made, strict=True))
+
+    def _ready(self, asked: Asked, now: datetime) -> _Ready:
+        request, till = asked.request, self._learner.till
+        at = decision_time(request.at, now)
+        requested = requested_of(request, self._strategy.catalogue)
+        check_contacts(request.customer.contacts, self._strategy.catalogue)
+        left = {} if till is None else till.left(now)
+        return _Ready(asked, self._book.context(request.customer, at, left), requested)
+
+    def _decided(self, snapshot: Snapshot, ready: Sequence[_Ready], now: datetime) -> list[Decision]:
+        masks = [one.requested for one in ready]
+        everything = np.ones((1, self._strategy.catalogue.n_actions), dtype=np.bool_)
+        requested = None
+        if any(mask is not None for mask in masks):
+            requested = np.concatenate([everything if mask is None else mask for mask in masks])
+        ids, limit = [new_id(now) for _ in ready], ready[0].asked.request.limit
+        with self._metrics.scoring.time():
+            return snapshot.decide_all([one.context for one in ready], ids, limit, requested)
+
+    def _counted(self, ready: _Ready, decision: Decision, now: datetime) -> Made:
+        (request, fingerprint), context = ready.asked, ready.context
+        body = DecisionBody(
+            channels=request.channels,
+            candidates=request.candidates,
+            exclude=request.exclude,
+            limit=request.limit,
+            context=context,
+            decision=decision,
+        )
+        known, contact = self._book.remembered(context.customer_id), _contact(decision)
+        action = self._strategy.catalogue.row_of(decision.actions[0].action_id)
+        self._book.move(request.customer)
+        with_contact(known, decision.decision_id, contact)
+        if self._learner.till is not None:
+            self._learner.till.take(action, now)
+        return Made(decision, self._row(request, fingerprint, body), known, contact, action, now)
+
+    def _row(self, request: DecisionRequest, fingerprint: str, body: DecisionBody) -> DecisionRow:
+        decision, chosen = body.decision, body.decision.actions[0]
+        opens_at = to_micros(decision.opens_at)
+        watched = self._windows.watched(decision, body.context)
+        return DecisionRow(
+            decision_id=decision.decision_id,
+            request_id=request.request_id,
+            fingerprint=fingerprint,
+            customer_id=decision.customer_id,
+            household=body.context.household,
+            at=to_micros(decision.at),
+            opens_at=opens_at,
+            channel=chosen.channel,
+            product=chosen.product,
+            policy_version=decision.policy_version,
+            posterior_seq=decision.posterior_seq,
+            feedback_until=to_micros(self._windows.feedback_until(decision.opens_at, chosen.product)),
+            body=encode_body(body),
+            watched=watched,
+            first_due=self._first_due(decision, opens_at, watched),
+        )
+
+    def _first_due(self, decision: Decision, opens_at: int, watched: str | None) -> int:
+        if watched is None:
+            return 0
+        is_contact = decision.actions[0].channel is not None
+        return self._windows.due(decision.decision_id, opens_at, watched, 0, is_contact=is_contact)
+
+
+def _refused(error: BadContext, request: DecisionRequest) -> Rejected:
+    return invalid(attribute_pointer(error.pointer, request), error.rule)
+
+
+def _contact(decision: Decision) -> Contact | None:
+    chosen = decision.actions[0]
+    if chosen.channel is None or chosen.product is None:
+        return None
+    return Contact(channel=chosen.channel, product=chosen.product, at=decision.opens_at)
