@@ -30,7 +30,7 @@ from serving_fixtures import Clock, customer, service, tiny_bundle, tiny_strateg
 from serving_process import Service
 
 import serving.customers
-import serving.service
+import serving.making
 from nba.catalogue import Timing
 from nba.constraints import BackOff, Consent, ContactLimit, ContactPolicy, QuietHours
 from nba.policies import RandomEligible
@@ -241,8 +241,8 @@ def count_when_stored(patch: pytest.MonkeyPatch) -> None:
         if late[decision_id] is not None:
             known.contacts[decision_id] = late[decision_id]
 
-    patch.setattr(serving.service, "with_contact", keep)
-    patch.setattr(serving.service, "settled", add)
+    patch.setattr(serving.making, "with_contact", keep)
+    patch.setattr(serving.making, "settled", add)
 
 
 def forget_members(patch: pytest.MonkeyPatch) -> None:
