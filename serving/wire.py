@@ -49,7 +49,9 @@ class DecisionRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `channels` and `candidates` (action ids or product names) narrow what may be chosen, `exclude` takes
     away; no-contact is always possible. The first of at most `limit` ranked actions is the one to carry
-    out, the others are reserves. The same `request_id` gives the same answer.
+    out, the others are reserves. The same `request_id` gives the same answer. `at` is the moment decided for,
+    now if it is left out: limits and quiet hours are those of that moment, so who asks at night for the
+    morning names the morning.
     """
 
     customer: Customer
