@@ -34,6 +34,7 @@ def test_without_its_environment_a_peer_is_absent(monkeypatch: pytest.MonkeyPatc
 def test_open_bandit_pipeline_says_the_same() -> None:
     told = open_bandit.ratios(mild_problem(1, n_contexts=50, n_actions=12), 5_000)
     assert told.interval > told.value > 0.0  # and that its value is ours, to 1e-9
+    assert told.value_alone > told.value
 
 
 def test_a_heavy_sequence_is_reproducible() -> None:

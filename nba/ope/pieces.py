@@ -6,7 +6,7 @@ import numpy as np
 
 from nba.arrays import FloatArray, check_shape
 from nba.errors import InvalidConfig
-from nba.ope.logged import LoggedRounds
+from nba.ope.logged import LoggedRounds, table_ratios
 from nba.ope.terms import Range, Tail, covering
 
 REWARD_MODEL = "rewards"  # predictions of a model fitted to the rewards as they are
@@ -31,9 +31,9 @@ def table_tail(target: FloatArray, logging: FloatArray) -> tuple[Range, Tail]:
 
     The range begins at 0 where some action is impossible: lower than need be, which only widens intervals.
     """
-    ratios = np.divide(target, logging, out=np.zeros_like(target), where=logging > 0.0)
-    squares = float(np.einsum("na,na->", target, ratios))  # mu w^2 = pi w
-    return covering(ratios), Tail(squares, float(np.einsum("na,na,na->", target, ratios, ratios)))
+    ratios = table_ratios(target, logging)
+    expected = target * ratios  # mu w^2 = pi w
+    return covering(ratios), Tail(float(expected.sum()), float(expected.ravel() @ ratios.ravel()))
 
 
 def modelled(
