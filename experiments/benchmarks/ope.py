@@ -22,7 +22,7 @@ from experiments.benchmarks.evaluation import open_bandit
 from experiments.benchmarks.evaluation.digits import table
 from experiments.benchmarks.evaluation.problems import Problem, mild_problem
 from experiments.benchmarks.evaluation.proofs import heavy_sequence, table_coverage
-from experiments.benchmarks.evaluation.simulated import simulated_coverage
+from experiments.benchmarks.evaluation.simulated import sequence_coverage, simulated_coverage
 from nba.ope.estimators import DoublyRobust, InversePropensity
 from nba.ope.evaluate import Evaluation, Report, Settings
 
@@ -89,6 +89,9 @@ def tell(n_logs: int) -> None:
         for method, shares in simulated_coverage(n, n_logs).items():
             told = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
             print(f"coverage on the simulated bank, n = {n:,}, {method}: {told}")
+        shares = sequence_coverage(n, n_logs if n == 1_000 else n_logs // 10)
+        told = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
+        print(f"sequences on the simulated bank, n = {n:,}, right at all of ten looks: {told}")
         low, high = table_coverage(n, n_logs)
         print(f"coverage on six small tables, n = {n:,}, cressie-read: from {low:.3f} to {high:.3f}")
 

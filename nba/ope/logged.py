@@ -24,7 +24,7 @@ FOLDS_RULE = (
     "or give each round a key of its own"
 )
 _NAMED_ROWS = 5
-_CELLS, _FEWEST, _MOST = 2**16, 128, 8_192  # of a block: tables of half a megabyte
+_CELLS, _FEWEST, _MOST = 2**17, 128, 8_192  # of a block: tables of a megabyte
 _FOLD_BLOCK = 2**32 - 1  # of the bootstrap's random numbers: no replicate reaches it
 
 

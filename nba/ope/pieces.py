@@ -41,10 +41,10 @@ def modelled(
 ) -> tuple[FloatArray, FloatArray, Range]:
     """(n,) predicted values of the target, (n,) residuals of the rewards, and the residuals' range."""
     predictions = checked_predictions(name, target, predicted)
-    residuals = rounds.rewards - rounds.at(predictions)
+    bases = np.einsum("na,na->n", target, predictions)  # first: in order, the tables come into the cache fast
     rewards, said = rounds.possible_rewards, covering(predictions.ravel())
     spread = Range(rewards.low - said.high, rewards.high - said.low)
-    return np.einsum("na,na->n", target, predictions), residuals, spread
+    return bases, rounds.rewards - rounds.at(predictions), spread
 
 
 def checked_predictions(name: str, target: FloatArray, predicted: FloatArray | None) -> FloatArray:
