@@ -4,7 +4,8 @@ The pass has SNIPS, DR, their Cressie-Read intervals, all checks of the log and 
 whole logging and target distributions of 42 actions; making the log is not timed. `coverage_*` is that of
 IPS or DR, whichever is farther from 95 %, over logs of the simulated bank (evaluation.simulated). `obp_ratio`
 is Open Bandit Pipeline's time for DR with a 95 % interval over ours, `obp_ratio_value` its time for the value
-alone (evaluation.open_bandit); both are left out where `make bench-peers` has not made its environment.
+alone over our whole pass, and `obp_ratio_value_alone` over our value and standard error without any check
+(evaluation.open_bandit); all three are left out where `make bench-peers` has not made its environment.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from experiments.benchmarks.evaluation import open_bandit
 from experiments.benchmarks.evaluation.digits import table
 from experiments.benchmarks.evaluation.problems import Problem, mild_problem
 from experiments.benchmarks.evaluation.proofs import heavy_sequence, table_coverage
-from experiments.benchmarks.evaluation.simulated import simulated_coverage
+from experiments.benchmarks.evaluation.simulated import sequence_coverage, simulated_coverage
 from nba.ope.estimators import DoublyRobust, InversePropensity
 from nba.ope.evaluate import Evaluation, Report, Settings
 
@@ -60,6 +61,7 @@ def measure(quick: bool) -> dict[str, float]:
     if open_bandit.is_here():
         ratios = open_bandit.ratios(problem, n_compared)
         figures |= {"obp_ratio": ratios.interval, "obp_ratio_value": ratios.value}
+        figures["obp_ratio_value_alone"] = ratios.value_alone
     return figures | {
         "peak_mb": peak,
         "coverage_1000": _farthest(1_000, n_logs),
@@ -87,6 +89,9 @@ def tell(n_logs: int) -> None:
         for method, shares in simulated_coverage(n, n_logs).items():
             told = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
             print(f"coverage on the simulated bank, n = {n:,}, {method}: {told}")
+        shares = sequence_coverage(n, n_logs if n == 1_000 else n_logs // 10)
+        told = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
+        print(f"sequences on the simulated bank, n = {n:,}, right at all of ten looks: {told}")
         low, high = table_coverage(n, n_logs)
         print(f"coverage on six small tables, n = {n:,}, cressie-read: from {low:.3f} to {high:.3f}")
 

@@ -22,7 +22,7 @@ import numpy as np
 from nba.arrays import FloatArray
 from nba.errors import require
 from nba.ope.estimators import EstimatorLike
-from nba.ope.logged import LoggedRounds
+from nba.ope.logged import LoggedRounds, table_ratios
 from nba.ope.pieces import MRDR_MODEL
 from nba.ope.reward_models import RewardModel, cross_fitted, mrdr_weights
 from nba.ope.terms import Moments
@@ -57,7 +57,7 @@ def split_of(rounds: LoggedRounds, target: FloatArray, share: float = 0.2) -> Sp
     """
     require(0.0 < share < 1.0, "audit", "share", f"must lie strictly between 0 and 1, got {share}")
     logging = rounds.whole_logging()
-    ratios = np.divide(target, logging, out=np.zeros_like(target), where=logging > 0.0)
+    ratios = table_ratios(target, logging)
     share = min(share, 0.5 * float((logging * (ratios > 0.0)).sum(axis=1).min()))
     require(share > 0.0, "audit", "target", "must have support in every context")
     low, high = np.full(rounds.n_rounds, -60.0), np.full(rounds.n_rounds, 60.0)  # of log c

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nba.arrays import FloatArray
-from nba.ope.logged import LoggedRounds
+from nba.ope.logged import LoggedRounds, table_ratios
 
 
 class Deviations(NamedTuple):
@@ -56,16 +56,18 @@ class ArmSums(NamedTuple):
         chosen, weighted, squares = (
             np.bincount(rounds.actions, column, n_actions) for column in (None, inverse, inverse * inverse)
         )
-        possible = np.full(n_actions, rounds.n_rounds) if support is None else support.sum(axis=0)
+        possible = np.full(n_actions, rounds.n_rounds)
+        if support is not None and not support.all():
+            possible = support.sum(axis=0)
         if logging is None:  # the sample has to tell what was possible; squares are no less than variances
             largest, silent = np.zeros(n_actions), np.zeros((n_actions, 2))
             np.maximum.at(largest, rounds.actions, inverse)
             choices = np.column_stack([chosen, silent])
             return ArmSums(choices, np.column_stack([weighted, possible, squares]), largest, False)
-        known = np.divide(1.0, logging, out=np.zeros_like(logging), where=logging > 0.0)
-        promised = logging.sum(axis=0)
-        choices = np.column_stack([chosen, promised, promised - np.einsum("na,na->a", logging, logging)])
-        weights = np.column_stack([weighted, possible, known.sum(axis=0) - possible])
+        known, ones = table_ratios(1.0, logging), np.ones(rounds.n_rounds)
+        promised = ones @ logging
+        choices = np.column_stack([chosen, promised, promised - ones @ (logging * logging)])
+        weights = np.column_stack([weighted, possible, ones @ known - possible])
         return ArmSums(choices, weights, known.max(axis=0, initial=0.0), True)
 
     def __add__(self, other: object) -> ArmSums:

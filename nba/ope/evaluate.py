@@ -21,12 +21,10 @@ from nba.ope.bootstrap import Replicates, percentile, replicates_of
 from nba.ope.doubts import Seen, outside
 from nba.ope.estimators import USUAL, Estimator
 from nba.ope.intervals import CONFIDENCE, Interval, check_confidence, cressie_read
-from nba.ope.logged import LoggedRounds, check_log, check_target, on_eligible
+from nba.ope.logged import LoggedRounds, blocks, check_log, check_target, on_eligible
 from nba.ope.selection import candidate, slope
 from nba.ope.support import Floors, Support, Verdict, missing_mass
 from nba.ope.terms import Estimate, Moments
-
-_BLOCK = 8_192  # rounds
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,9 +111,8 @@ class Evaluation(NamedTuple):
         check_target(rounds, target, first_row)
         check_log(rounds, first_row)
         known = predicted or {}
-        # Blocks that fit a core's cache; a bootstrap draws once per customer, so it takes all rounds at once.
-        block = max(rounds.n_rounds, 1) if settings.n_replicates else _BLOCK
-        cuts = [slice(begin, begin + block) for begin in range(0, rounds.n_rounds, block)] or [slice(None)]
+        # A bootstrap draws once per customer, so it takes all rounds at once.
+        cuts = [slice(None)] if settings.n_replicates else blocks(*target.shape)
         parts = (
             Evaluation._summed(
                 settings, rounds.take(cut), target[cut], {name: table[cut] for name, table in known.items()}
@@ -131,7 +128,7 @@ class Evaluation(NamedTuple):
         """The sums of rounds that have been checked; estimates are of those where the target can run."""
         able, lost = on_eligible(rounds, target)
         # Elsewhere its weights have mean 0, and intervals count on 1.
-        runs: BoolArray = np.logical_or.reduce(able > 0.0, axis=1)
+        runs: BoolArray = able @ np.ones(able.shape[1]) > 0.0
         kept = slice(None) if runs.all() else runs  # the first copies nothing
         some = rounds.take(kept)
         known = {name: table[kept] for name, table in predicted.items()}

@@ -24,6 +24,7 @@ FOLDS_RULE = (
     "or give each round a key of its own"
 )
 _NAMED_ROWS = 5
+_CELLS, _FEWEST, _MOST = 2**17, 128, 8_192  # of a block: tables of a megabyte
 _FOLD_BLOCK = 2**32 - 1  # of the bootstrap's random numbers: no replicate reaches it
 
 
@@ -196,6 +197,20 @@ def target_faults(rounds: LoggedRounds, target: FloatArray, first_row: int = 0) 
     return tuple(chain.from_iterable(faults))
 
 
+def blocks(n_rounds: int, n_actions: int) -> list[slice]:
+    """Stretches of rounds whose tables fit a core's cache, and memory that need not be asked for anew."""
+    step = min(max(_CELLS // max(n_actions, 1), _FEWEST), _MOST)
+    return [slice(begin, begin + step) for begin in range(0, n_rounds, step)] or [slice(None)]
+
+
+def table_ratios(above: FloatArray | float, below: FloatArray) -> FloatArray:
+    """(n, A) quotients, 0 where `below` is 0; a masked division is slower, and seldom needed."""
+    if below.min(initial=np.inf) > 0.0:
+        ratios: FloatArray = above / below
+        return ratios
+    return np.divide(above, below, out=np.zeros_like(below), where=below > 0.0)
+
+
 def on_eligible(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The target (n, A) as it would run on the eligible actions, and the (n,) mass it lost.
 
@@ -204,6 +219,8 @@ def on_eligible(rounds: LoggedRounds, target: FloatArray) -> tuple[FloatArray, F
     """
     support = rounds.support()
     if support is None:
+        return target, np.zeros(rounds.n_rounds)
+    if support.all():
         return target, np.zeros(rounds.n_rounds)
     lost = np.einsum("na,na->n", target, ~support)
     # Rounding alone must not change a target that is supported: an A/A evaluation is exact.

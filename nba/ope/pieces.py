@@ -6,7 +6,7 @@ import numpy as np
 
 from nba.arrays import FloatArray, check_shape
 from nba.errors import InvalidConfig
-from nba.ope.logged import LoggedRounds
+from nba.ope.logged import LoggedRounds, table_ratios
 from nba.ope.terms import Range, Tail, covering
 
 REWARD_MODEL = "rewards"  # predictions of a model fitted to the rewards as they are
@@ -31,9 +31,9 @@ def table_tail(target: FloatArray, logging: FloatArray) -> tuple[Range, Tail]:
 
     The range begins at 0 where some action is impossible: lower than need be, which only widens intervals.
     """
-    ratios = np.divide(target, logging, out=np.zeros_like(target), where=logging > 0.0)
-    squares = float(np.einsum("na,na->", target, ratios))  # mu w^2 = pi w
-    return covering(ratios), Tail(squares, float(np.einsum("na,na,na->", target, ratios, ratios)))
+    ratios = table_ratios(target, logging)
+    expected = target * ratios  # mu w^2 = pi w
+    return covering(ratios), Tail(float(expected.sum()), float(expected.ravel() @ ratios.ravel()))
 
 
 def modelled(
@@ -41,10 +41,10 @@ def modelled(
 ) -> tuple[FloatArray, FloatArray, Range]:
     """(n,) predicted values of the target, (n,) residuals of the rewards, and the residuals' range."""
     predictions = checked_predictions(name, target, predicted)
-    residuals = rounds.rewards - rounds.at(predictions)
+    bases = np.einsum("na,na->n", target, predictions)  # first: in order, the tables come into the cache fast
     rewards, said = rounds.possible_rewards, covering(predictions.ravel())
     spread = Range(rewards.low - said.high, rewards.high - said.low)
-    return np.einsum("na,na->n", target, predictions), residuals, spread
+    return bases, rounds.rewards - rounds.at(predictions), spread
 
 
 def checked_predictions(name: str, target: FloatArray, predicted: FloatArray | None) -> FloatArray:

@@ -8,7 +8,9 @@ ordered by width and with sqrt(6) - 1, SLOPE++ of Tucker and Lee (2021), which a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import inf, isfinite, sqrt
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from nba.arrays import FloatArray
 from nba.errors import require
 from nba.ope.estimators import EstimatorLike
 from nba.ope.intervals import CONFIDENCE, check_confidence
-from nba.ope.logged import LoggedRounds
+from nba.ope.logged import LoggedRounds, blocks
 from nba.ope.terms import Estimate, Moments
 
 _SLACK = sqrt(6.0) - 1.0
@@ -66,9 +68,21 @@ def select(
     confidence: float = CONFIDENCE,
 ) -> int:
     """Place of the estimator that SLOPE++ selects on one log, such as DRos with several strengths."""
-    moments = ((one, Moments.of(one.terms(rounds, target, predicted))) for one in estimators)
+    moments = ((one, moments_of(one, rounds, target, predicted)) for one in estimators)
     told = [sums.estimate(self_normalised=one.self_normalised) for one, sums in moments]
     return slope([candidate(one, confidence) for one in told])
+
+
+def moments_of(
+    estimator: EstimatorLike, rounds: LoggedRounds, target: FloatArray, predicted: FloatArray | None
+) -> Moments:
+    """The sums of one estimator alone; neither the log nor the target is checked, `Evaluation` does that."""
+
+    def part(cut: slice) -> Moments:
+        known = None if predicted is None else predicted[cut]
+        return Moments.of(estimator.terms(rounds.take(cut), target[cut], known))
+
+    return reduce(add, map(part, blocks(*target.shape)))
 
 
 def shrunk(values: FloatArray, stderrs: FloatArray) -> FloatArray:

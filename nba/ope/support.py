@@ -15,7 +15,7 @@ from msgspec import Struct
 from nba.arrays import FloatArray, IntArray
 from nba.errors import require
 from nba.ope.calibration import ArmSums, Deviations
-from nba.ope.logged import LoggedRounds
+from nba.ope.logged import LoggedRounds, table_ratios
 
 Verdict: TypeAlias = Literal["supported", "weak", "refused"]
 _SURE = 3.0  # standard errors
@@ -207,10 +207,10 @@ def _promised(rounds: LoggedRounds, target: FloatArray) -> tuple[float, float]:
     """The variance of w by the log's own distributions, summed, and the largest weight there could be."""
     if rounds.logging is None:
         return 0.0, 0.0
-    ratios = np.divide(target, rounds.logging, out=np.zeros_like(target), where=rounds.logging > 0.0)
-    mass = target @ np.ones(target.shape[1])
+    ratios, ones = table_ratios(target, rounds.logging), np.ones(target.shape[1])
+    mass = target @ ones
     # A logging probability that the target shares leaves no variance; rounding must not make some.
-    variances = np.maximum(np.einsum("na,na->n", target, ratios) - mass * mass, 0.0)
+    variances = np.maximum((target * ratios) @ ones - mass * mass, 0.0)
     return float(variances.sum()), float(ratios.max(initial=0.0))
 
 

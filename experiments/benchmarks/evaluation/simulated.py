@@ -20,6 +20,7 @@ from nba.ope.estimators import DoublyRobust, Estimator, InversePropensity
 from nba.ope.intervals import cressie_read, normal
 from nba.ope.logged import LoggedRounds, folds_of
 from nba.ope.reward_models import RewardRows, Ridge
+from nba.ope.sequences import betting_sequence, predicted_from_past
 from nba.ope.terms import Moments
 from nba.propensity import choose
 from simulator.config import only
@@ -119,6 +120,24 @@ def simulated_coverage(n: int, n_logs: int = N_LOGS) -> dict[str, dict[str, floa
     names = [one.name for one in ESTIMATORS]
     shares = (held / n_logs).tolist()
     return {method: dict(zip(names, row, strict=True)) for method, row in zip(METHODS, shares, strict=True)}
+
+
+def sequence_coverage(n: int, n_logs: int = N_LOGS) -> dict[str, float]:
+    """Share of logs of n rounds whose 95 % betting sequence holds the truth at all of ten looks.
+
+    Without a model, as IPS has none, and with ridge regressions on the rounds before each stretch.
+    """
+    looks, held = np.linspace(n // 10, n, 10).astype(np.int64), np.zeros(2)
+    starts = np.unique(np.append(0, np.geomspace(50, n, 25).astype(np.int64)[:-1]))
+    for number in range(n_logs):
+        some = cohort(_OF_LOGS + number * n, n)
+        rounds, n_actions = coupon_log(some, number), some.target.shape[1]
+        rows = RewardRows.of(some.features, rounds)
+        past = predicted_from_past(Ridge(precision=50.0), rows, n_actions, starts)
+        for place, predicted in enumerate((np.zeros_like(past), past)):
+            told = betting_sequence(rounds, some.target, predicted, looks)
+            held[place] += bool(((told.lows <= truth()) & (truth() <= told.highs)).all())
+    return {one.name: float(share) for one, share in zip(ESTIMATORS, held / n_logs, strict=True)}
 
 
 def _predicted(rounds: LoggedRounds, features: FloatArray, n_actions: int) -> FloatArray:
