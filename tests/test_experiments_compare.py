@@ -23,7 +23,7 @@ from experiments.spec import (
     load_experiment,
 )
 from experiments.tallies import Totals
-from experiments.train import efficiency, scaled
+from experiments.train import scaled
 from experiments.verdict import table, verdict
 from nba.bundle import posterior_bytes
 from nba.constraints import ContactLimit, ContactPolicy
@@ -297,8 +297,3 @@ def test_the_table_holds_every_strategy() -> None:
     assert all(len(row) == len(headings) for row in cells)
     text = told(*GOOD)
     assert text.count("\n| ") == len(rows) + 2
-
-
-def test_scaling_efficiency_is_the_share_of_time_that_workers_were_busy() -> None:
-    result = small_result()  # three strategies of 2 s each, in 12 s
-    assert efficiency(result, workers=1) == 0.5 and efficiency(result, workers=2) == 0.25

@@ -49,7 +49,13 @@ from experiments.sweeps.run import Heard, run_sweep
 
 head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": sys.argv[1]}
 memory = {"object_store_memory": 100 * 1024**2}
-cluster = Cluster(initialize_head=True, head_node_args=head | memory)
+for attempt in range(3):  # a busy machine can miss the time that Ray grants itself to start
+    try:
+        cluster = Cluster(initialize_head=True, head_node_args=head | memory)
+        break
+    except Exception:
+        if attempt == 2:
+            raise
 try:
     second = cluster.add_node(num_cpus=1, **memory)
     cluster.wait_for_nodes()
