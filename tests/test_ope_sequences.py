@@ -11,7 +11,7 @@ from ope_fixtures import UNIT, greedy_problem, mild_problem
 from experiments.benchmarks.evaluation.proofs import heavy_sequence, past_means
 from nba.errors import InvalidConfig
 from nba.ope.estimators import DoublyRobust
-from nba.ope.sequences import asymptotic_reach, betting_sequence, naive_alarms
+from nba.ope.sequences import asymptotic_reach, betting_sequence, naive_alarms, t_reach
 from nba.ope.terms import Estimate, Moments, Range
 
 # Armitage, McPherson and Rowe (1969): rate of rejecting a true null at 5 % after some numbers of looks.
@@ -143,3 +143,33 @@ def test_a_learning_policy_leaves_scores_unbiased_and_plain_means_not() -> None:
     assert plain.mean() < value - 8 * plain.std() / sqrt(n_logs)
     told = scores.mean(axis=1)
     assert abs(told.mean() - value) < 4 * told.std() / sqrt(n_logs)
+
+
+def test_the_t_sequence_ends_where_its_bayes_factor_reaches_twenty() -> None:
+    """At t = reach / (sd / sqrt(n)) the closed form, and the integral over normal effects, are 1 / 0.05."""
+    n, effect = 8, 1.5
+    t = t_reach(2.0, n, effect=effect) / (2.0 / sqrt(n))
+    nu, k = n - 1.0, 1.0 + n * effect * effect
+    assert ((1 + t * t / nu) / (1 + t * t / (nu * k))) ** (n / 2) / sqrt(k) == pytest.approx(20.0)
+    # The density of a t statistic under an effect d is that of the noncentral t with d sqrt(n).
+    from scipy.stats import nct
+    from scipy.stats import t as central
+
+    effects, step = np.linspace(-12.0, 12.0, 4_001, retstep=True)
+    prior = np.exp(-0.5 * (effects / effect) ** 2) / (effect * sqrt(2 * np.pi))
+    mixed = (nct.pdf(t, nu, effects * sqrt(n)) * prior).sum() * step
+    assert mixed / central.pdf(t, nu) == pytest.approx(20.0, rel=1e-3)
+
+
+def test_the_t_sequence_survives_looking_after_every_seed() -> None:
+    """Means of unknown variance, looked at 58 times: alarms stay below 5 %, those of plain tests do not."""
+    rounds = np.random.default_rng(3).normal(size=(4_000, 60))
+    alarms, naive = np.zeros(4_000, dtype=np.bool_), np.zeros(4_000, dtype=np.bool_)
+    for n in range(3, 61):
+        means, sds = np.abs(rounds[:, :n].mean(axis=1)), rounds[:, :n].std(axis=1, ddof=1)
+        alarms |= means > t_reach(1.0, n) * sds
+        naive |= means > 1.96 / sqrt(n) * sds
+    assert alarms.mean() < 0.05 < 0.3 < naive.mean()
+    assert t_reach(1.0, 2) == float("inf") and t_reach(0.0, 10) == 0.0
+    with pytest.raises(InvalidConfig, match="n: must be at least 2"):
+        t_reach(1.0, 1)

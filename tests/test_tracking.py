@@ -18,6 +18,7 @@ from experiments.report_series import MAX_STEPS
 from experiments.spec import CONTROL, Experiment
 from experiments.store import MissingStoreError, open_store
 from experiments.tracking import Recorded, UnknownExperimentError, metric_of, record, search
+from experiments.train import efficiency
 from nba.bundle import load_bundle
 from nba.context import Context
 from nba.errors import NBAError
@@ -277,3 +278,8 @@ def test_a_new_store_is_made_in_silence_and_leaves_nothing_beside_it(tmp_path: P
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_scaling_efficiency_is_the_share_of_time_that_workers_were_busy() -> None:
+    result = small_result()  # three strategies of 2 s each, in 12 s
+    assert efficiency(result, workers=1) == 0.5 and efficiency(result, workers=2) == 0.25
