@@ -19,6 +19,7 @@ from experiments.benchmarks.long_run.offline_peer import is_here, silent, small_
 from experiments.benchmarks.longrun import CHANCES, OFFERS
 from experiments.executor import SerialExecutor
 from experiments.longrun import misspecified_bank
+from experiments.longrun.cells import under
 from experiments.longrun.commands import fit_q
 from experiments.longrun.journeys import Asked, Journeys, Span, Told, by, journeys
 from experiments.longrun.log_verdict import returns, verdict
@@ -198,16 +199,16 @@ def test_a_price_for_too_short_a_half_life_loses_most() -> None:
 
 
 def test_a_bank_that_counts_with_the_true_kernel_decides_as_one_that_is_told() -> None:
-    world = misspecified_bank._with(bank(), 7.0)
+    world = misspecified_bank.paced(bank(), 7.0)
     spec = load_experiment("demo").spec("thompson")
     price = FatiguePrice(otherwise=0.05, slope=0.1)
-    snapshot = misspecified_bank._priced(Snapshot.start(spec.strategy(world, 1)), price)
+    snapshot = under(Snapshot.start(spec.strategy(world, 1)), price)
     told, counts = (journeys(world, one, SPAN) for one in (by(snapshot), counting(snapshot, SPAN.customers)))
     off = np.abs(told.decisions.propensities - counts.decisions.propensities) > 1e-9
     assert off.mean() < 0.01, "decay in one step or several: the last bit moves a draw of 64 now and then"
     assert told.contacts.sum() == pytest.approx(counts.contacts.sum(), rel=0.02) and told.contacts.sum() > 0
-    wrong = Snapshot.start(spec.strategy(misspecified_bank._with(bank(), 0.5), 1))
-    forgetful = counting(misspecified_bank._priced(wrong, price), SPAN.customers)
+    wrong = Snapshot.start(spec.strategy(misspecified_bank.paced(bank(), 0.5), 1))
+    forgetful = counting(under(wrong, price), SPAN.customers)
     assert journeys(world, forgetful, SPAN).contacts.sum() > told.contacts.sum(), "it thinks nobody is tired"
 
 

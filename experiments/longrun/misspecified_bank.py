@@ -6,7 +6,6 @@ half-life, and is played in the true one, where its own counters stand in the pl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from typing import NamedTuple
@@ -15,8 +14,8 @@ import numpy as np
 from msgspec import structs
 
 from experiments.compare import mean_interval
-from experiments.executor import Executor
-from experiments.longrun.cells import Cell, Ground, Played, play
+from experiments.executor import Finishing
+from experiments.longrun.cells import Ground, play, under
 from experiments.longrun.journeys import Asked, Decide, Span, Told, journeys
 from experiments.longrun.misspecified import HALF_LIVES
 from experiments.longrun.tune import Search, tune
@@ -26,7 +25,6 @@ from experiments.spec import MOST_CUSTOMERS, Phase, StrategySpec
 from nba.arrays import FloatArray
 from nba.errors import require
 from nba.fatigue import FatiguePrice
-from nba.policies import NoContact
 from nba.snapshot import Snapshot
 from simulator.world import World
 
@@ -50,10 +48,10 @@ class Learnt(NamedTuple):
 
 
 def grid(
-    world: World, spec: StrategySpec, train: Phase, judge: Phase, search: Search, executor: Executor
+    world: World, spec: StrategySpec, train: Phase, judge: Phase, search: Search, executor: Finishing
 ) -> dict[tuple[float, float], BankCell]:
     """Cells by (true, assumed) half-life, all judged on the first of the fresh seeds."""
-    banks = {days: learnt(_with(world, days), spec, train, judge, search, executor) for days in HALF_LIVES}
+    banks = {days: learnt(paced(world, days), spec, train, judge, search, executor) for days in HALF_LIVES}
     span = Span(
         customers=judge.customers,
         days=judge.days,
@@ -62,30 +60,24 @@ def grid(
         first_customer=MOST_CUSTOMERS,
     )
     return {
-        (true, assumed): cell(_with(world, true), banks[assumed], span)
+        (true, assumed): cell(paced(world, true), banks[assumed], span)
         for true, assumed in product(HALF_LIVES, HALF_LIVES)
     }
 
 
 def learnt(
-    world: World, spec: StrategySpec, train: Phase, judge: Phase, search: Search, executor: Executor
+    world: World, spec: StrategySpec, train: Phase, judge: Phase, search: Search, executor: Finishing
 ) -> Learnt:
     """Learn in a world, then tune the price there, with the seeds that the search tunes on."""
     start = Snapshot.start(spec.strategy(world, train.seed))
     trained = rollout(world, start, train, executor, with_oracle=False).snapshot
     ground = Ground(world, trained.at(trained.posterior, 0), judge)
-
-    def played(cells: Sequence[Cell]) -> list[Played]:
-        return play(ground, cells, executor)
-
-    return Learnt(ground.snapshot, tune(ground, search, played).price)
+    return Learnt(ground.snapshot, tune(ground, search, lambda cells: play(ground, cells, executor)).price)
 
 
 def cell(true: World, bank: Learnt, span: Span) -> BankCell:
     """Play a bank in a world, with its price and without, and leave it silent."""
-    silence = structs.replace(bank.snapshot.strategy, policy=NoContact())
-    silent = structs.replace(bank.snapshot, strategy=silence)
-    snapshots = (_priced(bank.snapshot, bank.price), _priced(bank.snapshot, FatiguePrice()), silent)
+    snapshots = [under(bank.snapshot, price) for price in (bank.price, FatiguePrice(), None)]
     priced, unpriced, nothing = (journeys(true, counting(one, span.customers), span) for one in snapshots)
     return BankCell(
         mean_interval(priced.net - nothing.net),
@@ -128,12 +120,7 @@ def _counted(
     return Told(batch.actions, batch.propensities)
 
 
-def _priced(snapshot: Snapshot, price: FatiguePrice) -> Snapshot:
-    arbitration = structs.replace(snapshot.strategy.arbitration, fatigue_price=price)
-    return structs.replace(snapshot, strategy=structs.replace(snapshot.strategy, arbitration=arbitration))
-
-
-def _with(world: World, half_life_days: float) -> World:
+def paced(world: World, half_life_days: float) -> World:
     """The world at another pace of recovery, in which no channel refuses a contact."""
     config = world.config
     off = tuple(dict.fromkeys((*config.mechanisms.off, "platform_limits")))
