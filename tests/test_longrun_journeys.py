@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from typer.testing import CliRunner
 
 from experiments.benchmarks.long_run.offline_peer import is_here, silent, small_bank
 from experiments.benchmarks.longrun import CHANCES, OFFERS
+from experiments.executor import SerialExecutor
+from experiments.longrun import misspecified_bank
+from experiments.longrun.cells import under
 from experiments.longrun.commands import fit_q
 from experiments.longrun.journeys import Asked, Journeys, Span, Told, by, journeys
 from experiments.longrun.log_verdict import returns, verdict
 from experiments.longrun.misspecified import played
+from experiments.longrun.misspecified_bank import counting
 from experiments.longrun.one_channel import (
     FatigueProblem,
     best_constant_price,
@@ -27,10 +32,12 @@ from experiments.longrun.one_channel import (
     price_values,
     tabulate,
 )
+from experiments.longrun.tune import Search
 from experiments.rollout import rollout
 from experiments.spec import Phase, load_experiment
 from nba.bundle import load_bundle
 from nba.errors import InvalidConfig
+from nba.fatigue import FatiguePrice
 from nba.posteriors import FittedAdvantages
 from nba.snapshot import Snapshot
 from simulator.env import CustomersEnv
@@ -189,6 +196,31 @@ def test_a_price_for_too_short_a_half_life_loses_most() -> None:
     """Methods C2, by simulation: 76 % at a true 7 and an assumed 3 days, where the myopic policy loses."""
     constant, myopic = constant_and_myopic(7.0, 3.0)
     assert constant == pytest.approx(0.76, abs=0.03) and myopic < 0.0
+
+
+def test_a_bank_that_counts_with_the_true_kernel_decides_as_one_that_is_told() -> None:
+    world = misspecified_bank.paced(bank(), 7.0)
+    spec = load_experiment("demo").spec("thompson")
+    price = FatiguePrice(otherwise=0.05, slope=0.1)
+    snapshot = under(Snapshot.start(spec.strategy(world, 1)), price)
+    told, counts = (journeys(world, one, SPAN) for one in (by(snapshot), counting(snapshot, SPAN.customers)))
+    off = np.abs(told.decisions.propensities - counts.decisions.propensities) > 1e-9
+    assert off.mean() < 0.01, "decay in one step or several: the last bit moves a draw of 64 now and then"
+    assert told.contacts.sum() == pytest.approx(counts.contacts.sum(), rel=0.02) and told.contacts.sum() > 0
+    wrong = Snapshot.start(spec.strategy(misspecified_bank.paced(bank(), 0.5), 1))
+    forgetful = counting(under(wrong, price), SPAN.customers)
+    assert journeys(world, forgetful, SPAN).contacts.sum() > told.contacts.sum(), "it thinks nobody is tired"
+
+
+@pytest.mark.slow
+def test_the_small_banks_grid_has_every_cell() -> None:
+    plan, world = load_experiment("demo"), bank()
+    train = Phase(customers=20, days=8, seed=1, publish_every_days=4)
+    judge, search = Phase(customers=20, days=8, seed=0), Search(rounds=1, seeds=(2,), fresh_seeds=(3,))
+    cells = misspecified_bank.grid(world, plan.spec("thompson"), train, judge, search, SerialExecutor())
+    assert set(cells) == set(product((3.0, 7.0, 15.0), repeat=2))
+    for one in cells.values():
+        assert one.gain.mean == pytest.approx(one.priced.mean - one.unpriced.mean)
 
 
 @pytest.mark.slow

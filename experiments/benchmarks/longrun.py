@@ -19,8 +19,8 @@ judge, `gain_ci_low` is the lowest and `opt_out_ci_high` the highest end of all 
 rules. FOLDER keeps every run, so that a proof that was stopped goes on; learning is done again. Without
 --cells these figures are absent.
 
-`half_life_..._assumed_...` are shares under a price tuned for a wrong half-life (see
-long_run.half_lives).
+`half_life_..._assumed_...` are shares under a price tuned for a wrong half-life, and with --bank-half-lives
+gains in a small bank (see long_run.half_lives).
 
 `d3rlpy_value_ratio`: net value per customer of fitted Q iteration over that of d3rlpy's best, from one log,
 beside training times and gains of all (long_run.offline_peer). Absent where `make bench-peers` was not run.
@@ -116,10 +116,13 @@ def main() -> None:
     """Measure and report."""
     options = parser("longrun")
     options.add_argument("--cells", type=Path, help="run the retail bank too, and keep its runs here")
+    options.add_argument("--bank-half-lives", action="store_true", help="wrong half-lives in a bank too")
     options.add_argument("--workers", type=int, default=1, help="Ray workers for the retail bank")
     given = options.parse_args()
     figures = measure(given.quick) | half_lives.figures(OFFERS, CHANCES, given.quick)
     figures |= offline_peer.figures(given.quick)
+    if given.bank_half_lives:
+        figures |= half_lives.bank_figures(given.quick, given.workers)
     if given.cells is not None:
         figures |= retail_bank(given.cells, given.workers, given.quick)
     report("longrun", given, figures)

@@ -35,6 +35,8 @@ class Asked(NamedTuple):
     contexts: ContextBatch  # B
     allowed: BoolArray  # (B, A) by the bank
     ids: StrArray  # (B,) of the decisions
+    seats: IntArray  # (B,) number of the customer among these, from 0
+    day: int  # of the world
 
 
 Decide = Callable[[Asked], Told]
@@ -141,7 +143,7 @@ def _page(
     contexts, seats, day = lives.contexts(cohort), cohort.seats, cohort.state.day
     allowed = lives.bank.eligible(contexts).mask
     names = [decision_id(lives.seed, one) for one in decision_number(ids[seats], day).tolist()]
-    told = decide(Asked(contexts, allowed, np.array(names, dtype=object)))
+    told = decide(Asked(contexts, allowed, np.array(names, dtype=object), seats, day))
     others = [one.action_distribution(contexts) for one in targets]
     return Decisions(
         seats=seats,

@@ -28,6 +28,7 @@ from experiments.longrun.one_channel import (
 from nba.arrays import FloatArray
 
 HALF_LIVES = (3.0, 7.0, 15.0)  # days
+_TUNED = 401  # levels on which prices are tuned: which of two equal ones is best matters elsewhere
 _SETTLED = 1e-6  # of the largest value, on what a further day adds
 
 
@@ -50,11 +51,12 @@ def grid(problem: FatigueProblem, n: int = 161) -> dict[tuple[float, float], Sha
 
 
 def shares(true: FatigueProblem, assumed: FatigueProblem, n: int) -> Shares:
-    """One cell, on n levels of either counter; prices are tuned on those of the assumed."""
-    whole, believed = tabulate(true), tabulate(assumed, n)
+    """One cell, played on n levels of either counter; the optimum and the prices come from finer ones."""
+    whole, fine = tabulate(true), tabulate(assumed, _TUNED)
     best = price_values(whole, optimal_price(whole))[0]
-    here = tabulate(true, n)
-    prices = (np.zeros(()), best_constant_price(believed), best_affine_price(believed))
+    here, believed = tabulate(true, n), tabulate(assumed, n)
+    affine = np.interp(believed.levels, fine.levels, best_affine_price(fine))
+    prices = (np.zeros(()), best_constant_price(fine), affine)
     staying = tabulate(
         assumed._replace(opt_out=0.0), n
     ).tired  # the bank's counter does not leave, customers do

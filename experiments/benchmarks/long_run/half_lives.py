@@ -1,12 +1,19 @@
-"""What a wrong half-life costs in one channel: prices tuned for 3, 7 and 15 days where 3, 7 and 15 are true.
+"""What a wrong half-life costs: prices tuned for 3, 7 and 15 days where 3, 7 and 15 are true.
 
-Habituation 0.3 and 0.1, opt-out hazard 0.0005, as in methods C2, which found the same by simulation.
+In one channel exactly: habituation 0.3 and 0.1, opt-out hazard 0.0005, as in methods C2, by simulation there.
+In the small bank by simulation, for who asks for it: that takes an hour.
 """
 
 from __future__ import annotations
 
+from experiments.benchmarks.long_run.offline_peer import small_bank
+from experiments.executor import executor
+from experiments.longrun import misspecified_bank
 from experiments.longrun.misspecified import HALF_LIVES, Shares, grid
 from experiments.longrun.one_channel import FatigueProblem
+from experiments.longrun.tune import Search
+from experiments.results import Interval
+from experiments.spec import Phase, load_experiment
 from nba.arrays import FloatArray
 
 HABITUATIONS = (0.3, 0.1)
@@ -28,6 +35,30 @@ def figures(offers: FloatArray, chances: FloatArray, quick: bool) -> dict[str, f
                 least = min(share for cell, share in shares.items() if _steps(*cell) == steps)
                 found[f"half_life_{label}_{name}_{habituation}_min"] = least
     return found
+
+
+def bank_figures(quick: bool, workers: int) -> dict[str, float]:
+    """The same in the small bank, by simulation: the demo's Thompson sampling, with a price tuned for it.
+
+    Per cell, the gain of the priced policy above silence and above no price, account currency per customer.
+    """
+    customers, days = (100, 12) if quick else (4_000, 84)
+    train = Phase(customers=customers, days=days, seed=1, publish_every_days=4)
+    judge = Phase(customers=customers, days=days, settle_days=0 if quick else 28, seed=0)
+    search = Search(rounds=1 if quick else 3, seeds=(2,) if quick else (2, 3), fresh_seeds=(4,))
+    spec = load_experiment("demo").spec("thompson")
+    with executor(workers) as where:
+        cells = misspecified_bank.grid(small_bank(), spec, train, judge, search, where)
+    found: dict[str, float] = {}
+    for (true, assumed), one in cells.items():
+        name = f"bank_half_life_{true:g}_assumed_{assumed:g}"
+        for label, gain in (("above_silence", one.priced), ("gain", one.gain)):
+            found |= {f"{name}_{label}{end}": value for end, value in _ends(gain)}
+    return found
+
+
+def _ends(gain: Interval) -> tuple[tuple[str, float], ...]:
+    return ("", gain.mean), ("_low", gain.low), ("_high", gain.high)
 
 
 def _steps(true: float, assumed: float) -> int:

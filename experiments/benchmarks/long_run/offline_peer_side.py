@@ -53,14 +53,15 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     print(json.dumps(seconds), file=told, flush=True)
     for line in sys.stdin:
         path = Path(line.strip())
-        seen = np.load(path)
-        columns = [
-            algorithm.predict_value(seen, np.full((len(seen), 1), number))
-            for number in range(settings["n_actions"])
-        ]
         answer = path.with_suffix(".q.npy")
-        np.save(answer, np.stack(columns, axis=1))
+        np.save(answer, _q(np, algorithm, np.load(path), settings["n_actions"]))
         print(answer, file=told, flush=True)
+
+
+def _q(np: Any, algorithm: Any, seen: Any, n_actions: int) -> Any:
+    """(n, A) Q of all actions in n states."""
+    asked = [np.full((len(seen), 1), number) for number in range(n_actions)]
+    return np.stack([algorithm.predict_value(seen, actions) for actions in asked], axis=1)
 
 
 def _algorithm(d3rlpy: Any, settings: dict[str, Any]) -> Any:
