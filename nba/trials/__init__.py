@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nba.trials.assignment import Arm, Assignment, Launch, four_arm_launch
 from nba.trials.lift import ArmSums, Lift, lift_of
-from nba.trials.planning import Binary, Design, Money, Plan, Sample, plan
+from nba.trials.planning import Binary, Design, Money, Plan, Sample, pairs, plan
 from nba.trials.sequence import LiftSequence, lift_sequence
 from nba.trials.uplift import Uplift, uplift_of
 
@@ -29,6 +29,7 @@ __all__ = [
     "four_arm_launch",
     "lift_of",
     "lift_sequence",
+    "pairs",
     "plan",
     "uplift_of",
 ]
