@@ -46,6 +46,13 @@ class Pair(NamedTuple):
         return Phase(customers=self.customers, days=self.days, settle_days=self.settle_days, seed=seed)
 
 
+class Ran(NamedTuple):
+    """What one policy did."""
+
+    totals: Totals  # (N,)
+    decisions: DecisionLog
+
+
 class SeedResult(NamedTuple):
     """What one seed brought."""
 
@@ -90,22 +97,28 @@ def evidence_of_world(
 def run_seed(pair: Pair, seed: int, report: Report) -> SeedResult:
     """Both policies under one seed; a pure function."""
     world, phase = pair.world, pair.phase(seed)
-    config, ids = world.config, MOST_CUSTOMERS + np.arange(phase.customers)
+    ids = MOST_CUSTOMERS + np.arange(phase.customers)
     elderly: BoolArray = world.reset(seed, ids).people.age >= pair.elderly_age
     # Customers of an evaluation follow those of a training, whatever the seed.
     ours, theirs = (
         rollout(world, one, phase, first_customer=ids[0], on_customer_days=report, with_oracle=False)
         for one in (pair.candidate, pair.baseline)
     )
-    scale = MONTH_DAYS / phase.days
+    runs = (Ran(ours.totals, ours.decisions), Ran(theirs.totals, theirs.decisions))
+    return compared(pair, runs, elderly)
+
+
+def compared(pair: Pair, runs: tuple[Ran, Ran], elderly: BoolArray) -> SeedResult:
+    """The candidate's run against the baseline's, on the same customers (N,)."""
+    (ours, made), (theirs, made_by_them) = runs
+    config, n = pair.world.config, elderly.size
+    homes = config.population.household_customers
     return SeedResult(
-        differences=scale * (_figures(ours.totals, elderly) - _figures(theirs.totals, elderly)),
-        people=np.array([ids.size, min(elderly.sum(), ids.size - elderly.sum())]),
-        rounds=ours.decisions.action.size,
-        broken_limits=violations(
-            ours.decisions, config.catalogue, config.contact.policy, config.population.household_customers
-        ),
-        audit=np.array([_strayed(ours.decisions), _strayed(theirs.decisions)]),
+        differences=MONTH_DAYS / pair.days * (_figures(ours, elderly) - _figures(theirs, elderly)),
+        people=np.array([n, min(elderly.sum(), n - elderly.sum())]),
+        rounds=made.action.size,
+        broken_limits=violations(made, config.catalogue, config.contact.policy, homes),
+        audit=np.array([_strayed(made), _strayed(made_by_them)]),
     )
 
 
