@@ -26,6 +26,7 @@ _HEADINGS = (
     "strategy",
     "experiment",
     "gate",
+    "promotion",
     "incremental value (95 %)",
     "bundle",
     "made (UTC)",
@@ -72,7 +73,7 @@ def promote(
     store: StoreDir = Path("mlruns"),
     as_json: AsJson = False,
 ) -> None:
-    """Point an alias at a version; a champion that gives way becomes the rollback."""
+    """Point an alias at a version by hand, which proves nothing and is noted so; `nba promote` proves."""
     _print_change(registry.promote(store, version, alias), as_json)
 
 
@@ -106,6 +107,7 @@ def _cells(one: PolicyVersion) -> tuple[str, ...]:
         one.strategy,
         one.experiment,
         one.gate,
+        one.promotion,
         value,
         one.digest[:12],
         made,

@@ -1,7 +1,8 @@
 """The registry of policies: numbered bundles in the local MLflow store, named by aliases.
 
 A version is a policy bundle with its gate result. Three aliases mean something: `champion` is served,
-`rollback` is the champion before it, and `challenger` a version that did not pass the gate.
+`rollback` is the champion before it, and `challenger` the newest version that has not been proven better.
+The first version is champion for want of another; from then on `nba promote` decides, by proof.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ MODEL = "nba-policy"
 CHAMPION, ROLLBACK, CHALLENGER = "champion", "rollback", "challenger"
 DEFAULT = f"{MODEL}@{CHAMPION}"
 GATE = "nba.gate"
+PROMOTION = "nba.promotion"  # how a version became champion
+BY_HAND = "by hand: nothing was proven"
 
 _REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/:\s]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))?")
 
@@ -45,7 +48,8 @@ class PolicyVersion(Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...]
     strategy: str
     experiment: str
-    gate: str  # passed | failed
+    gate: str  # passed | failed, of the newest judgement
+    promotion: str = ""  # how it became champion: by proof against which one, by hand, by going back
     incremental_value: float | None
     incremental_ci_low: float | None
     incremental_ci_high: float | None
@@ -119,23 +123,30 @@ def pull(store: Path, reference: str, out: Path) -> Pulled:
     return Pulled(policy, out)
 
 
-def promote(store: Path, version: int, alias: str = CHAMPION) -> Change:
-    """Point an alias at a version; a champion that gives way becomes the rollback."""
+def promote(store: Path, version: int, alias: str = CHAMPION, how: str = BY_HAND) -> Change:
+    """Point an alias at a version; a champion that gives way becomes the rollback.
+
+    `how` is kept with a champion: unless a proof says so, that nothing was proven.
+    """
     client = open_store(store)
     aliases = _aliases(client, MODEL)
     _version(client, MODEL, version)
-    return point(client, alias, version, aliases.get(alias))
+    change = point(client, alias, version, aliases.get(alias))
+    if alias == CHAMPION:
+        client.set_model_version_tag(MODEL, str(version), PROMOTION, how)
+    return change
 
 
 def rollback(store: Path) -> Change:
-    """Swap champion and rollback: doing it twice changes nothing."""
+    """Swap champion and rollback: doing it twice changes nothing but what is noted of it."""
     client = open_store(store)
     aliases = _aliases(client, MODEL)
     if ROLLBACK not in aliases:
         raise UnknownPolicyError(
             f"{MODEL} has no alias {ROLLBACK!r} to go back to: only one champion was ever named."
         )
-    return point(client, CHAMPION, aliases[ROLLBACK], aliases.get(CHAMPION))
+    before = aliases.get(CHAMPION)
+    return promote(store, aliases[ROLLBACK], how=f"rolled back to, from {MODEL}/{before}")
 
 
 def point(client: Any, alias: str, version: int, previous: int | None) -> Change:
@@ -209,7 +220,7 @@ def next_version(client: Any) -> int:
 
 
 def add_version(client: Any, model: Any, run_id: str, tags: dict[str, str]) -> Change:
-    """Register a logged model and name it champion; if it failed the gate and there is one, challenger."""
+    """Register a logged model as challenger, or as champion if there is none: more takes a proof."""
     # By its folder: for a source "models:/ID" MLflow 3.17 asks the global store instead of the client's.
     source = model.artifact_location
     from mlflow.exceptions import MlflowException
@@ -225,7 +236,7 @@ def add_version(client: Any, model: Any, run_id: str, tags: dict[str, str]) -> C
         made = client.create_model_version(MODEL, source, run_id, tags, model_id=model.model_id)
     except MlflowException as error:  # pragma: no cover - the database is read-only or full
         raise NBAError(f"The policy could not be registered: {error.message}") from None
-    alias = CHAMPION if tags.get(GATE) == "passed" or CHAMPION not in aliases else CHALLENGER
+    alias = CHALLENGER if CHAMPION in aliases else CHAMPION
     return point(client, alias, int(made.version), aliases.get(alias))
 
 
@@ -263,6 +274,7 @@ def _policy(found: Any, aliases: dict[str, int]) -> PolicyVersion:
         strategy=tags.get("nba.policy", ""),
         experiment=tags.get("nba.experiment", ""),
         gate=tags.get(GATE, ""),
+        promotion=tags.get(PROMOTION, ""),
         incremental_value=number("nba.incremental_value"),
         incremental_ci_low=number("nba.incremental_ci_low"),
         incremental_ci_high=number("nba.incremental_ci_high"),

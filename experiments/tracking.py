@@ -46,7 +46,7 @@ class Recorded(NamedTuple):
     experiment_id: str
     run_ids: dict[str, str]  # strategy -> run
     registered_version: int  # of the model nba-policy
-    alias: str  # that the version got: champion, or challenger if it failed the gate
+    alias: str  # that the version got: champion if there was none, else challenger
     sweep_id: str
 
     def compare_link(self, server: str = SERVER) -> str:

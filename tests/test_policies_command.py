@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def three(made: Path, tmp_path: Path) -> Path:
-    """Versions 1 and 2 passed the gate, version 3 did not; a copy that a test may spoil."""
+    """The first is champion for want of another, the last challenger; a copy that a test may spoil."""
     return Path(shutil.copytree(made, tmp_path / "runs"))
 
 
@@ -59,8 +59,13 @@ def aliases(store: Path) -> dict[str, int]:
 
 
 def test_the_whole_life_of_an_alias(three: Path, tmp_path: Path) -> None:
+    """By hand, which is possible, and noted: that a strategy beats no contact does not make it champion."""
+    assert aliases(three) == {"champion": 1, "challenger": 3}
+    assert answer(three, "promote", "--version", "2") == {"alias": "champion", "version": 2, "previous": 1}
+    assert find(three).promotion == "by hand: nothing was proven"
     assert aliases(three) == {"champion": 2, "rollback": 1, "challenger": 3}
     assert answer(three, "rollback") == {"alias": "champion", "version": 1, "previous": 2}
+    assert find(three).promotion == "rolled back to, from nba-policy/2"
     assert aliases(three) == {"champion": 1, "rollback": 2, "challenger": 3}
     assert answer(three, "rollback")["version"] == 2
     assert answer(three, "promote", "--version", "3") == {"alias": "champion", "version": 3, "previous": 2}
@@ -68,6 +73,7 @@ def test_the_whole_life_of_an_alias(three: Path, tmp_path: Path) -> None:
     assert answer(three, "promote", "--version", "3")["previous"] == 3
     assert aliases(three)["rollback"] == 2
     answer(three, "promote", "--version", "1", "--alias", "shadow")
+    assert find(three, "nba-policy/1").promotion == "rolled back to, from nba-policy/2"
     assert aliases(three) == {"champion": 3, "rollback": 2, "challenger": 3, "shadow": 1}
     pulled = answer(three, "pull", "nba-policy@shadow", "--out", str(tmp_path / "bundle"))
     assert pulled["version"] == 1
@@ -85,6 +91,7 @@ def test_list_is_a_table_for_people(three: Path) -> None:
     "reference", ["nba-policy", "nba-policy@champion", "models:/nba-policy@champion", "nba-policy/2"]
 )
 def test_pull_understands_every_way_to_name_a_version(three: Path, tmp_path: Path, reference: str) -> None:
+    answer(three, "promote", "--version", "2")
     pulled = answer(three, "pull", reference, "--out", str(tmp_path / "bundle"))
     assert (pulled["version"], pulled["strategy"]) == (2, "thompson")
     assert load_bundle(Path(pulled["path"])).strategy.name == "thompson"
@@ -112,14 +119,14 @@ def test_a_damaged_bundle_is_not_handed_out(three: Path, tmp_path: Path) -> None
 def test_a_bundle_that_was_exchanged_is_not_handed_out(three: Path, tmp_path: Path) -> None:
     for manifest in (three / "artifacts").rglob("artifacts/bundle/manifest.json"):
         manifest.write_text(manifest.read_text().replace('"posterior_seq": 0', '"posterior_seq": 7'))
-    message = "nba-policy/2 does not have the digest it was registered with; train it again."
+    message = "nba-policy/1 does not have the digest it was registered with; train it again."
     assert error(three, "pull", "--out", str(tmp_path / "bundle")) == message
 
 
 def test_mistakes_are_one_clear_line(three: Path, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path / "bundle"))
     assert error(three, "pull", "nba-policy/9", *out) == "nba-policy has no version 9; its versions: 1, 2, 3."
-    assert "its aliases: challenger, champion, rollback." in error(three, "pull", "nba-policy@best", *out)
+    assert "its aliases: challenger, champion." in error(three, "pull", "nba-policy@best", *out)
     assert "registered: nba-policy." in error(three, "pull", "other@champion", *out)
     assert "write NAME@ALIAS or NAME/VERSION" in error(three, "pull", "runs:/1/policy", *out)
     assert "has no version 9" in error(three, "promote", "--version", "9")

@@ -5,6 +5,7 @@ Both become Parquet in a scratch folder, with these columns (and more, which are
     action, propensity          what was chosen, and with which probability
     contact                     "contact" or "no-contact", with the columns p_contact and p_no-contact
     reward                      what credited conversions brought (of a run less costs and losses)
+    opted_out, complained       1 if the customer did so after the decision
     conversions, customer       credited conversions; whose rounds are not independent
     channel, product, family    of the action; the family in a run only
 
@@ -43,7 +44,8 @@ _ROWS = 10_000  # of a ledger at a time
 _DECISIONS = """
 SELECT d.seq, d.customer_id, d.at, d.channel, d.product, d.posterior_seq, d.body,
        coalesce(sum(CASE WHEN e.outcome = 'converted' AND e.teaches THEN e.value END), 0.0),
-       coalesce(sum(e.outcome = 'converted' AND e.teaches), 0), coalesce(max(e.outcome = 'opted_out'), 0)
+       coalesce(sum(e.outcome = 'converted' AND e.teaches), 0), coalesce(max(e.outcome = 'opted_out'), 0),
+       coalesce(max(e.outcome = 'complained'), 0)
 FROM decision d LEFT JOIN event e
   ON e.decision_id = d.decision_id AND e.kind = 'feedback' AND e.status = 'accepted'
 WHERE d.seq > ? GROUP BY d.seq ORDER BY d.seq LIMIT ?
@@ -206,7 +208,9 @@ def _columns(rows: list[tuple[Any, ...]], kinds: Mapping[str, type]) -> dict[str
     bodies = [msgspec.json.decode(row[6], type=Body) for row in rows]
     first = [body.decision.actions[0] for body in bodies]
     chances = np.array([body.decision.no_contact_propensity for body in bodies])
-    _, customers, at, channels, products, seqs, texts, values, conversions, left = zip(*rows, strict=True)
+    _, customers, at, channels, products, seqs, texts, values, conversions, left, upset = zip(
+        *rows, strict=True
+    )
     actions = [action.action_id for action in first]
     silent = np.array([action == NO_ACTION_ID for action in actions])
     own: dict[str, Any] = {
@@ -219,6 +223,7 @@ def _columns(rows: list[tuple[Any, ...]], kinds: Mapping[str, type]) -> dict[str
         "reward": np.array(values, dtype=np.float64),
         "conversions": np.array(conversions, dtype=np.float64),
         "opted_out": np.array(left, dtype=np.float64),
+        "complained": np.array(upset, dtype=np.float64),
         POSTERIOR: np.array(seqs, dtype=np.int64),
         **_contacts(silent, chances),
         BODY: pa.array([bytes(text).decode() for text in texts], pa.large_string()),

@@ -65,6 +65,8 @@ class Order(NamedTuple):
     form: Format = Format()
     reward_model: str = RIDGE
     tuned: bool = False  # whether SLOPE++ chooses thresholds and strengths
+    ready: Stored | None = None  # the log in parts, where it has been read before
+    planned_rounds: int | None = None  # at which a sequence is narrowest; without it the log's own number
 
 
 class Prepared(NamedTuple):
@@ -132,7 +134,7 @@ def difference(order: Order) -> Difference:
             estimator=prepared.estimators[followed(prepared.estimators) or 0],
             floors=order.floors,
             confidence=order.confidence,
-            planned_rounds=log.n_rows,
+            planned_rounds=order.planned_rounds or log.n_rows,
             n_replicates=prepared.n_replicates,
             seed=order.seed,
             propensities_estimated=prepared.coder.estimated is not None,
@@ -152,12 +154,12 @@ def _begun(order: Order) -> Iterator[tuple[Stored, Executor]]:
     guess = order.log.stat().st_size // 40 + 1 if order.log.is_file() else 1
     with TemporaryDirectory(prefix="nba-") as scratch:
         with progress("read", guess) as report:
-            log = _stored(order, Path(scratch), report)
+            log = order.ready or in_parts(order, Path(scratch), report)
         with executor(order.workers) as executor_:
             yield log, executor_
 
 
-def _stored(order: Order, scratch: Path, report: Progress) -> Stored:
+def in_parts(order: Order, scratch: Path, report: Progress) -> Stored:
     """Any of the logs that can be judged, in parts."""
     if is_run(order.log):
         return stored_run(order.log, scratch, report)

@@ -239,10 +239,10 @@ def _bundle(path: Path, log: Stored, labels: tuple[str, ...]) -> OfBundle:
     if not {*names} & {*labels}:
         rule = f"knows none of the log's actions; it knows {', '.join(names[1:13])}"
         raise InvalidConfig(str(path), "--target", rule)
-    return OfBundle(snapshot, names, _asked(path, snapshot, log))
+    return OfBundle(snapshot, names, asked_columns(path, snapshot, log))
 
 
-def _asked(path: Path, snapshot: Snapshot, log: Stored) -> tuple[str, ...]:
+def asked_columns(path: Path, snapshot: Snapshot, log: Stored) -> tuple[str, ...]:
     """The columns that a bundle asks for; flags of what is missing are made from the columns themselves."""
     wanted = [column.name for column in snapshot.strategy.schema.columns]
     names = (name if name in log.columns else name.removesuffix(IS_MISSING) for name in wanted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nba.trials.assignment import Arm, Assignment, Launch, four_arm_launch
 from nba.trials.lift import ArmSums, Lift, lift_of
-from nba.trials.planning import Binary, Design, Money, Plan, Sample, plan
+from nba.trials.planning import Binary, Design, Money, Plan, Sample, pairs, plan
 from nba.trials.ratio import SampleRatio, sample_ratio
 from nba.trials.sequence import LiftSequence, lift_sequence
 from nba.trials.uplift import Uplift, uplift_of
@@ -31,6 +31,7 @@ __all__ = [
     "four_arm_launch",
     "lift_of",
     "lift_sequence",
+    "pairs",
     "plan",
     "sample_ratio",
     "uplift_of",

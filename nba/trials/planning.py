@@ -6,7 +6,7 @@ once at its end, which costs customers and saves days.
 
 from __future__ import annotations
 
-from math import ceil, isfinite
+from math import ceil, inf, isfinite, sqrt
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from nba.ope.sequences import asymptotic_reach
 from nba.ope.terms import Estimate
 
 _HALVINGS = 200
+_FEW_PAIRS = 1_000  # beyond which Student's interval is the normal one
 _MOST = 1e15  # customers, beyond which no trial goes
 
 
@@ -183,6 +184,29 @@ def plan(
         control_share=design.control_share,
         correlation=design.correlation,
     )
+
+
+def pairs(deviation: float, effect: float, design: Design) -> int:
+    """Independent pairs, n >= 2, whose mean difference is found with the stated power by Student's interval.
+
+    `deviation` is the standard deviation of a pair's difference. From the normal size on upwards to the first
+    at which the noncentral t distribution gives the power; only the confidence and power of `design` count.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    require(isfinite(effect) and effect != 0.0, "plan", "effect", f"must be finite and not 0, got {effect}")
+    holds = isfinite(deviation) and deviation >= 0.0
+    require(holds, "plan", "deviation", f"must be finite and >= 0, got {deviation}")
+    ratio = abs(effect) / deviation if deviation else inf
+    normal = (design.steps / ratio) ** 2
+    require(normal <= _MOST, "plan", "effect", f"would take {normal:.3g} pairs; take a larger effect")
+    n = max(ceil(normal - 1e-6), 2)
+    while n <= _FEW_PAIRS and isfinite(ratio):
+        reach = stdtrit(n - 1, 0.5 + design.confidence / 2.0)
+        if nctdtr(n - 1, ratio * sqrt(n), reach) <= 1.0 - design.power:
+            break
+        n += 1
+    return n
 
 
 def _whole(customers: float) -> int:

@@ -1,0 +1,1 @@
+"""The MLflow user interface on the local store, started safely and stopped cleanly."""

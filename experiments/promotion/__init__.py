@@ -1,0 +1,1 @@
+"""Promotion by proof: what is judged, by which gates, and what is written of it."""
