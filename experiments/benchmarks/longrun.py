@@ -16,8 +16,10 @@ tuned price against itself under caps and without a price, and against the rules
 180 days in which they come to an end, 20 seeds of 2,000 customers, each seed with the learning of one of four
 occasions. `gain_over_caps` and `opt_out_difference` are against the cap that does best on the seeds that
 judge, `gain_ci_low` is the lowest and `opt_out_ci_high` the highest end of all intervals, caps, no price and
-rules. FOLDER keeps every run, so that a proof that was stopped goes on; learning is done again. Without
---cells these figures are absent.
+rules. FOLDER keeps every run, so that a proof that was stopped goes on; learning is done again. With
+--members N also in N worlds that fit the same data, at the same price and cap, 4 seeds each: the share of
+worlds in which the price is ahead of cap, no price and rules, and its lead over the cap. Without --cells all
+these figures are absent.
 
 `half_life_..._assumed_...` are shares under a price tuned for a wrong half-life, and with --bank-half-lives
 gains in a small bank (see long_run.half_lives).
@@ -118,13 +120,14 @@ def main() -> None:
     options.add_argument("--cells", type=Path, help="run the retail bank too, and keep its runs here")
     options.add_argument("--bank-half-lives", action="store_true", help="wrong half-lives in a bank too")
     options.add_argument("--workers", type=int, default=1, help="Ray workers for the retail bank")
+    options.add_argument("--members", type=int, default=0, help="also in so many worlds of the ensemble")
     given = options.parse_args()
     figures = measure(given.quick) | half_lives.figures(OFFERS, CHANCES, given.quick)
     figures |= offline_peer.figures(given.quick)
     if given.bank_half_lives:
         figures |= half_lives.bank_figures(given.quick, given.workers)
     if given.cells is not None:
-        figures |= retail_bank(given.cells, given.workers, given.quick)
+        figures |= retail_bank(given.cells, given.workers, given.quick, given.members)
     report("longrun", given, figures)
 
 

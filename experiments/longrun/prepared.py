@@ -25,7 +25,7 @@ class Order(NamedTuple):
 
     experiment: str
     strategy: str
-    world: str | None
+    world: str | World | None
     train: Phase
     judge: Phase  # its seed is replaced by each of those that are played
     cells: Path | None
@@ -57,7 +57,7 @@ def prepared(
     check_folder(order.cells)
     plan = load_experiment(order.experiment)
     spec = change(plan.spec(order.strategy, source=order.experiment))
-    world = load_world(order.world or plan.world)
+    world = order.world if isinstance(order.world, World) else load_world(order.world or plan.world)
     snapshot = _start(order, spec, world)
     if learns(spec):
         with progress(f"{spec.name} learns in {world.config.name}", order.train.customer_days) as report:

@@ -18,8 +18,9 @@ import numpy as np
 from msgspec import structs
 
 from experiments.longrun.cells import Cell, Ground, Played, paired
-from experiments.longrun.tune import Search, tune
+from experiments.longrun.tune import Search, searched
 from experiments.results import Interval
+from nba.arrays import FloatArray
 from nba.constraints import ContactPolicy
 from nba.errors import InvalidConfig
 from nba.fatigue import FatiguePrice
@@ -71,7 +72,7 @@ class Proof(NamedTuple):
 def proof(schools: Sequence[School], search: Search, play: PlayOn) -> Proof:
     """Tune the price on `search.seeds` and judge it on `search.fresh_seeds`; seeds take schools in turn."""
     strategies = [school.strategy for school in schools]
-    price = tune(strategies[0], search, lambda cells: in_turn(strategies, cells, play)).price
+    price, _ = searched(strategies[0], search, lambda cells: in_turn(strategies, cells, play))
     return judged(schools, price, contenders(strategies, search.seeds, play), search.fresh_seeds, play)
 
 
@@ -124,14 +125,16 @@ def against(one: Sequence[Played], other: Sequence[Played]) -> Against:
 
 
 def _over_seeds(one: Sequence[Played], other: Sequence[Played], column: str) -> Interval:
+    pairs = zip(one, other, strict=True)
+    return student(np.array([(getattr(mine, column) - getattr(its, column)).mean() for mine, its in pairs]))
+
+
+def student(values: FloatArray) -> Interval:
+    """The mean of independent values (n,) with its 95 % interval of Student; without end for one value."""
     from scipy.stats import t
 
-    gaps = [
-        float((getattr(mine, column) - getattr(its, column)).mean())
-        for mine, its in zip(one, other, strict=True)
-    ]
-    n, mean = len(gaps), float(np.mean(gaps))
-    half = float(t.ppf(0.975, n - 1)) * float(np.std(gaps, ddof=1)) / sqrt(n) if n > 1 else inf
+    n, mean = values.size, float(values.mean())
+    half = float(t.ppf(0.975, n - 1)) * float(values.std(ddof=1)) / sqrt(n) if n > 1 else inf
     return Interval(mean=mean, low=mean - half, high=mean + half)
 
 

@@ -143,7 +143,13 @@ class Tuned(NamedTuple):
 
 
 def tune(ground: Ground, search: Search, play: Play) -> Tuned:
-    """Search from no price; `play` runs cells, in whatever way."""
+    """Search, and judge what was found on fresh seeds; `play` runs cells, in whatever way."""
+    price, gain = searched(ground, search, play)
+    return Tuned(price, judged(ground, price, search.fresh_seeds, play), gain)
+
+
+def searched(ground: Ground, search: Search, play: Play) -> tuple[FatiguePrice, float]:
+    """The price that was found, and its gain per customer above none, flattered, on `search.seeds`."""
     n_segments, n_channels = len(ground.segments), len(ground.world.config.catalogue.channels)
     start, silence = (_all(play, search.seeds, price) for price in (FatiguePrice(), None))
     unit = first_step(start, silence)
@@ -166,9 +172,7 @@ def tune(ground: Ground, search: Search, play: Play) -> Tuned:
             ways = [here.prices.moved(sign * steps[number], where) for sign in (1.0, -1.0)]
             here, moved = here.best(ways, tried(ways))
             steps[number] = np.where(moved, 2.0 * steps[number], 0.5 * steps[number])
-    price = here.prices.price(ground)
-    verdicts = judged(ground, price, search.fresh_seeds, play)
-    return Tuned(price, verdicts, float((here.nets - begun.nets).mean()))
+    return here.prices.price(ground), float((here.nets - begun.nets).mean())
 
 
 def judged(

@@ -51,8 +51,10 @@ def proof(trials: int = 200, seed: int = 1) -> Proof:
     pilot = np.array([one.differences[0] for one in grouped(better, _PILOT, seed)])
     effect, deviation = float(pilot.mean()), float(pilot.std(ddof=1))
     n = pairs(deviation, effect, DESIGN)
-    shares = (promotions(pair, trials, n, seed + place) for place, pair in enumerate((same, better), 1))
-    return Proof(*shares, trials, n, DESIGN.power, effect)
+    aa_promotions, power = (
+        promotions(pair, trials, n, seed + place) for place, pair in enumerate((same, better), 1)
+    )
+    return Proof(aa_promotions, power, trials, n, DESIGN.power, effect)
 
 
 def pair_of(world: World, candidate: str, baseline: str) -> Pair:

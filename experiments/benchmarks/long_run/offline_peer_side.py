@@ -28,6 +28,17 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     told, sys.stdout = sys.stdout, sys.stderr  # Gym, d3rlpy and its progress print
     d3rlpy = import_module("d3rlpy")
     d3rlpy.seed(settings["seed"])
+    algorithm, seconds = _trained(d3rlpy, np, folder, settings)
+    print(json.dumps(seconds), file=told, flush=True)
+    for line in sys.stdin:
+        path = Path(line.strip())
+        answer = path.with_suffix(".q.npy")
+        np.save(answer, _q(np, algorithm, np.load(path), settings["n_actions"]))
+        print(answer, file=told, flush=True)
+
+
+def _trained(d3rlpy: Any, np: Any, folder: Path, settings: dict[str, Any]) -> tuple[Any, dict[str, float]]:
+    """The algorithm that has learnt from the log of a folder, and the seconds that it took."""
     observations, actions, rewards, timeouts = (
         np.load(folder / f"{name}.npy") for name in ("observations", "actions", "rewards", "timeouts")
     )
@@ -49,13 +60,7 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
         show_progress=False,
     )
-    seconds = {"seconds": process_time() - begun[0], "wall_seconds": perf_counter() - begun[1]}
-    print(json.dumps(seconds), file=told, flush=True)
-    for line in sys.stdin:
-        path = Path(line.strip())
-        answer = path.with_suffix(".q.npy")
-        np.save(answer, _q(np, algorithm, np.load(path), settings["n_actions"]))
-        print(answer, file=told, flush=True)
+    return algorithm, {"seconds": process_time() - begun[0], "wall_seconds": perf_counter() - begun[1]}
 
 
 def _q(np: Any, algorithm: Any, seen: Any, n_actions: int) -> Any:
