@@ -97,7 +97,8 @@ def _show(compared: Any, page: Path, store: Path | None, as_json: bool, summary:
     from experiments.store import DATABASE
     from experiments.sweeps.told import lines
 
-    recorded = record_and_draw(compared, page, store)
+    recorded, seconds = record_and_draw(compared, page, store)
+    summary = summary | {"tracking_seconds": round(seconds, 2)}
     if as_json:
         links = {} if recorded is None else {"runs_added": recorded.added, "compare": recorded.compare_link()}
         told = {**summary, "lines": compared.lines, "page": str(page), **links}
@@ -114,8 +115,10 @@ def _show(compared: Any, page: Path, store: Path | None, as_json: bool, summary:
         )
 
 
-def record_and_draw(compared: Any, page: Path, store: Path | None) -> Any:
-    """Write the page, and log everything if there is a store: where it is recorded."""
+def record_and_draw(compared: Any, page: Path, store: Path | None) -> tuple[Any, float]:
+    """Write the page, and log everything if there is a store: where it is, and seconds of logging."""
+    from time import perf_counter
+
     from experiments.sweeps.page import page_html
     from experiments.sweeps.record import record_sweep
     from experiments.terminal import say
@@ -124,6 +127,8 @@ def record_and_draw(compared: Any, page: Path, store: Path | None) -> Any:
     html = page_html(compared)
     page.write_text(html, encoding="utf-8")
     if store is None:
-        return None
+        return None, 0.0
     say("logging to MLflow")
-    return record_sweep(compared, html, store)
+    begun = perf_counter()
+    recorded = record_sweep(compared, html, store)
+    return recorded, perf_counter() - begun

@@ -117,8 +117,7 @@ def _log_line(
     name = f"{line.strategy} in {line.world}"
     run_id = str(client.create_run(experiment_id, now, dict(tags), name).info.run_id)
     metrics = [Metric(key, value, now, 0) for key, value in metrics_of(line).items() if np.isfinite(value)]
-    rows = [row for row in learning(compared) if (row["strategy"], row["world"]) == line.row]
-    series = np.array([row["cumulative_net_value"] for row in rows])
+    series = np.array([row["cumulative_net_value"] for row in learning(compared._replace(lines=(line,)))])
     points = thinned(series) if series.size else []
     metrics += [Metric("online/cumulative_net_value", value, now, day) for day, value in points]
     params = {"strategy": line.strategy, "world": line.world, "baseline": compared.baseline}

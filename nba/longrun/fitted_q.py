@@ -140,10 +140,10 @@ def fit_q(
     """Q of the best policy that journeys can tell of; `rng` deals them to the members.
 
     `prior` is the model's, `costs` (A,) are those of contacts. With `conservatism` alpha the target of a
-    decision is lowered by alpha (mu(a|s) / p - 1), mu the softmax of Q and p its logged propensity: the exact
-    minimiser of the loss of conservative Q-learning (Kumar et al. 2020, equation 3), which needs no gradients
-    where propensities are known. Raises BadLog where steps cannot be, and ValuesDiverged where journeys are
-    too few or values do not settle.
+    decision is lowered by alpha (mu(a|s) / p - 1), mu the softmax of Q and p its logged propensity: where the
+    derivative of the loss of conservative Q-learning is 0 (Kumar et al. 2020, equation 4), so that known
+    propensities spare the gradients. `most_ratio` cuts mu / p. Raises BadLog where steps cannot be, and
+    ValuesDiverged where journeys are too few or values do not settle.
     """
     steps = steps.checked()
     check_shape(steps.features, (None, prior.n_columns), "features")
@@ -173,9 +173,8 @@ def _settled(
         chosen = _by_member(ground, [one.choice(ground) for one in members])
         due = _by_member(ground, [one.penalty(ground) for one in members]) if model.conservatism else held
         off = float(np.abs(due - held).mean())
-        held = held + max(2.0 / (1.0 + sweep), _LEAST_STEP) * (
-            due - held
-        )  # it answers to itself: ever slower
+        step = max(2.0 / (1.0 + sweep), _LEAST_STEP)  # smaller and smaller: the term answers to itself
+        held = held + step * (due - held)
         for _ in range(_INNER):
             members = [one.taught(ground, targets - held) for one in members]
             targets = ground.steps.rewards + ground.discounts * _valued(ground, members, chosen)
@@ -192,8 +191,7 @@ def _settled(
 
 def _by_member(ground: _Ground, found: list[Any]) -> Any:
     """(n,) for each decision what its own member has found (n,)."""
-    mine = np.stack(found)[ground.member, np.arange(ground.member.size)]
-    return mine
+    return np.stack(found)[ground.member, np.arange(ground.member.size)]
 
 
 def _valued(ground: _Ground, members: list[_Member], chosen: IntArray) -> FloatArray:
