@@ -13,7 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import structs
 
@@ -159,18 +158,22 @@ def check_folder(folder: Path | None) -> None:
 
 
 def _digest(ground: Ground) -> str:
-    """Of world, strategy with all that it has learnt, and phase; the seed and the price are a cell's own."""
+    """Of world, strategy with all that it has learnt, and phase; the seed and the price are a cell's own.
+
+    Told by `repr`, which names every field: what JSON leaves out as a default depends on whether the value
+    came from a file, from a pickle or from the class.
+    """
     snapshot, parts = ground.snapshot, sha256()
     phase = structs.replace(ground.phase, seed=0)
     for part in (ground.world.config, snapshot.strategy, snapshot.prices.tolist(), phase):
-        parts.update(msgspec.json.encode(part, order="deterministic"))
+        parts.update(repr(part).encode())
     parts.update(posterior_bytes(snapshot.posterior, snapshot.outcomes))
     return parts.hexdigest()
 
 
 def _name(common: str, cell: Cell) -> str:
-    told = msgspec.json.encode([common, cell.price, cell.seed], order="deterministic")
-    return f"{sha256(told).hexdigest()[:32]}.npz"
+    told = repr((common, cell.price, cell.seed))
+    return f"{sha256(told.encode()).hexdigest()[:32]}.npz"
 
 
 def _read(path: Path) -> Played:
