@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -163,6 +164,8 @@ def test_what_was_played_is_read_again_and_is_the_same(tmp_path: Path) -> None:
     for mine, its in zip(first, again[::-1], strict=True):
         for one, other in zip(mine, its, strict=True):
             np.testing.assert_array_equal(one, other)
+    play(pickle.loads(pickle.dumps(here)), cells, SerialExecutor(), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # the same after a pickle
     assert not first[1].contacts.any() and first[0].contacts.any()
     longer = here._replace(phase=structs.replace(PHASE, days=29))
     play(longer, cells[1:], SerialExecutor(), tmp_path)

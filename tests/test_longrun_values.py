@@ -22,6 +22,19 @@ from nba.longrun import AfterStateIteration, Basis, LongRun, Moments, ValuesDive
 KERNEL = FatigueKernel(short_half_life_days=1.0, long_half_life_days=2.0)
 SPILL = np.array([[1.0, 0.25], [0.25, 1.0]])
 
+# Settings of methods C2 with % of the optimal gain: myopic, and with the one-step opt-out term.
+PRINTED = (
+    ((1.0, 0.1, 0.0), 98.5, 98.5),
+    ((1.0, 0.3, 0.002), 62.7, 72.9),
+    ((3.0, 0.1, 0.0005), 21.5, 51.7),
+    ((3.0, 0.3, 0.002), -9.6, 44.3),
+    ((7.0, 0.1, 0.0005), -21.0, 38.5),
+    ((7.0, 0.3, 0.0), 45.6, 45.6),
+    ((7.0, 0.6, 0.002), -15.1, 36.6),
+    ((14.0, 0.1, 0.0005), -29.1, 38.3),
+    ((14.0, 0.3, 0.002), -47.3, 38.1),
+)
+
 
 def moments(
     n: int, n_channels: int, gain: float, seed: int = 0, leaves: float = 0.0, ends: float = 0.0
@@ -133,6 +146,17 @@ def test_values_that_do_not_settle_are_not_told() -> None:
         fitted(moments(400, 2, gain=1.0)._replace(gains=np.zeros((2, 400, 1))))
     with pytest.raises(InvalidConfig, match=r"discount: must lie in \[0, 1\), got 1"):
         AfterStateIteration(discount=1.0)
+
+
+def test_the_offers_reproduce_what_the_design_prints_of_policies_without_a_price() -> None:
+    off = []
+    for setting, *printed in PRINTED:
+        table = tabulate(FatigueProblem(*setting, OFFERS, CHANCES, saturates=False), 401)
+        best = price_values(table, optimal_price(table))[0]
+        shares = [price_values(table, price)[0] / best for price in (np.zeros(()), table.loss)]
+        off.append(100.0 * np.array(shares) - printed)
+    assert np.sqrt(np.mean(np.square(off))) < 0.6 and np.abs(off).max() < 2.0
+    assert CHANCES.sum() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("setting", SETTINGS[10::22], ids=str)

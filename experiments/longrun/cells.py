@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import structs
 
@@ -87,7 +86,7 @@ def play(
     if folder is None:
         return executor.map(task, cells, report)
     common, shelf = _digest(ground), Shelf(folder, ".npz", _read, lambda played: npz_bytes(played._asdict()))
-    names = [digest_of([common, cell.price, cell.seed]) for cell in cells]
+    names = [digest_of([common, repr(cell.price), cell.seed]) for cell in cells]
     todo, each = dict(zip(names, cells, strict=True)), ground.phase.customer_days
 
     def on_result(name: str, played: Played, was_kept: bool) -> None:
@@ -156,11 +155,15 @@ def check_folder(folder: Path | None) -> None:
 
 
 def _digest(ground: Ground) -> str:
-    """Of world, strategy with all that it has learnt, and phase; the seed and the price are a cell's own."""
+    """Of world, strategy with all that it has learnt, and phase; the seed and the price are a cell's own.
+
+    Told by `repr`, which names every field: what JSON leaves out as a default depends on whether the value
+    came from a file, from a pickle or from the class.
+    """
     snapshot, parts = ground.snapshot, sha256()
     phase = structs.replace(ground.phase, seed=0)
     for part in (ground.world.config, snapshot.strategy, snapshot.prices.tolist(), phase):
-        parts.update(msgspec.json.encode(part, order="deterministic"))
+        parts.update(repr(part).encode())
     parts.update(posterior_bytes(snapshot.posterior, snapshot.outcomes))
     return parts.hexdigest()
 
