@@ -24,7 +24,7 @@ from experiments.sweeps.config import Gate
 from experiments.sweeps.measures import METRICS
 from experiments.sweeps.page import page_html
 from experiments.sweeps.plan import Row
-from experiments.sweeps.record import DIGEST, record_sweep
+from experiments.sweeps.record import DIGEST, RecordedSweep, record_sweep
 from experiments.sweeps.run import Stopped
 from experiments.sweeps.shelved import UnknownSweepError, keep, kept_sweep
 from experiments.sweeps.tables import TABLES
@@ -159,11 +159,17 @@ def test_a_sweep_is_found_by_id_and_name_and_a_lost_cell_is_told(folder: Path, t
         kept_sweep(tmp_path, "small")
 
 
-def test_mlflow_holds_each_row_once_however_often_it_is_recorded(
-    compared: Compared, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.fixture(scope="module")
+def recorded(compared: Compared, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RecordedSweep]:
+    """A store that the sweep was logged to."""
     store = empty_store(tmp_path_factory)
-    first = record_sweep(compared, PAGE, store)
+    return store, record_sweep(compared, PAGE, store)
+
+
+def test_mlflow_holds_each_row_once_however_often_it_is_recorded(
+    compared: Compared, recorded: tuple[Path, RecordedSweep]
+) -> None:
+    store, first = recorded
     client = open_store(store)
     assert first.added == 7 and record_sweep(compared, PAGE, store).added == 0
     runs = client.search_runs([first.experiment_id])
@@ -223,14 +229,16 @@ def test_the_example_of_ones_own_parts_runs(tmp_path: Path, monkeypatch: pytest.
 
 def test_compare_finds_the_sweep_again_and_writes_its_page(
     folder: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    recorded: tuple[Path, RecordedSweep],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store, page = empty_store(tmp_path_factory), tmp_path_factory.mktemp("page") / "here" / "page.html"
+    store, page = recorded[0], tmp_path / "here" / "page.html"
     monkeypatch.setattr("experiments.sweeps.page.charts", lambda compared: [])  # drawn elsewhere
+    # The rows are there already, the report is another one.
     compare_kept("small", folder, page, store, as_json=True)
     told = json.loads(capsys.readouterr().out)
-    assert told["runs_added"] == 7 and page.read_text().startswith("<!doctype html>")
+    assert told["runs_added"] == 1 and page.read_text().startswith("<!doctype html>")
     compare_kept("small", folder, page, store, as_json=False)
     assert "in MLflow, 0 runs were added" in capsys.readouterr().out

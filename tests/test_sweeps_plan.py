@@ -113,3 +113,13 @@ def test_judging_does_not_learn(tmp_path: Path) -> None:
         InvalidConfig, match=r"sweep.toml.*evaluate.publish_every_days: judging learns nothing"
     ):
         load_plan(str(path))
+
+
+def test_the_shipped_sweep_is_of_the_size_that_the_proof_asks_for() -> None:
+    plan = load_plan("known-worlds")
+    assert (len(plan.tables), len(plan.worlds), len(plan.sweep.all_seeds)) == (8, 3, 10)
+    assert len(set(sum(plan.digests.values(), ()))) == 240
+    with pytest.raises(
+        InvalidConfig, match=r"nowhere: not found in experiments/specs/sweeps; use one of known"
+    ):
+        load_plan("nowhere")

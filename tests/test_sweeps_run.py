@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from sweep_fixtures import HEAD, STRATEGIES, plan_in, swept_in
 
 from experiments.compare import run_experiment
@@ -54,8 +57,20 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def swept(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Swept:
-    return swept_in(tmp_path_factory.mktemp("swept"), plan)
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the sweep is kept that tests only read."""
+    return tmp_path_factory.mktemp("swept")
+
+
+@pytest.fixture(scope="module")
+def swept(plan: Plan, whole: Path) -> Swept:
+    return swept_in(whole, plan)
+
+
+@pytest.fixture
+def copied(swept: Swept, whole: Path, tmp_path: Path) -> Path:
+    """A folder of its own with all cells of the sweep."""
+    return Path(shutil.copytree(whole, tmp_path / "copied"))
 
 
 class Interrupted(BaseException):
@@ -81,24 +96,22 @@ def test_an_interrupted_sweep_goes_on_with_the_cells_that_are_missing(
     assert (again.cells_kept, again.cells_run) == (9, 0) and again.digest == swept.digest
 
 
-def test_a_changed_strategy_alone_runs_again_and_more_seeds_only_add(plan: Plan, tmp_path: Path) -> None:
-    swept_in(tmp_path, plan)
+def test_a_changed_strategy_alone_runs_again_and_more_seeds_only_add(copied: Path, tmp_path: Path) -> None:
     changed = plan_in(tmp_path, strategies=STRATEGIES + "floor = { epsilon = 0.5 }\n")
-    assert swept_in(tmp_path, changed).cells_run == 3
+    assert swept_in(copied, changed).cells_run == 3
     longer = plan_in(tmp_path, head=HEAD.replace("seeds = 3", "seeds = 4"))
-    assert swept_in(tmp_path, longer).cells_run == 3  # one more for each of three strategies
+    assert swept_in(copied, longer).cells_run == 3  # one more for each of three strategies
 
 
-def test_a_damaged_cell_is_told_and_not_taken_for_a_result(plan: Plan, tmp_path: Path) -> None:
-    swept_in(tmp_path, plan)
-    path = tmp_path / "cells" / f"{plan.digests[THOMPSON][0]}.npz"
+def test_a_damaged_cell_is_told_and_not_taken_for_a_result(plan: Plan, copied: Path) -> None:
+    path = copied / "cells" / f"{plan.digests[THOMPSON][0]}.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(
         InvalidConfig, match=r"npz: is no result of a cell .*; delete it, and it is run again"
     ):
-        swept_in(tmp_path, plan)
+        swept_in(copied, plan)
     path.unlink()
-    assert swept_in(tmp_path, plan).cells_run == 1
+    assert swept_in(copied, plan).cells_run == 1
 
 
 def test_blocks_of_seeds_find_what_single_seeds_find(swept: Swept, tmp_path: Path) -> None:
@@ -128,10 +141,12 @@ def test_a_run_is_that_of_an_experiment_of_the_same_phases(plan: Plan, swept: Sw
     assert run.guard.tolist() == [result.min_propensity, 0.0] and run.of(0).net.size == 40
 
 
-def test_a_cell_that_fails_is_a_row_with_its_traceback_and_is_tried_again(tmp_path: Path) -> None:
+def test_a_cell_that_fails_is_a_row_with_its_traceback_and_is_tried_again(
+    copied: Path, tmp_path: Path
+) -> None:
     (tmp_path / "my_own.py").write_text(OWN)
     plan = plan_in(tmp_path, strategies=STRATEGIES + BROKEN)
-    found = swept_in(tmp_path, plan)
+    found = swept_in(copied, plan)
     assert [(one.row.strategy, one.seeds) for one in found.failures] == [("broken", (n,)) for n in (1, 2, 3)]
     failure = found.failures[0].failure
     assert failure.error == "ZeroDivisionError: on purpose"
@@ -141,7 +156,7 @@ def test_a_cell_that_fails_is_a_row_with_its_traceback_and_is_tried_again(tmp_pa
         'raise ZeroDivisionError("on purpose")', "return eligible / eligible.sum(1, keepdims=True)"
     )
     (tmp_path / "my_own.py").write_text(mended)
-    again = swept_in(tmp_path, plan_in(tmp_path, strategies=STRATEGIES + BROKEN))
+    again = swept_in(copied, plan_in(tmp_path, strategies=STRATEGIES + BROKEN))
     assert not again.failures and (again.cells_run, again.cells_kept) == (3, 9)
 
 
@@ -220,3 +235,6 @@ def test_the_board_tells_progress_time_left_and_leaders(plan: Plan, swept: Swept
     best = float(swept.runs[THOMPSON][1].net.mean())
     assert board.leaders() == f"clickbait: thompson {number(best)}"
     assert [row[1:3] for row in board.rows()][0] == ("thompson", "1/3")
+    shown = StringIO()
+    Console(file=shown, width=100).print(board.drawn())
+    assert f"sweep {plan.id} (small): 33 %, 7 s left" in shown.getvalue() and "1/3" in shown.getvalue()

@@ -36,7 +36,9 @@ class Board:
     def cell(self, row: Row, result: CellResult, was_kept: bool) -> None:
         """Take in a finished cell."""
         self._values[row] += [float(np.mean(self._metric.measure(run))) for run in result.runs]
-        self._failed[row] += result.failure is not None
+        if result.failure is not None:
+            self._failed[row] += 1
+            self.total -= self._each[row] * self._plan.sweep.seeds_per_cell  # that work is not to come
         self.kept += self._each[row] * len(result.runs) if was_kept else 0
 
     @property
