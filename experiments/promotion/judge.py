@@ -97,8 +97,10 @@ def _guard(name: str, found: Measured | None, evidence: Evidence, gates: Gates) 
 
 def _way_out(found: Measured, margin: float, evidence: Evidence, gates: Gates) -> str:
     """How large a trial would show that a figure lies on its side of the limit, by `margin` > 0."""
-    if margin <= 0.0 or not found.stderr:
+    if margin <= 0.0:
         return "the figure itself is not on the right side, and more of the same would not mend that"
+    if not found.stderr:
+        return "it happened to nobody, and more customers have to show that it is rare"
     design = Design(confidence=evidence.confidence, power=gates.power)
     try:
         need = pairs(found.stderr * sqrt(evidence.units), margin, design)
