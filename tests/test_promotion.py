@@ -208,3 +208,13 @@ def test_all_customers_on_one_side_of_the_age_are_told() -> None:
     assert found.differences["elderly_gap"] is None and "elderly_age" in found.missing["elderly_gap"]
     with pytest.raises(InvalidConfig, match="must be at least 2 to know an error"):
         evidence_of_world(PAIR, (3,), Gates(), 0.95, SerialExecutor(), silent)
+
+
+@pytest.mark.slow
+def test_trials_of_the_whole_gate_keep_their_promises() -> None:
+    """Forty of each kind, as in the benchmark with 200: within three standard errors of what is planned."""
+    from experiments.promotion.proof import proof
+
+    found = proof(40)
+    assert found.aa_promotions <= 0.05 + 3.0 * (0.05 * 0.95 / 40) ** 0.5
+    assert found.power >= found.planned_power - 3.0 * (0.1 * 0.9 / 40) ** 0.5

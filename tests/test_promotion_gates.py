@@ -95,6 +95,12 @@ def test_the_way_out_is_the_planned_size() -> None:
     assert f"about {pairs(2.0, 1.0, Design())} seeds (--seeds) would show it in 80 % of trials" in told
 
 
+def test_what_happened_to_nobody_takes_more_customers() -> None:
+    rare = {"complaints": Measured(value=0.0, low=-4.0, high=4.0, stderr=0.0)}
+    (told,) = reasons(differences=evidence().differences | rare)
+    assert told.endswith("it happened to nobody, and more customers have to show that it is rare")
+
+
 def test_tags_and_verdict_hold_every_figure() -> None:
     from experiments.registry import PolicyVersion
 
