@@ -58,6 +58,7 @@ class Stretch(NamedTuple):
     is_last: bool
     learns: bool
     with_oracle: bool
+    with_luck: bool = False
 
     @property
     def chooser(self) -> Chooser:
@@ -155,6 +156,7 @@ def stream(
     on_customer_days: Report | None = None,
     with_oracle: bool = True,
     fitting: Executor | None = None,
+    with_luck: bool = False,
 ) -> Finished:
     """Run a phase as `rollout` does, and give the logs of every stretch to a sink when it is over."""
     executor = executor or SerialExecutor()
@@ -168,9 +170,8 @@ def stream(
     for number, (days, deciding) in enumerate(stretches, start=1):
         is_last = number == len(stretches)
         nobody = np.zeros(0, dtype=np.int64)
-        common = Stretch(
-            world, learning.decides, phase.seed, nobody, None, days, deciding, is_last, learns, with_oracle
-        )
+        flags = (is_last, learns, with_oracle, with_luck)
+        common = Stretch(world, learning.decides, phase.seed, nobody, None, days, deciding, *flags)
         work = list(zip(cohorts, blocks, strict=True))
         results = executor.map(partial(run_block, common), work, on_customer_days)
         blocks, totals = [result.block for result in results], [result.totals for result in results]
@@ -227,8 +228,7 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         if work.learns:
             taught += [closed.rounds, watched.rounds]
             keys += [_keys(state, part) for part in (closed, watched)]
-        timing_types = world.timing_types(state, day.rows)
-        tally = DayTally(day.rows, timing_types, day.choices, responses, conversions)
+        tally = DayTally.of(world, state, day, responses, conversions, work.with_luck)
         daily.append(day_row(tally))
         outcomes = OutcomeLog.of(world, state, conversions, credited)
         logs.append(Logs(DecisionLog.of(state, day.numbers, tally), outcomes))

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.choices import Choices
+from experiments.choices import Choices, Decided
 from nba.arrays import FloatArray, IntArray
-from simulator.state import Conversions, Responses
+from simulator.oracle import luck
+from simulator.state import Conversions, Responses, WorldState
+from simulator.world import World
 
 DAILY = (
     "decisions",
@@ -35,6 +37,22 @@ class DayTally(NamedTuple):
     choices: Choices
     responses: Responses
     conversions: Conversions
+    luck: FloatArray  # (B,) with contacts, see `simulator.oracle.luck`; NaN if not asked
+
+    @staticmethod
+    def of(
+        world: World,
+        state: WorldState,
+        day: Decided,
+        responses: Responses,
+        conversions: Conversions,
+        with_luck: bool,
+    ) -> DayTally:
+        """Of a day on which was decided in some state."""
+        timing_types, chance = world.timing_types(state, day.rows), np.full(day.rows.size, np.nan)
+        if with_luck:
+            chance = luck(world, state, day.rows, day.choices.actions, responses)
+        return DayTally(day.rows, timing_types, day.choices, responses, conversions, chance)
 
 
 class Totals(NamedTuple):
@@ -50,6 +68,7 @@ class Totals(NamedTuple):
     decisions: FloatArray  # (N,)
     oracle_value: FloatArray  # (N,) of the best eligible action at each decision, expected; NaN if not asked
     expected_value: FloatArray  # (N,) of the strategy's distribution at each decision, expected; NaN likewise
+    luck: FloatArray  # (N,) part of `net` that is luck with contacts, of mean 0; NaN if not asked
 
     @staticmethod
     def zero(n_customers: int) -> Totals:
@@ -79,6 +98,7 @@ class Totals(NamedTuple):
             decisions=self.decisions + np.bincount(day.rows, minlength=n),
             oracle_value=self.oracle_value + by_customer(day.choices.oracle_best),
             expected_value=self.expected_value + by_customer(day.choices.oracle_expected),
+            luck=self.luck + by_customer(day.luck),
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nba.arrays import FloatArray, IntArray
 from simulator.response import Odds
-from simulator.state import WorldState
+from simulator.state import Responses, WorldState
 from simulator.world import World
 
 
@@ -35,6 +35,31 @@ def expected_values(world: World, state: WorldState, rows: IntArray) -> FloatArr
     values = np.zeros((rows.size, catalogue.n_actions))
     values[:, 1:] = worth.reshape(rows.size, catalogue.n_actions - 1) - catalogue.costs[1:]
     return values
+
+
+def luck(
+    world: World, state: WorldState, rows: IntArray, actions: IntArray, responses: Responses
+) -> FloatArray:
+    """(B,) by how much what contacts brought is above what was to be expected of them, in account currency.
+
+    Counted are contacts that were delivered without a queue: whether the clock of a conversion was set, at
+    the mean of what it brings, and the losses by opt-out and complaint. Given the state and the contact the
+    mean is 0, whatever the policy: a net value less its luck has the same mean and less noise (a martingale
+    control variate; Henderson and Glynn 2002).
+    """
+    config, catalogue = world.laws.config, world.config.catalogue
+    met = np.flatnonzero(responses.delivered & (responses.queued == 0))
+    who, acts = rows[met], actions[met]
+    channels, products = catalogue.channel_of[acts], catalogue.product_of[acts]
+    chances = world.odds(state, who, channels, catalogue.timing_of[acts], products)
+    sure = chances._replace(delivered=np.ones(met.size))
+    amounts = world.laws.amounts.expected(state.people, who)[np.arange(met.size), products]
+    left = -np.expm1(-chances.opt_out) * world.laws.opt_out_cost[channels]
+    loud = -np.expm1(-chances.complaint) * config.response.complaint.cost
+    above = amounts * ((responses.due[met] >= 0) - sure.converts(config.response.halo))
+    found = np.zeros(rows.size)
+    found[met] = above - (responses.losses[met] - left - loud)
+    return found
 
 
 class Counterfactual(NamedTuple):

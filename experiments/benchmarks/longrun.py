@@ -15,7 +15,7 @@ direction of their eleven numbers is hardly told. The rounder offers of the worl
 
 With --cells FOLDER also the retail bank (experiments/longrun/proof.py): the demo's Thompson sampling with a
 tuned price against itself under caps and without a price, and against the rules, 180 days of contacts and
-180 days in which they come to an end, 20 seeds of 2,000 customers, each seed with the learning of one of four
+180 days in which they come to an end, 20 seeds of 5,000 customers, each seed with the learning of one of four
 occasions. `gain_over_caps` and `opt_out_difference` are against the cap that does best on the seeds that
 judge, `gain_ci_low` is the lowest and `opt_out_ci_high` the highest end of all intervals, caps, no price and
 rules. FOLDER keeps every run, so that a proof that was stopped goes on; learning is done again. With

@@ -97,7 +97,7 @@ def _quick_search() -> Search:
 def _full() -> tuple[Phase, Phase]:
     """Half a year of contacts, and as long again in which what they began comes to an end."""
     train = Phase(customers=3_000, days=84, seed=_FIRST, publish_every_days=4)
-    return train, Phase(customers=2_000, days=180, settle_days=180, seed=0)
+    return train, Phase(customers=5_000, days=180, settle_days=180, seed=0)
 
 
 def _quick() -> tuple[Phase, Phase]:

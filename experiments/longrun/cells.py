@@ -18,8 +18,9 @@ from msgspec import structs
 from experiments.compare import mean_interval
 from experiments.executor import Finishing, Report
 from experiments.kept import Shelf, digest_of, npz_bytes, npz_read, run_missing
+from experiments.logs import MemorySink
 from experiments.results import Interval
-from experiments.rollout import rollout
+from experiments.rollout import stream
 from experiments.spec import MOST_CUSTOMERS, Phase
 from nba.arrays import BoolArray, FloatArray, IntArray
 from nba.bundle import posterior_bytes
@@ -63,7 +64,9 @@ class Played(NamedTuple):
     """What came of it, per customer."""
 
     segment: IntArray  # (N,) index, -1 for none
-    net: FloatArray  # (N,) account currency over the phase, less modelled losses by opt-outs and complaints
+    # (N,) account currency over the phase, less modelled losses by opt-outs and complaints, and less luck
+    # with contacts, which has mean 0 and is noise (simulator.oracle.luck).
+    net: FloatArray
     contacts: FloatArray  # (N,)
     opt_outs: FloatArray  # (N,) channels closed
     reach: FloatArray  # (N,) channels open at the start
@@ -100,13 +103,15 @@ def play(
 def play_one(ground: Ground, cell: Cell, report: Report) -> Played:
     """One cell; a pure function of its arguments."""
     snapshot, phase = under(ground.snapshot, cell.price), structs.replace(ground.phase, seed=cell.seed)
-    totals = rollout(
+    totals = stream(
         ground.world,
         snapshot,
         phase,
+        MemorySink(),
         first_customer=MOST_CUSTOMERS,
         on_customer_days=report,
         with_oracle=False,
+        with_luck=True,
     ).totals
     ids = np.arange(MOST_CUSTOMERS, MOST_CUSTOMERS + phase.customers)
     state = ground.world.reset(cell.seed, ids)
@@ -114,7 +119,7 @@ def play_one(ground: Ground, cell: Cell, report: Report) -> Played:
     codes = seen.features[:, ground.world.config.schema.segment_columns]
     segment = np.where(codes.any(axis=1), codes.argmax(axis=1), -1)
     reach = seen.consents.sum(axis=1).astype(np.float64)
-    return Played(segment, totals.net, totals.contacts, totals.opt_outs, reach)
+    return Played(segment, totals.net - totals.luck, totals.contacts, totals.opt_outs, reach)
 
 
 def under(snapshot: Snapshot, price: FatiguePrice | None) -> Snapshot:
