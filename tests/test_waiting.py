@@ -11,8 +11,18 @@ import msgspec
 import numpy as np
 import pytest
 from msgspec import structs
-from small import NOW, ids_of, open_strategy, small_catalogue, small_contexts, small_rounds, small_strategy
+from small import (
+    NOW,
+    bank,
+    ids_of,
+    open_strategy,
+    small_catalogue,
+    small_contexts,
+    small_rounds,
+    small_strategy,
+)
 
+from experiments.spec import StrategySpec
 from nba.arrays import FloatArray
 from nba.constraints import ContactLimit, ContactPolicy
 from nba.context import Context
@@ -252,6 +262,26 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_what_is_wrong_is_told(given: dict[str, Any], told: str) -> None:
     with pytest.raises((InvalidConfig, msgspec.ValidationError), match=told):
         small_strategy(waiting=msgspec.convert(given, Waiting))
+
+
+def test_an_experiment_says_how_far_a_strategy_looks_ahead() -> None:
+    text = """
+        name = "patient"
+        model = { type = "factored" }
+        policy = { type = "greedy" }
+        [waiting]
+        moments = 3
+        clocks = [{ attribute = "days_to_key_day", per_day = -1, repeats_days = 30 }]
+        turns = [
+          { attribute = "timing_type", level = "key_day", clock = "days_to_key_day", otherwise = "regular" },
+        ]
+    """
+    spec = msgspec.toml.decode(text, type=StrategySpec)
+    strategy = spec.strategy(bank(), 1)
+    assert strategy.waiting is not None and list(strategy.waiting.days) == [4, 8, 12]
+    with pytest.raises(InvalidConfig, match=r"strategy patient: waiting.clocks\[0\].attribute: 'pay'"):
+        clock = Clock(attribute="pay", per_day=-1.0)
+        structs.replace(spec, waiting=Waiting(clocks=(clock,))).strategy(bank(), 1)
 
 
 def test_a_plan_needs_waiting_and_counters() -> None:
