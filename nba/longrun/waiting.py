@@ -53,8 +53,8 @@ class Waiting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     There are `moments` decisions to come, one every `every_days`. `kept` is the share of a contact's value
     that is still to be had one moment later. A slot that is used later also comes back later: where limits
     allow one contact in n days, waiting a moment costs about every_days / n of a contact, and `kept` should
-    be 1 - every_days / n or less, for there are events that nobody knows of. Fatigue recovers and products rest
-    as they do without a contact; all other attributes stay as they are.
+    be 1 - every_days / n or less, for there are events that nobody knows of. Fatigue recovers and products
+    rest as they do without a contact; all other attributes stay as they are.
     """
 
     moments: int = 2
