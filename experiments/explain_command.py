@@ -91,7 +91,7 @@ def explanation_text(told: Explanation) -> str:
     """Why, and why not, as lines."""
     lines = [f"{told.customer_id}: {len(told.candidates)} actions may be drawn"]
     for one in told.candidates[:_SHOWN]:
-        terms, parts = one.terms, ("conversion", "cost", "shadow_price", "fatigue_price")
+        terms, parts = one.terms, ("conversion", "cost", "shadow_price", "fatigue_price", "waiting")
         amounts = {name: getattr(terms, name) for name in parts} | terms.stages
         said = ", ".join(f"{name} {value:+.4f}" for name, value in amounts.items() if value)
         lines.append(f"{one.action_id}: {terms.expected_value:+.4f} with {one.probability:.4f} ({said})")

@@ -13,6 +13,7 @@ from nba.arbitration import Arbitration
 from nba.conditions import Tag
 from nba.constraints import Rule
 from nba.errors import InvalidConfig, require
+from nba.longrun.waiting import Waiting
 from nba.outcomes import RevenueModel, StageModel
 from nba.policies import Policy
 from nba.posteriors import Model
@@ -133,6 +134,7 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stages: tuple[StageModel, ...] = ()
     revenue: RevenueModel | None = None
     allocation: AnySharing | None = None
+    waiting: Waiting | None = None
     apprentice: Imitation | None = None
     description: str = ""
 
@@ -153,6 +155,7 @@ class StrategySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             stages=self.stages,
             revenue=self.revenue,
             allocation=self.allocation,
+            waiting=self.waiting,
             seed=seed,
         )
 

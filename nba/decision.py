@@ -18,7 +18,7 @@ class RankedAction(Struct, frozen=True, kw_only=True):
     `propensity` is the probability that this action was chosen for this rank, given the eligible
     actions and the ranks above it; at rank 1 that is the propensity of the decision.
     `expected_value` is the mean utility in account currency: value of the expected reward, minus
-    cost, shadow prices and fatigue price.
+    cost, shadow prices, fatigue price and what it displaces of later contacts.
     """
 
     action_id: str
@@ -35,7 +35,8 @@ class Terms(Struct, frozen=True, kw_only=True):
 
     conversion = score x value x lever_factor x context_factor, and
 
-        expected_value = conversion + cost + sum of stages + shadow_price + fatigue_price + rounding
+        expected_value = conversion + cost + sum of stages + shadow_price + fatigue_price + waiting
+            + rounding
 
     exactly (what costs is below 0). `score` is the mean of what the model expects of the contact in
     conversions, `value` what one brings, and `stages` probability x money of what else comes of a contact,
@@ -53,6 +54,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     fatigue_price: float
     rounding: float
     expected_value: float
+    waiting: float = 0.0  # below 0: what a contact now displaces of better moments to come
 
 
 class Decision(Struct, frozen=True, kw_only=True):

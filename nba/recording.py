@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nba.ahead import Known
 from nba.arbitration import Tariff
 from nba.arrays import FloatArray, IntArray
 from nba.catalogue import NO_ACTION
@@ -36,7 +37,7 @@ class Recording(NamedTuple):
     outcomes: FrozenOutcomes
     contexts: ContextBatch
     batch: DecisionBatch
-    held: FloatArray | None  # (B, n) of the context weights
+    known: Known  # what utilities took from the contexts
     waits: IntArray  # (B, T) days until a timing's next moment
     scores: FloatArray  # (B, A) mean expected rewards of all actions, eligible or not
 
@@ -64,9 +65,8 @@ class Recording(NamedTuple):
     def reckoning(self, row: int) -> Reckoning:
         """What the expected values of a customer are made of."""
         one, values = slice(row, row + 1), self.batch.expected_values[row]
-        held = None if self.held is None else self.held[one]
         features, fatigue = self.contexts.features[one], self.contexts.fatigue[one]
-        parts = features, fatigue, held, self.scores[row], values
+        parts = features, fatigue, self.known.take(one), self.scores[row], values
         return Reckoning(self.strategy, self.tariff, self.outcomes, *parts)
 
     def _wait(self, row: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import Struct, structs
 
+from nba.ahead import Coming, Known, PlannedContacts, known
 from nba.arbitration import Money, Tariff
 from nba.arrays import BoolArray, FloatArray, IntArray, KeyArray, StrArray
 from nba.catalogue import NO_ACTION
@@ -78,7 +79,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Draw, and decide for nobody: what is made or compiled once is not left to the first decision."""
         fatigue = np.zeros((1, len(self.strategy.catalogue.channels), 2))
         eligible = np.ones((1, self.strategy.catalogue.n_actions), dtype=np.bool_)
-        belief = self._chunk(np.zeros((1, self.strategy.schema.n_columns)), fatigue, eligible, None)
+        belief = self._chunk(np.zeros((1, self.strategy.schema.n_columns)), fatigue, eligible, Known())
         self._draw(belief, np.zeros(1, dtype=np.uint64), 0)
 
     def action_distribution(self, contexts: ContextBatch, requested: BoolArray | None = None) -> FloatArray:
@@ -162,10 +163,10 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         unit = Reckoning.unit(n_actions)
         scores = self.posterior.expected_values(frozen.mean_draw, contexts.features, unit, everything)
         origin = Origin(self.strategy.name, self.version, self.posterior_seq, self.price_version)
-        weighing, waits = self.strategy.weighing, self.strategy.waits(contexts)
-        held = None if weighing is None else weighing.held(contexts)
-        beliefs = self._tariff, frozen.outcomes
-        return Recording(self.strategy, origin, *beliefs, contexts, batch, held, waits, scores)
+        beliefs, waits = (self._tariff, frozen.outcomes), self.strategy.waits(contexts)
+        return Recording(
+            self.strategy, origin, *beliefs, contexts, batch, self.known(contexts), waits, scores
+        )
 
     def learn(self, rounds: RoundBatch, seq: int, aftermath: Aftermath | None = None) -> Snapshot:
         """The next snapshot: after a batch of rounds and what came of contacts, at log position `seq`."""
@@ -191,14 +192,24 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     def expected_values(self, contexts: ContextBatch, eligible: BoolArray) -> FloatArray:
         """(B, A) mean utilities at the snapshot's prices, -inf where not eligible (B, A)."""
-        weighing, expected = self.strategy.weighing, np.full(eligible.shape, -np.inf)
+        return self._means(contexts, eligible, self.known(contexts))
+
+    def plan(self, contexts: ContextBatch) -> PlannedContacts:
+        """The contacts to come, as seen today and bound to nothing; InvalidConfig without `waiting`."""
+        return Coming.of(self.strategy, contexts, self._means).plan()
+
+    def known(self, contexts: ContextBatch) -> Known:
+        """What utilities take from contexts beside their features and fatigue."""
+        return known(self.strategy, contexts, self._means)
+
+    def _means(self, contexts: ContextBatch, eligible: BoolArray, known: Known) -> FloatArray:
+        expected = np.full(eligible.shape, -np.inf)
         expected[:, NO_ACTION] = 0.0
-        held = None if weighing is None else weighing.held(contexts)
         (open_rows,) = np.logical_or.reduce(eligible[:, 1:], axis=1).nonzero()
         for start in range(0, open_rows.size, _CHUNK):
             rows = open_rows[start : start + _CHUNK]
             features, mean = contexts.features[rows], self.frozen.mean_draw
-            money = self.money(features, contexts.fatigue[rows], None if held is None else held[rows])
+            money = self.money(features, contexts.fatigue[rows], known.take(rows))
             expected[rows] = self.posterior.expected_values(mean, features, money, eligible[rows])
         return expected
 
@@ -236,39 +247,35 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Distribution and expected values by chunks; a context without eligible contacts costs nothing."""
         is_open: BoolArray = np.logical_or.reduce(eligible[:, 1:], axis=1)
         (open_rows,) = is_open.nonzero()
-        weighing = self.strategy.weighing
-        held = None if weighing is None else weighing.held(contexts)
+        asked = self.known(contexts)
         if 0 < open_rows.size == eligible.shape[0] <= _CHUNK:
-            return self._chunk(contexts.features, contexts.fatigue, eligible, held)
+            return self._chunk(contexts.features, contexts.fatigue, eligible, asked)
         distribution, expected = np.zeros(eligible.shape), np.full(eligible.shape, -np.inf)
         distribution[:, NO_ACTION], expected[:, NO_ACTION] = 1.0, 0.0  # where no contact is possible
         for start in range(0, open_rows.size, _CHUNK):
             rows = open_rows[start : start + _CHUNK]
-            own = None if held is None else held[rows]
-            chunk = self._chunk(contexts.features[rows], contexts.fatigue[rows], eligible[rows], own)
-            distribution[rows], expected[rows] = chunk
+            own = contexts.features[rows], contexts.fatigue[rows], eligible[rows], asked.take(rows)
+            distribution[rows], expected[rows] = self._chunk(*own)
         return Belief(distribution, expected)
 
-    def _chunk(
-        self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray, held: FloatArray | None
-    ) -> Belief:
-        """Belief about a few contexts: scores to utilities to distribution; held (B, n) context weights."""
+    def _chunk(self, features: FloatArray, fatigue: FloatArray, eligible: BoolArray, known: Known) -> Belief:
+        """Belief about a few contexts: scores to utilities to distribution."""
         strategy, ready = self.strategy, self.frozen.ready
-        money = self.money(features, fatigue, held)
+        money = self.money(features, fatigue, known)
         base = strategy.policy.distribution(self.posterior, ready, features, money, eligible)
         expected = self.posterior.expected_values(self.frozen.mean_draw, features, money, eligible)
         mixed = strategy.floor.mix(base, eligible, strategy.catalogue.costs)
         return Belief(strategy.floor.capped(mixed, expected), expected)
 
-    def money(self, features: FloatArray, fatigue: FloatArray, held: FloatArray | None) -> Money:
+    def money(self, features: FloatArray, fatigue: FloatArray, known: Known) -> Money:
         """From expected rewards to utilities, with the terms that the arbitration has on."""
         has, outcomes, weighing = self.strategy.arbitration.has, self.frozen.outcomes, self.strategy.weighing
         worth = outcomes.worth(features) if has("stages") else None
         ratios = outcomes.ratios(features) if has("value") else None
-        weights = None if weighing is None or held is None else weighing.factors(held)
+        weights = None if weighing is None or known.held is None else weighing.factors(known.held)
         more = self.strategy.surcharges
         surcharge = None if more is None else more.of(features, fatigue)
-        return self._tariff.money(fatigue, worth, ratios, weights, surcharge)
+        return self._tariff.money(fatigue, worth, ratios, weights, surcharge, known.displaced)
 
     @cached_property
     def _tariff(self) -> Tariff:

@@ -23,6 +23,7 @@ from nba.encoding import Encoder
 from nba.errors import InvalidConfig, UnknownAction, require
 from nba.fatigue import FatigueKernel, Surcharges
 from nba.features import FeatureSchema
+from nba.longrun.waiting import Waiting
 from nba.outcomes import OutcomeBeliefs, RevenueModel, StageModel
 from nba.policies import Policy
 from nba.posteriors import Model
@@ -44,7 +45,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     `tags` are words for customers that rules and levers may use. Without `silence` some contact is chosen
     wherever one is eligible, as on a page that shows something to everybody, or in a table of logged
     decisions that knows no no-contact. With `allocation`, decisions of a day are made together, under
-    limits that customers share (nba.together).
+    limits that customers share (nba.together). With `waiting`, a contact now competes with better moments.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     revenue: RevenueModel | None = None
     allocation: AnySharing | None = None
     pacing: Pacing = Pacing()
+    waiting: Waiting | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("catalogue.timings", partial(self.waits, nobody))
         self._try("allocation", lambda: self.shared)
         self.pacing.check(self.catalogue, f"strategy {self.name}")
+        if self.waiting is not None:
+            self.waiting.check(self.schema, self.contact_policy, f"strategy {self.name}")
         self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
         self._try("arbitration", lambda: self.weighing)
         self._try("arbitration.fatigue_price", lambda: self.surcharges)

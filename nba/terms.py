@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nba.ahead import Known
 from nba.arbitration import Money, Tariff
 from nba.arrays import FloatArray, IntArray
 from nba.decision import Terms
@@ -22,7 +23,7 @@ class Reckoning(NamedTuple):
     outcomes: FrozenOutcomes
     features: FloatArray  # (1, K)
     fatigue: FloatArray  # (1, C, 2)
-    held: FloatArray | None  # (1, n) of the context weights; None without any
+    known: Known  # B = 1
     scores: FloatArray  # (A,) mean expected rewards
     expected_values: FloatArray  # (A,) as they are served
 
@@ -34,10 +35,10 @@ class Reckoning(NamedTuple):
     def terms(self, actions: IntArray) -> tuple[Terms, ...]:
         """The terms of some actions (n,)."""
         catalogue = self.strategy.catalogue
-        factors, weighing = self.tariff.parts.lever_factor, self.strategy.weighing
+        factors, weighing, known = self.tariff.parts.lever_factor, self.strategy.weighing, self.known
         weights = np.ones(catalogue.n_actions)
-        if weighing is not None and self.held is not None:
-            weights = weighing.factors(self.held)[0]
+        if weighing is not None and known.held is not None:
+            weights = weighing.factors(known.held)[0]
         values, stages = self._values(), self._stages()
         charges, fatigue = self.tariff.parts, self.fatigue[0, :, 1]
         surcharge, more = np.zeros(fatigue.size), self.strategy.surcharges
@@ -55,6 +56,7 @@ class Reckoning(NamedTuple):
                 "cost": 0.0 - float(charges.cost[action]),
                 "shadow_price": 0.0 - float(charges.shadow_price[action]),
                 "fatigue_price": 0.0 - float(charges.fatigue_level[action]) - slope,
+                "waiting": 0.0 - self._displaced(action),
             }
             of_stages = {name: float(row[channel]) for name, row in stages.items()} if channel >= 0 else {}
             expected = float(self.expected_values[action])
@@ -72,6 +74,11 @@ class Reckoning(NamedTuple):
                 )
             )
         return tuple(found)
+
+    def _displaced(self, action: int) -> float:
+        """Account currency of later contacts that an action displaces."""
+        product, displaced = int(self.strategy.catalogue.product_of[action]), self.known.displaced
+        return 0.0 if displaced is None or product < 0 else float(displaced[0, product])
 
     def _values(self) -> FloatArray:
         """(A,) account currency that a conversion brings this customer."""

@@ -78,13 +78,13 @@ def _best(
 ) -> Float32Array:
     """(M, B, V) best utilities that the policy chooses by, under some of its draws, evenly spread."""
     strategy, ready, parts = snapshot.strategy, snapshot.frozen.ready, []
-    held = None if strategy.weighing is None else strategy.weighing.held(contexts)
+    known = snapshot.known(contexts)
     for start in range(0, eligible.shape[0], _CHUNK):
         some = slice(start, start + _CHUNK)
-        features, own = contexts.features[some], None if held is None else held[some]
+        features = contexts.features[some]
         scores = strategy.policy.scores(snapshot.posterior, ready, features)
         few = scores[np.arange(min(draws, len(scores))) * len(scores) // min(draws, len(scores))]
-        money = snapshot.money(features, contexts.fatigue[some], own)
+        money = snapshot.money(features, contexts.fatigue[some], known.take(some))
         parts.append(shared.best(money.utilities(few), eligible[some]))
     return np.concatenate(parts, axis=1) if parts else np.zeros((1, 0, 0), dtype=np.float32)
 

@@ -25,12 +25,12 @@ def contact_history(
     """
     size = laws.config.population.household_customers
     homes = state.people.ids[rows] // size
-    own, channel, day = _placed(contacts, state.day)
+    own, channel, day = placed(contacts, state.day)
     others = np.zeros(own.size, dtype=np.bool_)
     if size > 1:
         mates, beside = _mates(state, rows, homes, size)
         masks = remembered(state, mates, state.day, laws.kernel, laws.spill).contacts
-        mate, mate_channel, mate_day = _placed(masks, state.day)
+        mate, mate_channel, mate_day = placed(masks, state.day)
         own, others = np.concatenate([own, beside[mate]]), np.repeat([False, True], [own.size, mate.size])
         channel, day = np.concatenate([channel, mate_channel]), np.concatenate([day, mate_day])
     column, width = _columns(own, rows.size)
@@ -51,7 +51,7 @@ def contact_history(
     )
 
 
-def _placed(contacts: Masks, today: int) -> tuple[IntArray, IntArray, IntArray]:
+def placed(contacts: Masks, today: int) -> tuple[IntArray, IntArray, IntArray]:
     """(n,) customer, channel and day of each contact in masks (B, C)."""
     bytes_ = contacts.astype("<u8")[..., None].view(np.uint8)
     customer, channel, bit = np.nonzero(np.unpackbits(bytes_, axis=-1, bitorder="little"))

@@ -10,7 +10,7 @@ from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from nba.context import ContextBatch
 from nba.timing import waits_days
 from simulator.behaviour import timing_types, until_birthday
-from simulator.contact_history import contact_history
+from simulator.contact_history import contact_history, placed
 from simulator.hazards import ACQUISITION
 from simulator.laws import Laws
 from simulator.life_cycle import CHURNED, balance_trend
@@ -109,6 +109,17 @@ def _has_lead(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> Bool
     return has
 
 
+def _unanswered(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> FloatArray:
+    """Days since the last digital contact if nothing was looked for online since, else a year."""
+    contacts = remembered(state, rows, state.day, laws.kernel, laws.spill).contacts
+    customer, channel, day = placed(contacts, state.day)
+    made = laws.contact.is_digital.take(channel) & (day < state.day)
+    last = np.full(rows.size, -np.inf)
+    np.maximum.at(last, customer[made], day[made])
+    answered = (state.lead[rows] > 0) & (state.lead_day[rows] >= last)
+    return np.where(answered, _LONGEST_SINCE_DAYS, np.minimum(state.day - last, _LONGEST_SINCE_DAYS))
+
+
 def _branch(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> IntArray:
     return state.people.ids[rows] // laws.config.population.branch_customers
 
@@ -157,6 +168,7 @@ _COLUMNS: dict[str, Column] = {
     "days_since_login": _since("login"),
     "days_since_complaint": _since("complaint"),
     "days_since_purchase": _since("bought_day"),
+    "days_unanswered": _unanswered,
     "last_event": lambda laws, now, state, rows: state.event[rows],
     "days_since_event": _since("event_day"),
     "timing_type": lambda laws, now, state, rows: timing_types(laws.behaviour, now, state, rows),

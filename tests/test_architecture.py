@@ -53,7 +53,7 @@ LAYERS = (
     {"kernels", "randomness", "exposure"},
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
-    {"strategy", "eligibility", "encoding", "explain", "terms"},
+    {"strategy", "eligibility", "encoding", "explain", "terms", "ahead"},
     {"recording"},
     {"snapshot"},
     {"bundle", "apprentice", "together", "governance"},

@@ -61,7 +61,14 @@ def taught(arbitration: Arbitration, **changes: Any) -> Snapshot:
 
 
 def total(terms: Terms) -> float:
-    parts = (terms.conversion, terms.cost, terms.shadow_price, terms.fatigue_price, terms.rounding)
+    parts = (
+        terms.conversion,
+        terms.cost,
+        terms.shadow_price,
+        terms.fatigue_price,
+        terms.waiting,
+        terms.rounding,
+    )
     return fsum((*parts, *terms.stages.values()))
 
 

@@ -30,7 +30,7 @@ def test_a_decision_is_explained_by_its_terms_and_by_what_was_removed(tmp_path: 
             audit = (await client.get(f"/v1/decisions/{made['decision_id']}")).json()
             assert len(audit["terms"]) == len(audit["actions"]) > 0
             for terms, action in zip(audit["terms"], audit["actions"], strict=True):
-                names = ("conversion", "cost", "shadow_price", "fatigue_price", "rounding")
+                names = ("conversion", "cost", "shadow_price", "fatigue_price", "waiting", "rounding")
                 assert (
                     fsum([*(terms[name] for name in names), *terms["stages"].values()])
                     == action["expected_value"]

@@ -103,6 +103,7 @@ OBSERVED = (
     "days_since_login",
     "days_since_complaint",
     "days_since_purchase",
+    "days_unanswered",
     "last_event",
     "days_since_event",
     "timing_type",
