@@ -160,7 +160,7 @@ def test_what_was_played_is_read_again_and_is_the_same(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
     steps: list[int] = []
     again = play(here, cells[::-1], SerialExecutor(), tmp_path, steps.append)
-    assert steps == [2 * PHASE.customer_days]  # reported, not played
+    assert steps == [PHASE.customer_days] * 2  # reported, not played
     for mine, its in zip(first, again[::-1], strict=True):
         for one, other in zip(mine, its, strict=True):
             np.testing.assert_array_equal(one, other)
