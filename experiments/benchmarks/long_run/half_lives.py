@@ -18,7 +18,7 @@ from nba.arrays import FloatArray
 
 HABITUATIONS = (0.3, 0.1)
 _OPT_OUT = 0.0005
-_LEVELS, _QUICK_LEVELS = 121, 41  # of either counter; 161 move no price's share by more than a point
+_LEVELS, _QUICK_LEVELS = 121, 41  # of either counter; 161 moved no share by a point in the three cells tried
 
 
 def figures(offers: FloatArray, chances: FloatArray, quick: bool) -> dict[str, float]:
