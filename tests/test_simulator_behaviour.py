@@ -288,8 +288,7 @@ def test_days_to_and_from_a_pay_day() -> None:
 
 def test_waits_reach_the_weekend_and_the_key_day() -> None:
     world, rows = bank(), np.arange(20)
-    state = world.reset(1, rows)
-    timings = [timing.name for timing in world.config.catalogue.timings]
+    state, timings = world.reset(1, rows), [one.name for one in world.config.catalogue.timings]
     for day in (0, 4, 5, 6, 27, 58, 719, 724):
         today = state._replace(day=day)
         waits, start = world.waits(today, rows), date(2026, 3, 2) + timedelta(days=day)
@@ -298,5 +297,4 @@ def test_waits_reach_the_weekend_and_the_key_day() -> None:
         payday = world.today(today).until_payday[state.people.payday]
         birthday = until_birthday(today, rows, world.today(today))
         np.testing.assert_array_equal(waits[:, timings.index("next_key_day")], np.minimum(payday, birthday))
-        others = [i for i, name in enumerate(timings) if name not in ("weekend", "next_key_day")]
-        assert not waits[:, others].any()
+        assert not waits[:, [name not in ("weekend", "next_key_day") for name in timings]].any()
