@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from checks.worlds import without
 from msgspec import structs
 from small import (
     NOW,
@@ -35,7 +34,6 @@ from nba.policies import Greedy
 from nba.posteriors import SegmentRatesModel
 from nba.propensity import Floor
 from nba.snapshot import Snapshot
-from simulator.observation import columns
 
 PLENTY = 99
 
@@ -293,20 +291,3 @@ def test_a_plan_needs_waiting_and_counters() -> None:
     exact = ContactPolicy(limits=(ContactLimit(contacts=1, days=7),), planned="exact")
     with pytest.raises(InvalidConfig, match="waiting: counts slots by the counters"):
         small_strategy(waiting=Waiting(), contact_policy=exact)
-
-
-def test_days_unanswered_count_from_the_last_digital_contact_without_interest() -> None:
-    world, rows = without(bank(), "events"), np.arange(300)
-    catalogue, state, rng = world.config.catalogue, world.reset(1, rows), np.random.default_rng(2)
-    some = [catalogue.index(channel, "now", "coupon") for channel in ("app_push", "email", "sms")]
-    contact, interest = np.full(300, -1), np.full(300, -1)
-    for _ in range(25):
-        seen = columns(world.laws, world.today(state), state, rows, ["days_unanswered"])["days_unanswered"]
-        is_open = (contact >= 0) & (interest < contact)
-        np.testing.assert_array_equal(seen, np.where(is_open, state.day - contact, 365))
-        actions = rng.choice([0, *some], 300, p=[0.7, 0.1, 0.1, 0.1])
-        responses = world.respond(state, rows, actions)
-        digital = responses.contacted & np.isin(actions, some[:2])
-        contact[digital], interest[digital & responses.engaged] = state.day, state.day
-        state, _ = world.advance(state, rows, actions, responses)
-    assert 0.3 < is_open.mean() < 0.95 and (interest >= 0).mean() > 0.1
