@@ -14,7 +14,6 @@ from small import bank
 from simulator.behaviour import until_birthday
 from simulator.config import EVENTS, STAGES, TIMING_TYPES, EventKind
 from simulator.hazards import organic_hazards
-from simulator.observation import columns
 from simulator.state import LONG_AGO, WorldState
 from simulator.today import days_since, days_until
 from simulator.world import World
@@ -63,23 +62,6 @@ def test_days_since_login_count_from_the_morning_it_was_seen() -> None:
         last[seen] = day.after.day
         np.testing.assert_array_equal(day.after.login, last)
     assert (last > 0).mean() > 0.5
-
-
-def test_days_unanswered_count_from_the_last_digital_contact_without_interest() -> None:
-    world, rows = without(bank(), "events"), np.arange(300)
-    catalogue, state, rng = world.config.catalogue, world.reset(1, rows), np.random.default_rng(2)
-    some = [catalogue.index(channel, "now", "coupon") for channel in ("app_push", "email", "sms")]
-    contact, interest = np.full(300, -1), np.full(300, -1)
-    for _ in range(25):
-        seen = columns(world.laws, world.today(state), state, rows, ["days_unanswered"])["days_unanswered"]
-        is_open = (contact >= 0) & (interest < contact)
-        np.testing.assert_array_equal(seen, np.where(is_open, state.day - contact, 365))
-        actions = rng.choice([0, *some], 300, p=[0.7, 0.1, 0.1, 0.1])
-        responses = world.respond(state, rows, actions)
-        digital = responses.contacted & np.isin(actions, some[:2])
-        contact[digital], interest[digital & responses.engaged] = state.day, state.day
-        state, _ = world.advance(state, rows, actions, responses)
-    assert 0.3 < is_open.mean() < 0.95 and (interest >= 0).mean() > 0.1
 
 
 # --- Events -------------------------------------------------------------------------------------------
