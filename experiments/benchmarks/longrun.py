@@ -5,7 +5,7 @@ The one-channel problem of methods C2 in its 36 settings: half-life 1, 3, 7, 14 
 counts it. A share is the gain over never contacting, in parts of the optimum's, of an unfatigued customer for
 ever. The design prints the best day (5 % at 6 times) and not the six ordinary offers. Those here are the
 least squares fit to the 18 shares that it prints of the myopic policy, without and with the one-step opt-out
-term: within 0.5 percentage points in the root mean square (1.8 at most), not to the last digit, and one
+term: within 0.6 percentage points in the root mean square (1.9 at most), not to the last digit, and one
 direction of their eleven numbers is hardly told. The rounder offers of the world fatigue-toy are within 0.9
 (2.9); with them the best constant price comes to 0.976 in one setting, (3 days, 0.1, 0.002).
 
