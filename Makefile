@@ -60,7 +60,7 @@ demo: install ## Simulate, train on Ray, log to MLflow, serve a decision and lea
 	@$(BIN)/nba demo $(DEMO_ARGS)
 
 test: install ## Run the tests, without the slow ones
-	$(BIN)/pytest -m "not slow" -n $(TEST_WORKERS) --dist loadgroup $(TEST_ARGS)
+	$(BIN)/pytest -m "not slow" -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder $(TEST_ARGS)
 
 test-slow: install ## Run only the slow tests
 	$(BIN)/pytest -m slow $(TEST_ARGS) || [ $$? -eq 5 ] # 5: no slow test exists

@@ -119,6 +119,7 @@ def test_expected_calls_are_the_mean_of_drawn_ones() -> None:
     assert (np.abs(means - wanted) <= 4 * errors + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_the_covariance_is_that_of_tables_drawn_anew() -> None:
     of = part()
     calls, generator = observed(of.campaign), np.random.default_rng(5)

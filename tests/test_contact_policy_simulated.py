@@ -95,8 +95,8 @@ def test_the_audit_finds_members_who_do_not_take_turns(monkeypatch: pytest.Monke
 
 
 def test_the_audit_finds_a_history_that_forgets_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    placed = contact_history._placed
-    monkeypatch.setattr(contact_history, "_placed", lambda masks, today: placed(masks[:, :2], today))
+    placed = contact_history.placed
+    monkeypatch.setattr(contact_history, "placed", lambda masks, today: placed(masks[:, :2], today))
     world = crowded()
     assert broken(world, run(world, 240, 20)) > 0
 

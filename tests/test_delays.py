@@ -104,7 +104,13 @@ def with_schedule(data: Simulated, product: Product) -> float:
     return ratio(HazardModel(organic=False), data, as_rounds(data, contacts, came, exposure * uplift))
 
 
-@pytest.mark.parametrize("delays", [exponential, mixture], ids=["exponential", "mixture"])
+@pytest.mark.parametrize(
+    "delays",
+    [
+        pytest.param(exponential, marks=pytest.mark.slow, id="exponential"),
+        pytest.param(mixture, id="mixture"),
+    ],
+)
 def test_an_estimated_completion_removes_the_bias_of_naive_labels(delays: Delays) -> None:
     worlds, ratios = [simulated(delays, seed) for seed in range(SEEDS)], []
     for world in worlds:

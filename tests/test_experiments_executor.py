@@ -189,6 +189,7 @@ def test_ray_changes_neither_log_nor_posterior(cluster: ModuleType, monkeypatch:
     assert fingerprint(run(RayExecutor())) == reference
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_killed_worker_changes_nothing(
     cluster: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -213,6 +214,7 @@ def test_an_experiment_finds_the_same_on_ray(cluster: ModuleType) -> None:
         assert posterior_bytes(one.snapshot.posterior) == posterior_bytes(other.snapshot.posterior)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_command_gives_the_same_digest_on_ray(
     cluster: ModuleType,

@@ -275,7 +275,14 @@ def outcome(name: str) -> Played:
     return played(*cases[name], seeds=4)
 
 
-@pytest.mark.parametrize("name", ["thompson", "squarecb", "falcon", "optimistic", "elimination"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "thompson",
+        "squarecb",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("falcon", "optimistic", "elimination")),
+    ],
+)
 def test_every_policy_learns_a_threshold_over_trees(name: str) -> None:
     """Well above uniform play; all but the even play of elimination pass what a linear model ends at."""
     got, uniform, lines = outcome(name), outcome("uniform"), outcome("linear")

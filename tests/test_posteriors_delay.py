@@ -108,8 +108,10 @@ def with_exposure(data: Simulated) -> float:
 
 @pytest.mark.parametrize(
     ("delays", "lowest", "highest"),
-    [(exponential, 0.72, 0.78), (mixture, 0.80, 0.86)],
-    ids=["exponential", "mixture"],
+    [
+        pytest.param(exponential, 0.72, 0.78, id="exponential"),
+        pytest.param(mixture, 0.80, 0.86, id="mixture", marks=pytest.mark.slow),
+    ],
 )
 def test_the_exposure_ledger_removes_the_bias_of_naive_labels(
     delays: Delays, lowest: float, highest: float

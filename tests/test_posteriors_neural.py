@@ -182,7 +182,13 @@ def test_it_learns_what_no_linear_model_can_and_loses_nothing_where_one_is_enoug
     assert lead.mean() > -0.005 - 3.0 * standard_error(lead)
 
 
-@pytest.mark.parametrize("policy", [ThompsonSampling(scale=0.3), RegCB(), SquareCB()])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        ThompsonSampling(scale=0.3),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (RegCB(), SquareCB())),
+    ],
+)
 def test_policies_learn_a_threshold_over_it(policy: Any) -> None:
     uniform = played(FactoredModel(), RandomEligible(), seeds=3, rounds=1000, every=200)
     got = played(NeuralLinearModel(steps=800), policy, seeds=3, rounds=1000, every=200)

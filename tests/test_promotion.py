@@ -31,7 +31,7 @@ SMALL = (
     "--seeds",
     "10",
     "--customers",
-    "100",
+    "400",
     "--days",
     "14",
     "--settle-days",

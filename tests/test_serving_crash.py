@@ -24,10 +24,10 @@ from serving.replay import ReplayReport
 from serving.replay import replay as replay_store
 
 FAILPOINTS = (
-    "learner.before_fold",
+    pytest.param("learner.before_fold", marks=pytest.mark.slow),
     "learner.before_commit",
-    "learner.after_commit",
-    "writer.before_commit:3",
+    pytest.param("learner.after_commit", marks=pytest.mark.slow),
+    pytest.param("writer.before_commit:3", marks=pytest.mark.slow),
     "writer.after_commit:3",
 )
 
@@ -131,6 +131,7 @@ def stored_events(store: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_under_load_survives_kills(tmp_path: Path) -> None:
     bundle, store = tiny_bundle(tmp_path / "bundle", contacts=2), tmp_path / "log.db"
     answers: dict[str, dict[str, Any]] = {}

@@ -40,7 +40,7 @@ def test_what_a_young_log_teaches_is_unbiased(
 
 @pytest.mark.parametrize("is_contact", [True, False])
 @pytest.mark.parametrize(
-    "age", [0.5, 6.0, *(pytest.param(age, marks=pytest.mark.slow) for age in (3.0, 15.0))]
+    "age", [6.0, *(pytest.param(age, marks=pytest.mark.slow) for age in (0.5, 3.0, 15.0))]
 )
 def test_exposure_told_by_an_age_is_on_average_the_exposure_watched(age: float, is_contact: bool) -> None:
     """And so it is for rounds that a newer contact closes at that age: nothing is told after it."""

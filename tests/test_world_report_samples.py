@@ -159,6 +159,7 @@ def test_assumptions_are_drawn_anew_and_within_their_kind() -> None:
     assert np.mean(np.abs(logs) < np.log(2.0)) == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.slow
 def test_policies_are_ranked_in_every_member() -> None:
     world = small_world(population={"branch_customers": 100})
     generous = {"response.lift.coupon": 3.0, "response.lift.membership": 3.0}
