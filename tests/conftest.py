@@ -31,9 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     with_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else item.path.name))
-    items.sort(
-        key=lambda item: item.path not in with_ray
-    )  # the longest group first: nobody waits for it at the end
+    # The longest group first: nobody waits for it at the end.
+    items.sort(key=lambda item: item.path not in with_ray)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
