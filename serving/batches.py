@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from serving.errors import explained
 from serving.problems import Rejected, invalid, undecodable
-from serving.service import DecisionService
 from serving.wire import DECODERS, DecisionRequest, DecisionResponse, Feedback, FeedbackReceipt, Problem
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -50,32 +49,16 @@ def lines_of(body: bytes) -> list[bytes]:
     return lines
 
 
-async def decisions(service: DecisionService, lines: Sequence[bytes], longest: int) -> AsyncIterator[bytes]:
-    """Answers to lines of decision requests, in their order."""
-
-    async def answer(requests: Sequence[DecisionRequest]) -> list[DecisionResponse | Exception]:
-        return await service.decide_all(requests)
-
-    async for told in _answers(lines, longest, DecisionRequest, answer):
-        yield told
-
-
-async def feedback(service: DecisionService, lines: Sequence[bytes], longest: int) -> AsyncIterator[bytes]:
-    """Receipts of lines of feedback, in their order, which is also the order in the log."""
-
-    async def answer(events: Sequence[Feedback]) -> list[FeedbackReceipt | Exception]:
-        return await service.record_all(events)
-
-    async for told in _answers(lines, longest, Feedback, answer):
-        yield told
-
-
-async def _answers(
+async def answers(
     lines: Sequence[bytes],
     longest: int,
     kind: type[Record],
     answer: Callable[[Sequence[Record]], Awaitable[list[Found | Exception]]],
 ) -> AsyncIterator[bytes]:
+    """Answers to lines of requests, in their order; none may have more than `longest` bytes.
+
+    `answer` gives each request's answer, or what refuses it, as `DecisionService.decide_all` does.
+    """
     for start in range(0, len(lines), STRETCH):
         found: dict[int, Any] = {}
         records: dict[int, Record] = {}

@@ -125,11 +125,12 @@ class DecisionService:
 
     def _fresh(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Asked]]:
         """The requests that nobody has asked before, with their places."""
-        seen = set(self._in_flight)
+        seen: set[str] = set()
         for place, one in enumerate(asked):
             name = one.request.request_id
             if name is not None:
-                if name in seen or self._reader.decision_of_request(name) is not None:
+                is_flying = name in seen or name in self._in_flight
+                if is_flying or self._reader.decision_of_request(name) is not None:
                     continue
                 seen.add(name)
             yield place, one

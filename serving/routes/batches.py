@@ -7,10 +7,11 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
-from serving.batches import MEDIA_TYPE, LineAnswer, decisions, feedback, lines_of
+from serving.batches import MEDIA_TYPE, LineAnswer, answers, lines_of
 from serving.checks import check_content
 from serving.openapi import problems
 from serving.runtime import Runtime
+from serving.wire import DecisionRequest, Feedback
 
 _ANSWERS = {
     200: ResponseSpec(
@@ -34,10 +35,10 @@ _MOST_BYTES = 32 * 2**20
 )
 async def decide_batch(request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]) -> Stream:
     """Answer line by line, each once its decision is on the disk; a wrong line leaves the others alone."""
-    lines = await _lines(request)
+    lines, longest = await _lines(request), runtime.settings.max_body_bytes
     runtime.service.check_ready()
-    longest = runtime.settings.max_body_bytes
-    return Stream(decisions(runtime.service, lines, longest), media_type=MEDIA_TYPE)
+    told = answers(lines, longest, DecisionRequest, runtime.service.decide_all)
+    return Stream(told, media_type=MEDIA_TYPE)
 
 
 @post(
@@ -51,7 +52,8 @@ async def decide_batch(request: Request[Any, Any, Any], runtime: NamedDependency
 async def record_batch(request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]) -> Stream:
     """Answer line by line, each once its event is on the disk; lines enter the log in their order."""
     lines, longest = await _lines(request), runtime.settings.max_body_bytes
-    return Stream(feedback(runtime.service, lines, longest), media_type=MEDIA_TYPE)
+    told = answers(lines, longest, Feedback, runtime.service.record_all)
+    return Stream(told, media_type=MEDIA_TYPE)
 
 
 async def _lines(request: Request[Any, Any, Any]) -> list[bytes]:
