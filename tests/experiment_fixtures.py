@@ -18,6 +18,16 @@ from nba.posteriors import FactoredModel, SegmentRatesModel
 from nba.snapshot import Snapshot
 from tests.serving_fixtures import tiny_strategy
 
+TOY_SPEC = """
+name = "toy"
+world = "fatigue-toy"
+train = { customers = 100, days = 10, seed = 1 }
+evaluate = { customers = 100, days = 10, seed = 2 }
+[[strategies]]
+name = "no-contact"
+model = { type = "segment_rates" }
+policy = { type = "no_contact" }
+"""  # to which a test adds the strategy that it is about
 SPECS = (
     StrategySpec(name=CONTROL, model=SegmentRatesModel(), policy=NoContact(), description="Never contacts."),
     StrategySpec(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiment_fixtures import TOY_SPEC
 from msgspec import structs
 
 from experiments.longrun.cells import Ground, under
@@ -22,21 +23,16 @@ from nba.snapshot import Snapshot
 from simulator.world import World, load_world
 
 SEARCH = ValueSearch(seed=3, customers=150, days=12, classes=2)
-SPEC = """
-name = "toy"
-world = "fatigue-toy"
-train = { customers = 100, days = 10, seed = 1 }
-evaluate = { customers = 100, days = 10, seed = 2 }
-[[strategies]]
-name = "no-contact"
-model = { type = "segment_rates" }
-policy = { type = "no_contact" }
+SPEC = (
+    TOY_SPEC
+    + """
 [[strategies]]
 name = "thompson"
 model = { type = "factored" }
 policy = { type = "thompson" }
 floor = { epsilon = 0.1 }
 """
+)
 
 
 def spec() -> StrategySpec:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from experiment_fixtures import TOY_SPEC
 from msgspec import structs
 
 from experiments.executor import SerialExecutor
@@ -31,20 +32,15 @@ from simulator.world import load_world
 
 PHASE = Phase(customers=150, days=28, seed=0)
 TARGETS = {"student": 3.0, "payroll": 0.0, "family": 7.0, "wealth": 1.5, "silver": 4.0, "rural": 0.5}
-SPEC = """
-name = "toy"
-world = "fatigue-toy"
-train = { customers = 100, days = 10, seed = 1 }
-evaluate = { customers = 100, days = 10, seed = 2 }
-[[strategies]]
-name = "no-contact"
-model = { type = "segment_rates" }
-policy = { type = "no_contact" }
+SPEC = (
+    TOY_SPEC
+    + """
 [[strategies]]
 name = "greedy"
 model = { type = "segment_rates" }
 policy = { type = "greedy" }
 """
+)
 
 
 def ground(world: str = "fatigue-toy", price: FatiguePrice | None = None) -> Ground:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nba.arrays import BoolArray, FloatArray, IntArray, check_shape
-from nba.ope.logged import BadLog
+from nba.ope.logged import fault_of, refuse
 
 
 class Steps(NamedTuple):
@@ -52,11 +52,5 @@ class Steps(NamedTuple):
                 ~(self.next_eligible[:, 0] | self.ends),
             ),
         )
-        faults = [
-            f"{name}: {rule}; {bad.sum()} decisions do not (first is {bad.argmax()})."
-            for name, rule, bad in rules
-            if bad.any()
-        ]
-        if faults:
-            raise BadLog(tuple(faults))
+        refuse([fault for rule in rules for fault in fault_of(*rule)])
         return self

@@ -162,7 +162,7 @@ def check_log(rounds: LoggedRounds, first_row: int = 0) -> None:
     not eligible, distributions that do not sum to one or disagree with the propensities, and probability
     on actions that are not eligible (methods E1).
     """
-    _refuse(log_faults(rounds, first_row))
+    refuse(log_faults(rounds, first_row))
 
 
 def log_faults(rounds: LoggedRounds, first_row: int = 0) -> tuple[Fault, ...]:
@@ -182,7 +182,7 @@ def log_faults(rounds: LoggedRounds, first_row: int = 0) -> tuple[Fault, ...]:
 
 def check_target(rounds: LoggedRounds, target: FloatArray, first_row: int = 0) -> None:
     """Raise BadLog unless target (n, A) holds distributions over the actions of the log."""
-    _refuse(target_faults(rounds, target, first_row))
+    refuse(target_faults(rounds, target, first_row))
 
 
 def target_faults(rounds: LoggedRounds, target: FloatArray, first_row: int = 0) -> tuple[Fault, ...]:
@@ -282,6 +282,7 @@ def fault_of(column: str, rule: str, bad: BoolArray, first_row: int = 0) -> tupl
     return (Fault(column, rule, rows.size, bad.size, named),) if rows.size else ()
 
 
-def _refuse(faults: Sequence[Fault]) -> None:
+def refuse(faults: Sequence[Fault]) -> None:
+    """Raise BadLog if there is any fault."""
     if faults:
         raise BadLog(tuple(map(str, faults)))
