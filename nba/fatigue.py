@@ -54,7 +54,7 @@ class FatigueKernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def of_customers(
         self, n: int, rows: IntArray, channels: IntArray, ages_days: FloatArray, spill: FloatArray
     ) -> FloatArray:
-        """(n, C, 2) counters of n customers, contact i being of customer rows[i]; they are added in their order."""
+        """(n, C, 2) counters of n customers; contact i is of customer rows[i], and added in its turn."""
         counters = np.zeros((n, len(spill), 2))
         np.add.at(counters, rows, spill[channels][:, :, None] * self.recovery(ages_days)[:, None, :])
         return counters

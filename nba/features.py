@@ -197,7 +197,7 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return np.array(numbers, dtype=np.float64).reshape(-1, 2).T[:, :, None]
 
     def _encoded(self, columns: Mapping[str, AnyArray], n_contexts: int) -> FloatArray:
-        """Raw columns (B,) to those that a model sees (m, B): all of a kind at once, also for one customer."""
+        """Raw columns (B,) to those of a model (m, B): all of a kind at once, also for one customer."""
         raw = np.array([columns[column.name] for column in self._modelled], dtype=np.float64)
         raw = raw.reshape(len(self._modelled), n_contexts)
         (numbers, at, _), (flags, flags_at, _), (categories, categories_at, levels) = self._kinds

@@ -76,7 +76,7 @@ class Recording(NamedTuple):
         return Reckoning(self.strategy, self.tariff, self.outcomes, *parts)
 
     def _removed(self) -> list[dict[str, int]]:
-        """How many actions each rule was the first to remove, by customer; without rules that removed none."""
+        """How many actions each rule was the first to remove, by customer; rules without any are left out."""
         names, first = self.strategy.rule_names, 1 + self.batch.removed_by.astype(np.int64)
         n_rows, width = first.shape[0], 1 + len(names)
         cells = (first + width * np.arange(n_rows)[:, None]).ravel()
