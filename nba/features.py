@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TypeAlias
 
@@ -86,6 +87,12 @@ class Category(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
 
 Column: TypeAlias = Numeric | Flag | Category
+_SEVERAL = 8  # values; for fewer NumPy is the slower way
+_PLAIN: dict[type, frozenset[type]] = {  # what NumPy reads as `raw` does
+    Numeric: frozenset({float, int, type(None)}),
+    Flag: frozenset({bool, type(None)}),
+    Category: frozenset(),
+}
 
 
 class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -154,9 +161,7 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             for name in () if record.keys() <= known else record.keys() - known:
                 raise BadContext(f"/{name}", f"is not declared; the schema knows {', '.join(sorted(known))}")
         return {
-            column.name: np.array(
-                [column.raw(record.get(column.name)) for record in records], dtype=np.float64
-            )
+            column.name: _raws(column, [record.get(column.name) for record in records])
             for column in self.columns
         }
 
@@ -212,6 +217,16 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         """Pickle the fields only, not the cached labels."""
         return _schema, structs.astuple(self)
+
+
+def _raws(column: Column, values: list[AttributeValue]) -> FloatArray:
+    """(B,) checked raw values: all at once if they are of the plain types, and one by one if any is not."""
+    if len(values) >= _SEVERAL and _PLAIN[type(column)].issuperset(map(type, values)):
+        with suppress(OverflowError):
+            found: FloatArray = np.array(values, dtype=np.float64)  # None becomes NaN
+            if np.count_nonzero(np.abs(found) < _LARGEST) + values.count(None) == len(values):
+                return found
+    return np.array([column.raw(value) for value in values], dtype=np.float64)
 
 
 def _schema(columns: tuple[Column, ...], segment: str | None, moments: bool) -> FeatureSchema:

@@ -17,6 +17,7 @@ from serving.body import decode_body
 from serving.checks import check_same_request, feedback_fingerprint, issued, outcome_time
 from serving.customers import CustomerBook, closed_channels, planned
 from serving.evidence import Windows
+from serving.gathering import Gathering
 from serving.ids import made_at
 from serving.learner import OnlineLearner
 from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
@@ -56,13 +57,11 @@ class DecisionService:
         self._book = CustomerBook(self._reader, self._strategy)
         self._maker = Maker(learner, self._book, self._windows, clock, metrics)
         self._in_flight: dict[str, InFlight] = {}
+        self._gathering = Gathering(self.decide_all)
 
     async def decide(self, request: DecisionRequest) -> DecisionResponse:
         """Decide once for each request id; the answer is durable before it is given."""
-        (answer,) = await self.decide_all([request])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return await self._gathering.ask(request)
 
     async def decide_all(self, requests: Sequence[DecisionRequest]) -> list[DecisionResponse | Exception]:
         """The same for many, one answer or its refusal each: as if they had come one after another."""
