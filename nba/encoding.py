@@ -35,8 +35,7 @@ class Encoder(NamedTuple):
         """Records to columns; a wrong attribute is a BadContext with its JSON pointer."""
         at = np.array([utc_of(context) for context in contexts], dtype="datetime64[s]")
         columns = self.schema.parse([context.attributes for context in contexts])
-        history = [self._history(context) for context in contexts]
-        fatigue, counts, ages = (np.array(part) for part in zip(*history, strict=True))
+        fatigue, counts, ages = self._counters(contexts)
         asks = self.contact_policy.needs_history
         opted_out = self._opted_out(contexts)
         consents = np.array([self._named(context, "consents", "channel") for context in contexts])
@@ -87,18 +86,21 @@ class Encoder(NamedTuple):
                 raise BadContext(f"/{attribute}/{number}", str(error)) from None
         return hit
 
-    def _history(self, context: Context) -> tuple[FloatArray, IntArray, FloatArray]:
-        """Fatigue (C, 2), contact counts (W, C + 1) and offer ages (P,) from one customer's contacts."""
-        contacts = [contact for contact in context.contacts if not contact.refused]
+    def _counters(self, contexts: Sequence[Context]) -> tuple[FloatArray, IntArray, FloatArray]:
+        """Fatigue (B, C, 2), contact counts (B, W, C + 1) and offer ages (B, P) from customers' contacts."""
+        found = [(row, one) for row, each in enumerate(contexts) for one in each.contacts if not one.refused]
+        rows, contacts = np.array([row for row, _ in found], dtype=np.int64), [one for _, one in found]
         channels, products = levels_of(contacts, self.catalogue)
-        now = to_micros(context.at)  # in UTC: two times of one zone differ by what its clocks show
-        ages = np.array([now - to_micros(contact.at) for contact in contacts]) / 1e6 / _DAY_SECONDS
-        is_made = ages > 0.0
-        fatigue = self.fatigue.of_contacts(channels[is_made], ages[is_made], self.spill)
+        now = [
+            to_micros(context.at) for context in contexts
+        ]  # in UTC: two times of one zone differ by what its clocks show
+        ages = np.array([now[row] - to_micros(one.at) for row, one in found]) / 1e6 / _DAY_SECONDS
+        made = ages > 0.0
+        fatigue = self.fatigue.of_customers(len(contexts), rows[made], channels[made], ages[made], self.spill)
         # For counters, a planned contact counts as made now until it is made: then no window, wherever it
         # lies, can come to hold more contacts than its limit.
         ages = np.maximum(ages, 0.0)
-        offer_ages = np.full(len(self.catalogue.products) + 1, np.inf)  # the last is of what is no product
-        np.minimum.at(offer_ages, products, ages)
-        counts = self.contact_policy.counts(channels, ages, len(self.catalogue.channels))
-        return fatigue, counts, offer_ages[:-1]
+        offers = np.full((len(contexts), len(self.catalogue.products) + 1), np.inf)  # the last: of no product
+        np.minimum.at(offers, (rows, products), ages)
+        shape = len(contexts), len(self.catalogue.channels)
+        return fatigue, self.contact_policy.counts(shape, rows, channels, ages), offers[:, :-1]

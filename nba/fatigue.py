@@ -47,7 +47,16 @@ class FatigueKernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def of_contacts(self, channels: IntArray, ages_days: FloatArray, spill: FloatArray) -> FloatArray:
         """(C, 2) counters of one customer from their contacts' channels (n,) and ages (n,)."""
-        counters: FloatArray = np.einsum("nc,nk->ck", spill[channels], self.recovery(ages_days))
+        of_one = np.zeros(channels.size, dtype=np.int64)
+        (counters,) = self.of_customers(1, of_one, channels, ages_days, spill)
+        return np.asarray(counters)
+
+    def of_customers(
+        self, n: int, rows: IntArray, channels: IntArray, ages_days: FloatArray, spill: FloatArray
+    ) -> FloatArray:
+        """(n, C, 2) counters of n customers; contact i is of customer rows[i], and added in its turn."""
+        counters = np.zeros((n, len(spill), 2))
+        np.add.at(counters, rows, spill[channels][:, :, None] * self.recovery(ages_days)[:, None, :])
         return counters
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TypeAlias
 
@@ -40,11 +41,6 @@ class Numeric(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
             raise BadContext(f"/{self.name}", f"must be a finite number, got {value!r}")
         return float(value)  # type: ignore[arg-type]
 
-    def encode(self, raw: AnyArray) -> FloatArray:
-        """(B,) to (B, 1)."""
-        standardised = np.nan_to_num((raw[:, None] - self.mean) / self.scale, nan=0.0)
-        return np.clip(standardised, -_CLIP, _CLIP)
-
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the encoded columns."""
@@ -62,11 +58,6 @@ class Flag(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="f
         if value is not None and not isinstance(value, bool):
             raise BadContext(f"/{self.name}", f"must be true or false, got {value!r}")
         return float("nan") if value is None else float(value)
-
-    def encode(self, raw: AnyArray) -> FloatArray:
-        """(B,) to (B, 1)."""
-        is_true: FloatArray = (raw[:, None] > 0).astype(np.float64)
-        return is_true
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -89,11 +80,6 @@ class Category(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
             raise BadContext(f"/{self.name}", f"must be one of {', '.join(self.levels)}; got {value!r}")
         return float(self.levels.index(value))
 
-    def encode(self, raw: AnyArray) -> FloatArray:
-        """(B,) level indices to (B, n levels)."""
-        one_hot: FloatArray = (raw[:, None] == np.arange(len(self.levels))).astype(np.float64)
-        return one_hot
-
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the encoded columns."""
@@ -101,6 +87,12 @@ class Category(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
 
 Column: TypeAlias = Numeric | Flag | Category
+_SEVERAL = 8  # values; for fewer NumPy is the slower way
+_PLAIN: dict[type, frozenset[type]] = {  # what NumPy reads as `raw` does
+    Numeric: frozenset({float, int, type(None)}),
+    Flag: frozenset({bool, type(None)}),
+    Category: frozenset(),
+}
 
 
 class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -164,14 +156,12 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def parse(self, records: Sequence[Mapping[str, AttributeValue]]) -> dict[str, FloatArray]:
         """Attribute records to raw columns (B,); an undeclared name or a wrong type is a BadContext."""
-        known = {column.name for column in self.columns} | set(RESERVED)
+        known = self._known
         for record in records:
-            for name in record.keys() - known:
+            for name in () if record.keys() <= known else record.keys() - known:
                 raise BadContext(f"/{name}", f"is not declared; the schema knows {', '.join(sorted(known))}")
         return {
-            column.name: np.array(
-                [column.raw(record.get(column.name)) for record in records], dtype=np.float64
-            )
+            column.name: _raws(column, [record.get(column.name) for record in records])
             for column in self.columns
         }
 
@@ -180,15 +170,63 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         n_contexts = at.shape[0]
         check_shape(fatigue, (n_contexts, None, 2), "fatigue")
         weekend = weekdays(at) >= SATURDAY
-        blocks = [np.ones((n_contexts, 1))]
-        blocks += [column.encode(columns[column.name]) for column in self.columns if column.in_model]
+        blocks = [np.ones((n_contexts, 1)), self._encoded(columns, n_contexts).T]
         if self.moments:
             blocks += [np.log1p(fatigue.sum(axis=1)), weekend[:, None].astype(np.float64)]
         return np.concatenate(blocks, axis=1)
 
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(column.name for column in self.columns) | set(RESERVED)
+
+    @cached_property
+    def _modelled(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.in_model)
+
+    @cached_property
+    def _kinds(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Numbers, flags and categories, each (3, n): column of the model, place when encoded, level."""
+        cells = [(of, level) for of, one in enumerate(self._modelled) for level in range(len(one.labels))]
+        rows = [(of, at, level) for at, (of, level) in enumerate(cells)]
+        kinds = [
+            [row for row in rows if isinstance(self._modelled[row[0]], kind)]
+            for kind in (Numeric, Flag, Category)
+        ]
+        numbers, flags, categories = (np.array(found, dtype=np.int64).reshape(-1, 3).T for found in kinds)
+        return numbers, flags, categories
+
+    @cached_property
+    def _scaling(self) -> FloatArray:
+        """(2, n, 1) means and scales of numbers."""
+        numbers = [(one.mean, one.scale) for one in self._modelled if isinstance(one, Numeric)]
+        return np.array(numbers, dtype=np.float64).reshape(-1, 2).T[:, :, None]
+
+    def _encoded(self, columns: Mapping[str, AnyArray], n_contexts: int) -> FloatArray:
+        """Raw columns (B,) to those of a model (m, B): all of a kind at once, also for one customer."""
+        raw = np.array([columns[column.name] for column in self._modelled], dtype=np.float64)
+        raw = raw.reshape(len(self._modelled), n_contexts)
+        (numbers, at, _), (flags, flags_at, _), (categories, categories_at, levels) = self._kinds
+        encoded = np.empty((at.size + flags.size + categories.size, n_contexts))
+        mean, scale = self._scaling
+        standardised = np.minimum(np.maximum((raw[numbers] - mean) / scale, -_CLIP), _CLIP)
+        encoded[at] = np.where(np.isnan(standardised), 0.0, standardised)
+        encoded[flags_at] = raw[flags] > 0
+        encoded[categories_at] = raw[categories] == levels[:, None]
+        return encoded
+
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         """Pickle the fields only, not the cached labels."""
         return _schema, structs.astuple(self)
+
+
+def _raws(column: Column, values: list[AttributeValue]) -> FloatArray:
+    """(B,) checked raw values: all at once if they are of the plain types, and one by one if any is not."""
+    if len(values) >= _SEVERAL and _PLAIN[type(column)].issuperset(map(type, values)):
+        with suppress(OverflowError):
+            found: FloatArray = np.array(values, dtype=np.float64)  # None becomes NaN
+            if np.count_nonzero(np.abs(found) < _LARGEST) + values.count(None) == len(values):
+                return found
+    return np.array([column.raw(value) for value in values], dtype=np.float64)
 
 
 def _schema(columns: tuple[Column, ...], segment: str | None, moments: bool) -> FeatureSchema:

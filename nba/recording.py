@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Origin(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """A batch of B decisions under one snapshot, ready to be told one by one."""
+    """A batch of B decisions under one snapshot, ready to be told as records."""
 
     strategy: Strategy
     origin: Origin
@@ -41,49 +42,69 @@ class Recording(NamedTuple):
     waits: IntArray  # (B, T) days until a timing's next moment
     scores: FloatArray  # (B, A) mean expected rewards of all actions, eligible or not
 
-    def record(self, context: Context, decision_id: str, row: int) -> Decision:
-        """A decision of the batch; `context` is what its row was made of."""
-        strategy, batch = self.strategy, self.batch
-        ranked = batch.ranked[row, batch.ranked[row] >= 0]
-        counts = np.bincount(batch.removed_by[row] + 1, minlength=1 + len(strategy.rule_names))[1:]
-        return Decision(
-            decision_id=decision_id,
-            customer_id=context.customer_id,
-            at=context.at,
-            opens_at=days_on(context.at, self._wait(row)),
-            actions=tuple(self._ranked(row, rank) for rank in range(ranked.size)),
-            no_contact_propensity=float(batch.distribution[row, NO_ACTION]),
-            n_eligible=int(batch.eligible[row].sum()),
-            eligible_digest=sha256(np.packbits(batch.eligible[row]).tobytes()).hexdigest(),
-            distribution_digest=sha256(batch.distribution[row].tobytes()).hexdigest(),
-            features=tuple(self.contexts.features[row].tolist()),
-            removed={n: int(c) for n, c in zip(strategy.rule_names, counts, strict=True) if c},
-            terms=self.reckoning(row).terms(ranked),
-            **self.origin._asdict(),
-        )
+    def records(self, contexts: Sequence[Context], decision_ids: Sequence[str]) -> list[Decision]:
+        """The decisions of the batch; `contexts` are what its rows were made of."""
+        batch, terms = self.batch, self.reckoning().terms(self.batch.ranked)
+        silent, n_eligible = batch.distribution[:, NO_ACTION].tolist(), batch.eligible.sum(axis=1).tolist()
+        masks, features = np.packbits(batch.eligible, axis=1), self.contexts.features.tolist()
+        waits, removed, origin = self._waits().tolist(), self._removed(), self.origin._asdict()
+        return [
+            Decision(
+                decision_id=decision_id,
+                customer_id=context.customer_id,
+                at=context.at,
+                opens_at=days_on(context.at, waits[row]),
+                actions=ranked,
+                no_contact_propensity=silent[row],
+                n_eligible=n_eligible[row],
+                eligible_digest=sha256(masks[row].tobytes()).hexdigest(),
+                distribution_digest=sha256(batch.distribution[row].tobytes()).hexdigest(),
+                features=tuple(features[row]),
+                removed=removed[row],
+                terms=terms[row],
+                **origin,
+            )
+            for row, (context, decision_id, ranked) in enumerate(
+                zip(contexts, decision_ids, self._ranked(), strict=True)
+            )
+        ]
 
-    def reckoning(self, row: int) -> Reckoning:
-        """What the expected values of a customer are made of."""
-        one, values = slice(row, row + 1), self.batch.expected_values[row]
-        features, fatigue = self.contexts.features[one], self.contexts.fatigue[one]
-        parts = features, fatigue, self.known.take(one), self.scores[row], values
+    def reckoning(self) -> Reckoning:
+        """What the expected values of the customers are made of."""
+        features, fatigue, values = self.contexts.features, self.contexts.fatigue, self.batch.expected_values
+        parts = features, fatigue, self.known, self.scores, values
         return Reckoning(self.strategy, self.tariff, self.outcomes, *parts)
 
-    def _wait(self, row: int) -> int:
-        """Days until the contact is made."""
-        timing = self.strategy.catalogue.timing_of[self.batch.actions[row]]
-        return 0 if timing < 0 else int(self.waits[row, timing])
+    def _removed(self) -> list[dict[str, int]]:
+        """How many actions each rule was the first to remove, by customer; rules without any are left out."""
+        names, first = self.strategy.rule_names, 1 + self.batch.removed_by.astype(np.int64)
+        n_rows, width = first.shape[0], 1 + len(names)
+        cells = (first + width * np.arange(n_rows)[:, None]).ravel()
+        counts = np.bincount(cells, minlength=n_rows * width).reshape(n_rows, width)[:, 1:]
+        return [{n: c for n, c in zip(names, row, strict=True) if c} for row in counts.tolist()]
 
-    def _ranked(self, row: int, rank: int) -> RankedAction:
-        batch, catalogue = self.batch, self.strategy.catalogue
-        action = int(batch.ranked[row, rank])
-        parts = catalogue.action_ids[action].split("/") if action else [None] * 3
+    def _waits(self) -> IntArray:
+        """(B,) days until the contact is made."""
+        timing = self.strategy.catalogue.timing_of[self.batch.actions]
+        return np.where(timing < 0, 0, self.waits[np.arange(timing.size), timing])
+
+    def _ranked(self) -> Iterator[tuple[RankedAction, ...]]:
+        """The ranked actions of each customer."""
+        batch, rows = self.batch, np.arange(self.batch.actions.size)[:, None]
+        columns = batch.ranked, batch.ranked_propensities, batch.expected_values[rows, batch.ranked]
+        for actions, propensities, values in zip(*(part.tolist() for part in columns), strict=True):
+            ranks = enumerate(zip(actions, propensities, values, strict=True), start=1)
+            yield tuple(self._action(rank, *one) for rank, one in ranks if one[0] >= 0)
+
+    def _action(self, rank: int, action: int, propensity: float, expected_value: float) -> RankedAction:
+        action_id = self.strategy.catalogue.action_ids[action]
+        channel, timing, product = action_id.split("/") if action else [None] * 3
         return RankedAction(
-            action_id=catalogue.action_ids[action],
-            channel=parts[0],
-            timing=parts[1],
-            product=parts[2],
-            rank=rank + 1,
-            propensity=float(batch.ranked_propensities[row, rank]),
-            expected_value=float(batch.expected_values[row, action]),
+            action_id=action_id,
+            channel=channel,
+            timing=timing,
+            product=product,
+            rank=rank,
+            propensity=propensity,
+            expected_value=expected_value,
         )

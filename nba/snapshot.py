@@ -141,9 +141,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """Decide for customers of whom each comes up once, as records. requested is (B, A)."""
         encoded = self.strategy.encode(contexts)
         batch = self.decide(encoded, np.array(decision_ids, dtype=object), limit, requested)
-        recording = self._recording(encoded, batch)
-        pairs = zip(contexts, decision_ids, strict=True)
-        return [recording.record(context, name, row) for row, (context, name) in enumerate(pairs)]
+        return self._recording(encoded, batch).records(contexts, decision_ids)
 
     def explain(self, context: Context, requested: BoolArray | None = None) -> Explanation:
         """Why and why not, for one customer: every action, with its terms or what removed it.
@@ -153,7 +151,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         contexts = self.strategy.encode([context])
         batch = self.decide(contexts, np.array([""], dtype=object), requested=requested)
         actions = np.argsort(-batch.expected_values[0], kind="stable")[: int(batch.eligible[0].sum())]
-        terms = self._recording(contexts, batch).reckoning(0).terms(actions)
+        (terms,) = self._recording(contexts, batch).reckoning().terms(actions[None])
         return Explanation.of(self.strategy, context, requested, batch, (actions, terms))
 
     def _recording(self, contexts: ContextBatch, batch: DecisionBatch) -> Recording:

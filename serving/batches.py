@@ -8,6 +8,8 @@ caller has read is safe, and a caller who was cut off sends the rest again (line
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from serving.wire import DECODERS, DecisionRequest, DecisionResponse, Feedback, 
 MEDIA_TYPE = "application/x-ndjson"
 MOST_LINES = 20_000
 STRETCH = 256  # lines at a time: other requests wait no longer than for these
+_AHEAD = 1  # stretches that are decided while an earlier one is not answered yet
 
 Record = TypeVar("Record", DecisionRequest, Feedback)
 Found = TypeVar("Found", DecisionResponse, FeedbackReceipt)
@@ -57,9 +60,11 @@ async def answers(
 ) -> AsyncIterator[bytes]:
     """Answers to lines of requests, in their order; none may have more than `longest` bytes.
 
-    `answer` gives each request's answer, or what refuses it, as `DecisionService.decide_all` does.
+    `answer` gives each request's answer, or what refuses it, as `DecisionService.decide_all` does. While
+    one stretch is on its way to the disk, the next is answered.
     """
-    for start in range(0, len(lines), STRETCH):
+
+    async def stretch(start: int) -> bytes:
         found: dict[int, Any] = {}
         records: dict[int, Record] = {}
         for number, line in enumerate(lines[start : start + STRETCH], start=start + 1):
@@ -68,7 +73,19 @@ async def answers(
             except Rejected as error:
                 found[number] = error
         found.update(zip(records, await _each(answer, list(records.values())), strict=True))
-        yield b"".join(msgspec.json.encode(_told(number, found[number])) + b"\n" for number in sorted(found))
+        return b"".join(msgspec.json.encode(_told(number, found[number])) + b"\n" for number in sorted(found))
+
+    ahead: deque[asyncio.Task[bytes]] = deque()
+    try:
+        for start in range(0, len(lines), STRETCH):
+            ahead.append(asyncio.create_task(stretch(start)))
+            if len(ahead) > _AHEAD:
+                yield await ahead.popleft()
+        while ahead:
+            yield await ahead.popleft()
+    finally:
+        for task in ahead:  # the caller was cut off
+            task.cancel()
 
 
 async def _each(

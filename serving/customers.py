@@ -8,7 +8,7 @@ has room for one.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from msgspec import Struct, field, structs
@@ -16,7 +16,7 @@ from msgspec import Struct, field, structs
 from nba.catalogue import Catalogue
 from nba.context import OUTCOMES, AttributeValue, Contact, Context, Outcome
 from nba.strategy import Strategy
-from serving.ledger import Reader
+from serving.ledger import History, Reader
 from serving.ledger.records import TAKEN_BACK, EventRow, from_micros
 from serving.wire import Customer
 
@@ -65,14 +65,19 @@ class CustomerBook:
             household_contacts=tuple(one for one in self._others(customer.id, household) if one.at > oldest),
         )
 
+    def recall(self, customer_ids: Iterable[str]) -> None:
+        """Read the histories of customers who will be asked for, at once."""
+        missing = [name for name in dict.fromkeys(customer_ids) if name not in self._known]
+        for name, history in self._reader.histories(missing).items() if missing else ():
+            self._known[name] = self._of(name, history)
+        self._forget_some(set(missing))
+
     def remembered(self, customer_id: str) -> Remembered:
         """The history of a customer."""
-        known = self._known.get(customer_id)
-        if known is None:
-            known = self._known[customer_id] = self._read(customer_id)
-            self._forget_some(customer_id)
+        if customer_id not in self._known:
+            self.recall([customer_id])
         self._known.move_to_end(customer_id)
-        return known
+        return self._known[customer_id]
 
     def apply(self, event: EventRow, first_told: str) -> None:
         """Let feedback that is in the log change the history at once; late feedback counts as well.
@@ -132,8 +137,7 @@ class CustomerBook:
             if before.at < one.at:
                 known.outcomes[decision_id, outcome, product] = one
 
-    def _read(self, customer_id: str) -> Remembered:
-        history = self._reader.history(customer_id)
+    def _of(self, customer_id: str, history: History) -> Remembered:
         known = Remembered(bought=set(history.conversions), household=history.household)
         for decision_id, channel, product, at, refused in history.contacts:
             made = Contact(channel=channel, product=product, at=from_micros(at), refused=refused)
@@ -145,11 +149,11 @@ class CustomerBook:
             known.opted_out |= closed_channels(closed, self._catalogue)
         return known
 
-    def _forget_some(self, asked: str) -> None:
+    def _forget_some(self, asked: set[str]) -> None:
         """Forget who was not asked for lately and is not now, and of whom no decision is on its way."""
         while len(self._known) > self._capacity:
             rows = self._known.items()
-            idle = next((name for name, known in rows if not known.pending and name != asked), None)
+            idle = next((name for name, known in rows if not known.pending and name not in asked), None)
             if idle is None:
                 return
             del self._known[idle]

@@ -19,7 +19,9 @@ teaches only when it is of the product watched. All else is kept, and counts for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +39,13 @@ from serving.ledger.records import LoggedEvent, to_micros
 
 _DAY_SECONDS = 86_400.0
 TRIAL = N_INTERVALS  # the step at which the first interval of a contact has passed
+
+
+class Watch(NamedTuple):
+    """The product whose conversions are waited for, if any, and when the first step of it is due."""
+
+    product: str | None
+    first_due: int  # microseconds since 1970
 
 
 class Windows:
@@ -67,23 +76,36 @@ class Windows:
 
     def due(self, decision_id: str, at: int, product: str, step: int, *, is_contact: bool) -> int:
         """When a step of a decision that opens at `at` is due, in microseconds; `product` is watched."""
-        level = self._catalogue.level("product", product)
         if step == TRIAL:
-            days = float(self.schedule.cuts_days[level, 0])
-        else:
-            keys = decision_keys([decision_id])
-            share = float(keyed_uniforms(self._seed, Purpose.EXPOSURE, keys, block=step)[0])
-            days = self.schedule.moment(level, step, share, is_contact)
-        return at + int(days * _DAY_SECONDS * 1_000_000)
+            level = self._catalogue.level("product", product)
+            return at + _micros(float(self.schedule.cuts_days[level, 0]))
+        share = keyed_uniforms(self._seed, Purpose.EXPOSURE, decision_keys([decision_id]), block=step)
+        return self._told_at(at, product, step, float(share[0]), is_contact)
 
-    def watched(self, decision: Decision, context: Context) -> str | None:
-        """The product whose conversions will teach: the one offered, or a probe that is not owned."""
-        if decision.actions[0].product is not None:
-            return decision.actions[0].product
+    def begun(self, decisions: Sequence[Decision], contexts: Sequence[Context]) -> list[Watch]:
+        """What is watched of new decisions, and when its first step is due, as `due` says.
+
+        Conversions of the product offered will teach, or of a probe that is not owned.
+        """
         products = self._catalogue.products
-        probe = probe_products(decision_keys([decision.decision_id]), self._seed, len(products))
-        name, owned = products[int(probe[0])].name, context.attributes.get("owned")
-        return None if isinstance(owned, list) and name in owned else name
+        keys = decision_keys([decision.decision_id for decision in decisions])
+        probes = probe_products(keys, self._seed, len(products)).tolist()
+        shares = keyed_uniforms(self._seed, Purpose.EXPOSURE, keys, block=0).tolist()
+        found = []
+        for decision, context, probe, share in zip(decisions, contexts, probes, shares, strict=True):
+            chosen, owned = decision.actions[0], context.attributes.get("owned")
+            product = chosen.product or products[probe].name
+            if chosen.product is None and isinstance(owned, list) and product in owned:
+                found.append(Watch(None, 0))
+                continue
+            opens_at, is_contact = to_micros(decision.opens_at), chosen.channel is not None
+            found.append(Watch(product, self._told_at(opens_at, product, 0, share, is_contact)))
+        return found
+
+    def _told_at(self, at: int, product: str, step: int, share: float, is_contact: bool) -> int:
+        """When a share of a step's exposure has been watched, in microseconds."""
+        level = self._catalogue.level("product", product)
+        return at + _micros(self.schedule.moment(level, step, share, is_contact))
 
     def following(self, step: int, *, is_contact: bool) -> int | None:
         """The step after `step`; None when that is the last."""
@@ -100,6 +122,10 @@ class Windows:
         if step == TRIAL or (is_cut and step == 0 and is_contact and self._has_stages):
             return "trial"
         return "closed" if is_cut else "exposure"
+
+
+def _micros(days: float) -> int:
+    return int(days * _DAY_SECONDS * 1_000_000)
 
 
 class Folder:

@@ -16,7 +16,7 @@ from nba.snapshot import Snapshot
 from serving.body import DecisionBody, encode_body, requested_of
 from serving.checks import attribute_pointer, check_contacts, decision_time
 from serving.customers import CustomerBook, Remembered, settled, with_contact
-from serving.evidence import Windows
+from serving.evidence import Watch, Windows
 from serving.ids import new_id
 from serving.learner import OnlineLearner
 from serving.ledger import DecisionRow
@@ -84,6 +84,7 @@ class Maker:
         budgets; those that could touch each other are decided in turns, and all others at once.
         """
         snapshot, found = self.snapshot(), dict[int, Made | Rejected]()
+        self._book.recall(request.customer.id for request, _ in asked)
         try:
             for turn in self._turns(asked):
                 found.update(self._turn(snapshot, {place: asked[place] for place in turn}))
@@ -138,11 +139,13 @@ class Maker:
         except BadContext as error:
             if len(ready) == 1:
                 return found | {place: _refused(error, waiting[0].asked.request) for place in ready}
-            for place in ready:  # one of them is wrong: each for itself
-                found |= self._turn(snapshot, {place: asked[place]})
+            places = list(ready)  # one of them is wrong: it is alone in the end
+            for half in (places[: len(places) // 2], places[len(places) // 2 :]):
+                found |= self._turn(snapshot, {place: asked[place] for place in half})
             return found
-        made = (self._counted(one, decision, now) for one, decision in zip(waiting, decisions, strict=True))
-        return found | dict(zip(ready, made, strict=True))
+        told = self._windows.begun(decisions, [one.context for one in waiting])
+        rows = zip(waiting, decisions, told, strict=True)
+        return found | dict(zip(ready, (self._counted(*row, now) for row in rows), strict=True))
 
     def _ready(self, asked: Asked, now: datetime) -> _Ready:
         request, till = asked.request, self._learner.till
@@ -162,8 +165,8 @@ class Maker:
         with self._metrics.scoring.time():
             return snapshot.decide_all([one.context for one in ready], ids, limit, requested)
 
-    def _counted(self, ready: _Ready, decision: Decision, now: datetime) -> Made:
-        (request, fingerprint), context = ready.asked, ready.context
+    def _counted(self, ready: _Ready, decision: Decision, watch: Watch, now: datetime) -> Made:
+        request, context = ready.asked.request, ready.context
         body = DecisionBody(
             channels=request.channels,
             candidates=request.candidates,
@@ -178,12 +181,10 @@ class Maker:
         with_contact(known, decision.decision_id, contact)
         if self._learner.till is not None:
             self._learner.till.take(action, now)
-        return Made(decision, self._row(request, fingerprint, body), known, contact, action, now)
+        return Made(decision, self._row(ready.asked, body, watch), known, contact, action, now)
 
-    def _row(self, request: DecisionRequest, fingerprint: str, body: DecisionBody) -> DecisionRow:
-        decision, chosen = body.decision, body.decision.actions[0]
-        opens_at = to_micros(decision.opens_at)
-        watched = self._windows.watched(decision, body.context)
+    def _row(self, asked: Asked, body: DecisionBody, watch: Watch) -> DecisionRow:
+        (request, fingerprint), decision, chosen = asked, body.decision, body.decision.actions[0]
         return DecisionRow(
             decision_id=decision.decision_id,
             request_id=request.request_id,
@@ -191,22 +192,16 @@ class Maker:
             customer_id=decision.customer_id,
             household=body.context.household,
             at=to_micros(decision.at),
-            opens_at=opens_at,
+            opens_at=to_micros(decision.opens_at),
             channel=chosen.channel,
             product=chosen.product,
             policy_version=decision.policy_version,
             posterior_seq=decision.posterior_seq,
             feedback_until=to_micros(self._windows.feedback_until(decision.opens_at, chosen.product)),
             body=encode_body(body),
-            watched=watched,
-            first_due=self._first_due(decision, opens_at, watched),
+            watched=watch.product,
+            first_due=watch.first_due,
         )
-
-    def _first_due(self, decision: Decision, opens_at: int, watched: str | None) -> int:
-        if watched is None:
-            return 0
-        is_contact = decision.actions[0].channel is not None
-        return self._windows.due(decision.decision_id, opens_at, watched, 0, is_contact=is_contact)
 
 
 def _refused(error: BadContext, request: DecisionRequest) -> Rejected:

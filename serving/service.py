@@ -17,6 +17,7 @@ from serving.body import decode_body
 from serving.checks import check_same_request, feedback_fingerprint, issued, outcome_time
 from serving.customers import CustomerBook, closed_channels, planned
 from serving.evidence import Windows
+from serving.gathering import Gathering
 from serving.ids import made_at
 from serving.learner import OnlineLearner
 from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
@@ -56,13 +57,11 @@ class DecisionService:
         self._book = CustomerBook(self._reader, self._strategy)
         self._maker = Maker(learner, self._book, self._windows, clock, metrics)
         self._in_flight: dict[str, InFlight] = {}
+        self._gathering = Gathering(self.decide_all)
 
     async def decide(self, request: DecisionRequest) -> DecisionResponse:
         """Decide once for each request id; the answer is durable before it is given."""
-        (answer,) = await self.decide_all([request])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return await self._gathering.ask(request)
 
     async def decide_all(self, requests: Sequence[DecisionRequest]) -> list[DecisionResponse | Exception]:
         """The same for many, one answer or its refusal each: as if they had come one after another."""
@@ -197,15 +196,13 @@ class DecisionService:
 
     async def _stored(self, made: Sequence[Made]) -> list[LedgerError | None]:
         """What kept each from the disk, None for those that are on it."""
-        writes: list[Future[int]] = []
-        for one in made:
-            try:
-                writes.append(self._ledger.append_decision(one.row))
-            except LedgerError as error:
-                writes.append(_failed(error))
-        for write in reversed(writes):  # they are committed in their order: with the last all are done
-            await _settled(write)
-        return [_error(write.exception()) for write in writes]
+        if not made:
+            return []
+        try:
+            stored = await _durable(self._ledger.append_decisions([one.row for one in made]))
+        except LedgerError as error:
+            return [error] * len(made)
+        return [one if isinstance(one, LedgerError) else None for one in stored]
 
     def _answer(self, made: Made) -> DecisionResponse:
         self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
@@ -270,25 +267,6 @@ class DecisionService:
 
 async def _durable(future: Future[Result]) -> Result:
     return await asyncio.shield(asyncio.wrap_future(future))
-
-
-async def _settled(future: Future[Result]) -> None:
-    """Wait until it is done, whatever came of it."""
-    if not future.done():
-        await asyncio.wait([asyncio.wrap_future(future)])
-
-
-def _failed(error: Exception) -> Future[int]:
-    future: Future[int] = Future()
-    future.set_exception(error)
-    return future
-
-
-def _error(error: BaseException | None) -> LedgerError | None:
-    """What the ledger says; anything else is no answer to a request."""
-    if error is None or isinstance(error, LedgerError):
-        return error
-    raise error
 
 
 def _told(error: BaseException) -> Exception:

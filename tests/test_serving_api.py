@@ -110,15 +110,15 @@ def test_fifty_requests_at_once_do_not_overshoot_a_contact_limit(tmp_path: Path)
 def test_a_decision_that_cannot_be_stored_is_not_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: SQLiteLedger, row: Any) -> Future[int]:
-        future: Future[int] = Future()
+    def full(self: SQLiteLedger, rows: Any) -> Future[Any]:
+        future: Future[Any] = Future()
         future.set_exception(LedgerError("The disk is full."))
         return future
 
     async def check() -> None:
         async with service(tmp_path, strategy={"contacts": 1}) as client:
             with monkeypatch.context() as broken:
-                broken.setattr(SQLiteLedger, "append_decision", full)
+                broken.setattr(SQLiteLedger, "append_decisions", full)
                 for _ in range(10):
                     answer = await client.post(
                         "/v1/decisions", json={"customer": customer(), "request_id": "r"}

@@ -170,13 +170,19 @@ class ContactPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 masks[number] = masks[number] & ~one.closed(look, contexts)
         return masks
 
-    def counts(self, channels: IntArray, ages_days: FloatArray, n_channels: int) -> IntArray:
-        """(W, C + 1) contacts of one customer in each window, from channels (n,) and ages (n,)."""
-        counts = np.zeros((len(self.windows_days), n_channels + 1), dtype=np.int64)
-        for row, days in enumerate(self.windows_days):
-            recent = channels[ages_days < days]
-            counts[row, :n_channels] = np.bincount(recent, minlength=n_channels)
-            counts[row, n_channels] = recent.size
+    def counts(
+        self, shape: tuple[int, int], rows: IntArray, channels: IntArray, ages_days: FloatArray
+    ) -> IntArray:
+        """(B, W, C + 1) contacts in each window: of customers rows (n,), on channels (n,), of ages (n,).
+
+        `shape` is (B, C); the last column is all channels.
+        """
+        n_rows, n_channels = shape
+        counts = np.zeros((n_rows, len(self.windows_days), n_channels + 1), dtype=np.int64)
+        for window, days in enumerate(self.windows_days):
+            recent = ages_days < days
+            np.add.at(counts[:, window], (rows[recent], channels[recent]), 1)
+        counts[:, :, n_channels] = counts[:, :, :n_channels].sum(axis=2)
         return counts
 
     def _counted(self, contexts: ContextBatch, catalogue: Catalogue, most: IntArray) -> BoolArray:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import apsw
+from msgspec import structs
 
 from serving.ledger import operations
 from serving.ledger.lock import WriterLock
@@ -29,7 +31,7 @@ from serving.ledger.records import (
     TakenBack,
 )
 from serving.ledger.store import LedgerError
-from serving.ledger.writer import Writer
+from serving.ledger.writer import Writer, attempt
 
 BUSY_MILLISECONDS = 5000
 _DECISION = ", ".join(operations.DECISION_COLUMNS)
@@ -63,27 +65,35 @@ class SQLiteReader:
 
     def history(self, customer_id: str) -> History:
         """A customer's contacts, opt-outs, conversions and household."""
-        contacts = self._db.execute(
-            f"SELECT decision_id, channel, product, opens_at, {operations.FIRST_TOLD} FROM decision "
-            "WHERE customer_id = ? AND channel IS NOT NULL ORDER BY seq",
-            (customer_id,),
-        ).fetchall()
-        events = self._db.execute(
-            "SELECT outcome, channel, product FROM event "
-            "WHERE customer_id = ? AND outcome IN ('converted', 'opted_out') ORDER BY seq",
-            (customer_id,),
-        ).fetchall()
-        home = self._db.execute(
-            "SELECT household FROM decision WHERE customer_id = ? AND household IS NOT NULL "
-            "ORDER BY seq DESC LIMIT 1",
-            (customer_id,),
-        ).fetchone()
-        return History(
-            household=None if home is None else str(home[0]),
-            contacts=[(*made, told == "refused") for *made, told in contacts if told != "cancelled"],  # type: ignore[misc]
-            opt_outs=[channel for outcome, channel, _ in events if outcome == "opted_out"],  # type: ignore[misc]
-            conversions=[product for outcome, _, product in events if outcome == "converted" and product],  # type: ignore[misc]
+        return self.histories([customer_id])[customer_id]
+
+    def histories(self, customer_ids: Sequence[str]) -> dict[str, History]:
+        """The same of many customers at once."""
+        some = f"customer_id IN ({', '.join('?' * len(customer_ids))})"
+        found = {name: History(contacts=[], opt_outs=[], conversions=[]) for name in customer_ids}
+        for name, *made, told in self._db.execute(
+            f"SELECT customer_id, decision_id, channel, product, opens_at, {operations.FIRST_TOLD} "
+            f"FROM decision WHERE {some} AND channel IS NOT NULL ORDER BY seq",
+            tuple(customer_ids),
+        ):
+            if told != "cancelled":
+                found[name].contacts.append((*made, told == "refused"))
+        for name, outcome, channel, product in self._db.execute(
+            "SELECT customer_id, outcome, channel, product FROM event "
+            f"WHERE {some} AND outcome IN ('converted', 'opted_out') ORDER BY seq",
+            tuple(customer_ids),
+        ):
+            if outcome == "opted_out":
+                found[name].opt_outs.append(channel)
+            elif product is not None:
+                found[name].conversions.append(product)
+        # Beside max(), SQLite takes the other columns from the row of the maximum.
+        homes = self._db.execute(
+            "SELECT customer_id, household, max(seq) FROM decision "
+            f"WHERE {some} AND household IS NOT NULL GROUP BY customer_id",
+            tuple(customer_ids),
         )
+        return found | {name: structs.replace(found[name], household=home) for name, home, _ in homes}
 
     def outcomes(self, customer_id: str) -> list[tuple[str, str, str, str, int]]:
         """What came of a customer's contacts: decision id, outcome, channel, product and when."""
@@ -222,6 +232,11 @@ class SQLiteLedger:
     def append_decision(self, row: DecisionRow) -> Future[int]:
         """Store a decision; gives its position."""
         return self.writer.submit(lambda db: operations.append_decision(db, row))
+
+    def append_decisions(self, rows: Sequence[DecisionRow]) -> Future[list[int | LedgerError]]:
+        """Store decisions in their order; gives the position of each, or what kept it from the store."""
+        kept = [partial(operations.append_decision, row=row) for row in rows]
+        return self.writer.submit(lambda db: [attempt(db, one) for one in kept], n_writes=len(kept))
 
     def append_event(self, row: EventRow) -> Future[Appended]:
         """Store feedback once."""

@@ -48,6 +48,10 @@ class Reader(Protocol):
         """A customer's contacts, opt-outs, conversions and household."""
         ...
 
+    def histories(self, customer_ids: Sequence[str]) -> dict[str, History]:
+        """The same of many customers at once."""
+        ...
+
     def members(self, household: str) -> list[str]:
         """The customers whose household this is, by the decision that named one last."""
         ...
@@ -118,6 +122,10 @@ class Ledger(Protocol):
 
     def append_decision(self, row: DecisionRow) -> Future[int]:
         """Store a decision; gives its position."""
+        ...
+
+    def append_decisions(self, rows: Sequence[DecisionRow]) -> Future[list[int | LedgerError]]:
+        """Store decisions in their order; gives the position of each, or what kept it from the store."""
         ...
 
     def append_event(self, row: EventRow) -> Future[Appended]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
@@ -24,7 +24,15 @@ GATHER_SECONDS = 0.0015
 
 Result = TypeVar("Result")
 Operation = Callable[[apsw.Connection], Any]
-Pending = tuple[Operation, "Future[Any]"]
+
+
+class Pending(NamedTuple):
+    """An operation on its way, with who waits for it, and how many writes it stands for."""
+
+    operation: Operation
+    future: Future[Any]
+    n_writes: int
+
 
 log = logging.getLogger("serving.ledger")
 
@@ -35,7 +43,7 @@ class Writer:
     def __init__(
         self, connection: apsw.Connection, observe: Callable[[int, float], None] | None = None
     ) -> None:
-        self.observe = observe  # called with (operations, seconds) after each commit
+        self.observe = observe  # called with (writes, seconds) after each commit
         self._connection = connection
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()
         self._gate = threading.Lock()
@@ -54,14 +62,14 @@ class Writer:
         """Whether the end has begun."""
         return self._closed or not self._thread.is_alive()
 
-    def submit(self, operation: Callable[[apsw.Connection], Result]) -> Future[Result]:
+    def submit(self, operation: Callable[[apsw.Connection], Result], n_writes: int = 1) -> Future[Result]:
         """Queue an operation; its future has the result once the commit is on the disk."""
         future: Future[Result] = Future()
         future.set_running_or_notify_cancel()  # a caller that gives up must not undo a write on its way
         with self._gate:  # otherwise a write could slip in behind the end mark and never be answered
             if self._closed:
                 raise LedgerError("The ledger is closed; the service is shutting down.")
-            self._queue.put((operation, future))
+            self._queue.put(Pending(operation, future, n_writes))
         return future
 
     def close(self) -> None:
@@ -108,19 +116,19 @@ class Writer:
             return
         self._failed = False
         failpoint("writer.after_commit")
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
+        for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BaseException):
-                future.set_exception(outcome)
+                waiting.future.set_exception(outcome)
             else:
-                future.set_result(outcome)
+                waiting.future.set_result(outcome)
         if self.observe is not None:
-            self.observe(len(batch), time.monotonic() - started)
+            self.observe(sum(each.n_writes for each in batch), time.monotonic() - started)
 
     def _transact(self, batch: list[Pending]) -> list[Any]:
         db = self._connection
         db.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [self._attempt(operation) for operation, _ in batch]
+            outcomes = [attempt(db, each.operation) for each in batch]
             failpoint("writer.before_commit")
             db.execute("COMMIT")
         except BaseException:
@@ -130,16 +138,18 @@ class Writer:
             raise
         return outcomes
 
-    def _attempt(self, operation: Operation) -> Any:
-        """The result of one operation or the error that undid it alone; the rest of the batch goes on."""
-        try:
-            with self._connection:  # a savepoint
-                return operation(self._connection)
-        except (apsw.FullError, apsw.IOError, apsw.CorruptError):
-            raise
-        except Exception as error:
-            return LedgerError(f"The ledger refused a write: {type(error).__name__}.")
-
     def _fail(self, batch: list[Pending], error: Exception) -> None:
-        for _, future in batch:
-            future.set_exception(LedgerError(f"The ledger could not commit: {type(error).__name__}."))
+        for waiting in batch:
+            waiting.future.set_exception(LedgerError(f"The ledger could not commit: {type(error).__name__}."))
+
+
+def attempt(db: apsw.Connection, operation: Callable[[apsw.Connection], Result]) -> Result | LedgerError:
+    """The result of one operation or the error that undid it alone; what stands beside it goes on."""
+    try:
+        with db:  # a savepoint
+            result = operation(db)
+    except (apsw.FullError, apsw.IOError, apsw.CorruptError):
+        raise
+    except Exception as error:
+        return LedgerError(f"The ledger refused a write: {type(error).__name__}.")
+    return result
