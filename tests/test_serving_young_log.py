@@ -44,7 +44,7 @@ def test_what_a_young_log_teaches_is_unbiased(
 )
 def test_exposure_told_by_an_age_is_on_average_the_exposure_watched(age: float, is_contact: bool) -> None:
     """And so it is for rounds that a newer contact closes at that age: nothing is told after it."""
-    n, day = 4_000, 86_400_000_000
+    n, day = 1_500, 86_400_000_000
     windows, random = Windows(tiny_strategy(catalogue=CATALOGUE)), Random(1)
     steps = np.arange(N_INTERVALS)
     ids = [random.randbytes(16).hex() for _ in range(n)]

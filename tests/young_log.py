@@ -22,6 +22,7 @@ from serving.wire import Customer, DecisionRequest, Feedback
 
 RATE = 0.1  # the forecast
 WINDOW, DELAY = 20, 8.0  # days; the first interval has 4
+MOMENTS = 30  # of a day: who asks at one moment is answered together
 CARD = structs.replace(
     product("card", "credit", 60.0, WINDOW, repeatable=True), forecast_rate=RATE, decision_delay_days=DELAY
 )
@@ -67,10 +68,11 @@ class YoungLog:
         """Go on for some days of so many contacts each; sales are reported and exposures told day by day."""
         for _ in range(n_days):
             start = self._clock()
-            moments = np.sort(self._rng.random(contacts))
-            made = [asyncio.create_task(self._contact(start, f"c{n}", at)) for n, at in enumerate(moments)]
-            for sales in await asyncio.gather(*made):
-                self._coming += sales
+            moments = np.array_split(np.arange(contacts), MOMENTS)
+            for day, names in zip(np.sort(self._rng.random(MOMENTS)), moments, strict=True):
+                self._clock.now = at = start + timedelta(days=day)
+                for sales in await asyncio.gather(*(self._contact(at, f"c{name}") for name in names)):
+                    self._coming += sales
             self._clock.now = start + timedelta(days=1)
             await self._report()
             self._runtime.learner.step(self._clock())
@@ -80,12 +82,11 @@ class YoungLog:
         self._runtime.learner.close(self._clock())
         await self._runtime.stop()
 
-    async def _contact(self, start: datetime, name: str, day: float) -> list[Sale]:
-        self._clock.now = at = start + timedelta(days=day)
-        who = Customer(id=f"{name}-{start.timestamp()}", attributes=customer(consents=["mail"])["attributes"])
+    async def _contact(self, at: datetime, name: str) -> list[Sale]:
+        who = Customer(id=f"{name}-{at.timestamp()}", attributes=customer(consents=["mail"])["attributes"])
         answer = await self._runtime.service.decide(DecisionRequest(customer=who))
         assert answer.actions[0].channel == "mail"
-        rng = np.random.default_rng([int(at.timestamp() * 1e6), self._seed])
+        rng = np.random.default_rng([int(at.timestamp() * 1e6), int(name[1:]), self._seed])
         ages = [self._caused_age(rng) for _ in range(rng.poisson(self.caused))]
         ages += [WINDOW * rng.random() for _ in range(rng.poisson(self.organic))]
         return [Sale(at + timedelta(days=age), answer.decision_id) for age in ages]
