@@ -47,24 +47,35 @@ def serve(
     run(settings, port, as_json=as_json)
 
 
-def replay(bundle: Bundle, store: Store, as_json: AsJson = False) -> None:
-    """Make every decision of a store again and compare it bit for bit; exit 1 if one differs."""
+def replay(
+    bundle: Bundle,
+    store: Store,
+    head: Annotated[
+        str | None, typer.Option(help="POSITION:DIGEST of a receipt, as it was kept elsewhere.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a store's receipts, make every decision again, compare bit for bit; exit 1 on a difference."""
     _pin_threads()
     import msgspec
 
+    from serving.chain import Anchor
     from serving.replay import replay as replay_store
 
-    report = replay_store(bundle, store)
+    report = replay_store(bundle, store, None if head is None else Anchor.parse(head))
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     else:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(report.counts.items()))
         typer.echo(
-            f"{report.decisions} decisions made again under {report.snapshots} snapshots, "
-            f"{report.mismatches} differ. The log holds {counts}. Posterior at log position "
-            f"{report.last_seq}: sha256 {report.posterior_sha256}."
+            f"{report.decisions - report.erased} decisions made again under {report.snapshots} snapshots, "
+            f"{report.mismatches} differ, {report.erased} are erased. The log holds {counts}. "
+            f"Posterior at log position {report.last_seq}: sha256 {report.posterior_sha256}. {report.receipts.entries} receipts, "
+            f"{report.receipts.faults} faults, head {report.receipts.head}."
         )
-    if report.mismatches:
+        for fault in report.receipts.faulty:
+            typer.echo(f"receipts: {fault}")
+    if report.mismatches or report.receipts.faults:
         raise typer.Exit(1)
 
 

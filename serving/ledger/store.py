@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nba.errors import InvalidConfig, NBAError
 from serving.ledger.records import (
+    AdminRow,
     Appended,
     DecisionRow,
     Due,
@@ -17,11 +18,13 @@ from serving.ledger.records import (
     History,
     LoggedEvent,
     PriceRow,
+    Receipt,
     SavedPosterior,
     TakenBack,
 )
 
 if TYPE_CHECKING:
+    from serving.ledger.erasure import Erased, Redact
     from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
 
 
@@ -112,6 +115,34 @@ class Reader(Protocol):
         """A stored setting."""
         ...
 
+    def receipts_after(self, seq: int, limit: int) -> list[Receipt]:
+        """Entries of the chain past a position, in their order."""
+        ...
+
+    def latest_receipts(self, kind: str, after: int, limit: int) -> list[Receipt]:
+        """The last entry of each row past a position in its table, by row."""
+        ...
+
+    def receipts_of(self, kind: str, row: int) -> list[Receipt]:
+        """The entries of one row, the newest last; more than one where it was erased."""
+        ...
+
+    def head(self) -> Receipt | None:
+        """The last entry of the chain; None for an empty one."""
+        ...
+
+    def erased(self, kind: str) -> set[int]:
+        """Positions of the rows of a table that were written anew without the person."""
+        ...
+
+    def log_after(self, seq: int, limit: int) -> list[EventRow]:
+        """All events past a log position, accepted or not, in log order."""
+        ...
+
+    def admin_rows(self, seq: int, limit: int) -> list[AdminRow]:
+        """What administrators did past a position, in the order of the deeds."""
+        ...
+
     def close(self) -> None:
         """Release the connection."""
         ...
@@ -142,6 +173,14 @@ class Ledger(Protocol):
 
     def save_posterior(self, saved: SavedPosterior, saved_at: int) -> Future[None]:
         """Store a posterior and its cursor in one transaction; the one before it is kept."""
+        ...
+
+    def erase(self, customer_id: str, at: int, actor: str, redact: Redact) -> Future[Erased]:
+        """Forget a customer; `actor` is who asked, `redact` writes a body anew under a pseudonym."""
+        ...
+
+    def note(self, row: AdminRow) -> Future[int]:
+        """Store what an administrator did; gives its position."""
         ...
 
     def bind(self, key: str, value: str) -> Future[str]:

@@ -44,6 +44,7 @@ class Writer:
         self, connection: apsw.Connection, observe: Callable[[int, float], None] | None = None
     ) -> None:
         self.observe = observe  # called with (writes, seconds) after each commit
+        self.wants_checkpoint = False  # set by an operation: no old page may stay in the log of writes
         self._connection = connection
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()
         self._gate = threading.Lock()
@@ -87,6 +88,8 @@ class Writer:
             batch, is_open = self._gather()
             if batch:
                 self._commit(batch)
+            if self.wants_checkpoint:
+                self._checkpoint()
 
     def _gather(self) -> tuple[list[Pending], bool]:
         """The next batch, and whether more may follow."""
@@ -123,6 +126,13 @@ class Writer:
                 waiting.future.set_result(outcome)
         if self.observe is not None:
             self.observe(sum(each.n_writes for each in batch), time.monotonic() - started)
+
+    def _checkpoint(self) -> None:
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self.wants_checkpoint = False
+        except apsw.BusyError:
+            log.warning("a reader keeps the log of writes from being emptied; it is tried again")
 
     def _transact(self, batch: list[Pending]) -> list[Any]:
         db = self._connection
