@@ -20,13 +20,27 @@ from serving.checks import check_content
 from serving.errors import explained
 from serving.metrics import Metrics
 from serving.problems import MEDIA_TYPE, undecodable
+from serving.routes.administration import admin_calls, erase
 from serving.routes.batches import decide_batch, record_batch
 from serving.routes.decisions import audit, decide, record
 from serving.routes.operations import docs, learner, livez, metrics, readyz
 from serving.runtime import Runtime
 from serving.settings import Clock, Settings, wall_clock
 
-_HANDLERS = [decide, decide_batch, record, record_batch, audit, learner, livez, readyz, metrics, docs]
+_HANDLERS = [
+    decide,
+    decide_batch,
+    record,
+    record_batch,
+    audit,
+    erase,
+    admin_calls,
+    learner,
+    livez,
+    readyz,
+    metrics,
+    docs,
+]
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -81,18 +95,7 @@ def create_app(settings: Settings, clock: Clock = wall_clock) -> Litestar:
             await runtime.stop()
 
     app = Litestar(
-        route_handlers=[
-            decide,
-            decide_batch,
-            record,
-            record_batch,
-            audit,
-            learner,
-            livez,
-            readyz,
-            metrics,
-            docs,
-        ],
+        route_handlers=_HANDLERS,
         dependencies=_provided(runtime, lambda: app.openapi_schema.to_schema()),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,

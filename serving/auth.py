@@ -95,3 +95,9 @@ def _presented(scope: Scope) -> str | None:
     if kind.lower() == "bearer" and key.strip():
         return key.strip()
     return headers.get(b"x-api-key") or None
+
+
+def actor_of(scope: Scope) -> str:
+    """Who asks, as the log of administrators names them: how the digest of the key begins."""
+    presented = _presented(scope)
+    return "loopback" if presented is None else f"key {hash_key(presented)[:8]}"

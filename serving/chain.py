@@ -50,9 +50,8 @@ def verify(reader: Reader, anchor: Anchor | None = None) -> ChainReport:
     The store may be in use: what is written after the start is left to the next verification. `anchor` is
     an entry as it was known to be once.
     """
-    last = reader.head()
-    end = 0 if last is None else last.seq
-    head = f"{end}:{(START if last is None else last.digest).hex()}"
+    head = head_of(reader)
+    end = Anchor.parse(head).seq
     faults = list(_links(reader, end, anchor))
     faults += [fault for kind in KINDS for fault in _rows(reader, kind, end)]
     n_erased = sum(len(reader.erased(kind)) for kind in ("decision", "event"))
@@ -60,6 +59,12 @@ def verify(reader: Reader, anchor: Anchor | None = None) -> ChainReport:
     if n_erased != n_told:
         faults.append(f"{n_erased} rows have a second receipt, and the erasures in the log explain {n_told}")
     return ChainReport(entries=end, head=head, erased=n_erased, faults=len(faults), faulty=faults[:SHOWN])
+
+
+def head_of(reader: Reader) -> str:
+    """The last entry of the chain as "position:digest"."""
+    last = reader.head()
+    return f"0:{START.hex()}" if last is None else f"{last.seq}:{last.digest.hex()}"
 
 
 def _links(reader: Reader, end: int, anchor: Anchor | None) -> Iterator[str]:

@@ -70,8 +70,9 @@ def replay(
         typer.echo(
             f"{report.decisions - report.erased} decisions made again under {report.snapshots} snapshots, "
             f"{report.mismatches} differ, {report.erased} are erased. The log holds {counts}. "
-            f"Posterior at log position {report.last_seq}: sha256 {report.posterior_sha256}. {report.receipts.entries} receipts, "
-            f"{report.receipts.faults} faults, head {report.receipts.head}."
+            f"Posterior at log position {report.last_seq}: sha256 {report.posterior_sha256}. "
+            f"{report.receipts.entries} receipts, {report.receipts.faults} faults, "
+            f"head {report.receipts.head}."
         )
         for fault in report.receipts.faulty:
             typer.echo(f"receipts: {fault}")
@@ -83,3 +84,30 @@ def _pin_threads() -> None:
     # One thread of BLAS: the matrices are small, and the bits of a product may depend on the number.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+
+
+def erase(
+    store: Store,
+    customer: Annotated[str, typer.Option(help="Id of the customer to forget.")],
+    as_json: AsJson = False,
+) -> None:
+    """Forget a customer in a store that no service has open: names and attributes go, the sums stay."""
+    import msgspec
+
+    from serving.body import redacted
+    from serving.ledger import open_ledger
+    from serving.ledger.records import to_micros
+    from serving.settings import wall_clock
+
+    ledger = open_ledger(store, must_exist=True)
+    try:
+        found = ledger.erase(customer, to_micros(wall_clock()), "nba erase", redacted).result()
+    finally:
+        ledger.close()
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+    else:
+        typer.echo(
+            f"{found.decisions} decisions and {found.events} events are {found.pseudonym} now; "
+            f"{found.objections} closed channels stay closed for who comes back."
+        )

@@ -8,8 +8,11 @@ import logging
 from nba.bundle import bundle_digest, load_bundle
 from nba.errors import require
 from serving.auth import Key, load_keys
+from serving.body import redacted
+from serving.chain import head_of
 from serving.learner import OnlineLearner
-from serving.ledger import open_ledger
+from serving.ledger import AdminRow, Erased, open_ledger
+from serving.ledger.records import to_micros
 from serving.metrics import Metrics
 from serving.service import DecisionService
 from serving.settings import Clock, Settings, wall_clock
@@ -74,6 +77,17 @@ class Runtime:
         }
         return Health(status="ok" if all(checks.values()) else "unavailable", checks=checks)
 
+    async def erase(self, customer_id: str, actor: str) -> Erased:
+        """Forget a customer, on the disk and in memory; answers once it is on the disk."""
+        written = self.ledger.erase(customer_id, to_micros(self.clock()), actor, redacted)
+        erased = await asyncio.shield(asyncio.wrap_future(written))
+        await self.service.forget(customer_id)
+        return erased
+
+    def admin_rows(self, after: int, limit: int) -> list[AdminRow]:
+        """What administrators did past a position of their log."""
+        return self._reader.admin_rows(after, limit)
+
     async def status(self) -> LearnerStatus | None:
         """Where the learner is; None while the log is being replayed."""
         published = self.learner.published
@@ -97,6 +111,7 @@ class Runtime:
             price_version=published.snapshot.price_version,
             prices=self.learner.prices(),
             is_healthy=self.learner.is_healthy,
+            head=head_of(self._reader),
         )
 
     def exposition(self) -> bytes:

@@ -115,6 +115,10 @@ class Reader(Protocol):
         """A stored setting."""
         ...
 
+    def objections(self, customer_id: str) -> list[str | None]:
+        """Channels that a customer had closed before being erased; None stands for all of them."""
+        ...
+
     def receipts_after(self, seq: int, limit: int) -> list[Receipt]:
         """Entries of the chain past a position, in their order."""
         ...
@@ -200,11 +204,14 @@ class Ledger(Protocol):
         ...
 
 
-def open_ledger(url: str) -> SQLiteLedger:
-    """Open the store of a URL for writing, creating it if it is missing."""
+def open_ledger(url: str, *, must_exist: bool = False) -> SQLiteLedger:
+    """Open the store of a URL for writing, creating it if it is missing and need not exist."""
     from serving.ledger.sqlite import SQLiteLedger
 
-    return SQLiteLedger(sqlite_path(url))
+    path = sqlite_path(url)
+    if must_exist and not path.is_file():
+        raise LedgerError(f"There is no store at {str(path)!r}.")
+    return SQLiteLedger(path)
 
 
 def open_reader(url: str) -> SQLiteReader:

@@ -88,8 +88,6 @@ class Writer:
             batch, is_open = self._gather()
             if batch:
                 self._commit(batch)
-            if self.wants_checkpoint:
-                self._checkpoint()
 
     def _gather(self) -> tuple[list[Pending], bool]:
         """The next batch, and whether more may follow."""
@@ -119,6 +117,8 @@ class Writer:
             return
         self._failed = False
         failpoint("writer.after_commit")
+        if self.wants_checkpoint:
+            self._checkpoint()
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 waiting.future.set_exception(outcome)
