@@ -29,6 +29,9 @@ def serve(
         Path | None, typer.Option(help="Output of `nba allocate --json`: where prices of budgets begin.")
     ] = None,
     publish_seconds: Annotated[float, typer.Option(help="At most one new snapshot in this time.")] = 0.5,
+    requests_per_second: Annotated[
+        float | None, typer.Option(help="How often a key may ask whose line in the keys file has no rate=.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve decisions of a policy bundle over HTTP, and learn from the feedback while serving."""
@@ -43,6 +46,7 @@ def serve(
         keys_file=keys_file,
         prices=prices,
         publish_seconds=publish_seconds,
+        requests_per_second=requests_per_second,
     )
     run(settings, port, as_json=as_json)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from nba.bundle import bundle_digest, load_bundle
 from nba.errors import require
-from serving.auth import Key, load_keys
 from serving.body import redacted
 from serving.chain import head_of
+from serving.keys import KeyRing
 from serving.learner import OnlineLearner
 from serving.ledger import AdminRow, Erased, open_ledger
 from serving.ledger.records import to_micros
@@ -26,7 +27,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, clock: Clock = wall_clock) -> None:
         self.settings, self.clock, self.metrics = settings, clock, Metrics()
-        self.keys: list[Key] = load_keys(settings.keys_file) if settings.keys_file else []
+        self.ring = KeyRing(settings.keys_file, time.monotonic) if settings.keys_file else None
         base, digest = load_bundle(settings.bundle), bundle_digest(settings.bundle)
         rule = "is for decisions of a whole day; a service decides one by one and would ignore it: drop it"
         require(base.strategy.allocation is None, str(settings.bundle), "strategy.allocation", rule)
