@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import msgspec
 
 from nba.decision import Decision
 from nba.explain import why_not
 from nba.strategy import Strategy
 from serving.body import decode_body, requested_of
-from serving.ledger.records import DecisionRow, EventRow, from_micros
-from serving.wire import DecisionAudit, DecisionResponse, FeedbackEntry
+from serving.ledger import Reader
+from serving.ledger.records import AdminRow, DecisionRow, EventRow, Receipt, from_micros
+from serving.pricing import prices_of
+from serving.wire import AdminCall, DecisionAudit, DecisionResponse, FeedbackEntry, ReceiptProof
 
 _SAME_IN_AUDIT = (
     "decision_id", "customer_id", "at", "opens_at", "policy", "policy_version", "posterior_seq",
@@ -31,15 +33,11 @@ def response_of(decision: Decision, row: DecisionRow, *, replayed: bool = False)
     )
 
 
-def audit_of(
-    row: DecisionRow,
-    events: list[EventRow],
-    strategy: Strategy,
-    prices_of: Callable[[int], dict[str, float]],
-) -> DecisionAudit:
-    """All that is known about a decision, from its row, its events and the prices of its version."""
-    body = decode_body(row.body)
+def audit_of(row: DecisionRow, reader: Reader, strategy: Strategy) -> DecisionAudit:
+    """All that is known about a decision, from its row, its events, its receipts and its version's prices."""
+    body, receipts = decode_body(row.body), reader.receipts_of("decision", row.seq)
     context, decision = body.context, body.decision
+    requested, is_erased = requested_of(body, strategy.catalogue), len(receipts) > 1
     same = {name: getattr(decision, name) for name in _SAME_IN_AUDIT}
     return DecisionAudit(
         attributes=context.attributes,
@@ -47,10 +45,12 @@ def audit_of(
         contacts=len(context.contacts),
         opted_out=context.opted_out,
         feedback_until=from_micros(row.feedback_until),
-        why_not=why_not(strategy, context, requested_of(body, strategy.catalogue)),
-        prices=prices_of(decision.price_version),
+        why_not=() if is_erased else why_not(strategy, context, requested),
+        prices=prices_of(reader, strategy, decision.price_version),
         budget_left=context.left,
-        feedback=[_entry(event) for event in events],
+        feedback=[_entry(event) for event in reader.events_of(row.decision_id)],
+        erased=is_erased,
+        receipt=_proof(receipts[-1]),
         **same,
     )
 
@@ -66,3 +66,13 @@ def _entry(event: EventRow) -> FeedbackEntry:
         occurred_at=from_micros(event.occurred_at),
         status=event.status,
     )
+
+
+def admin_call_of(row: AdminRow) -> AdminCall:
+    """What an administrator did, as it is told."""
+    detail = msgspec.json.decode(row.detail)
+    return AdminCall(seq=row.seq, at=from_micros(row.at), actor=row.actor, what=row.what, detail=detail)
+
+
+def _proof(receipt: Receipt) -> ReceiptProof:
+    return ReceiptProof(seq=receipt.seq, content=receipt.content.hex(), digest=receipt.digest.hex())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,18 +20,50 @@ from serving.auth import KeyAuth
 from serving.checks import check_content
 from serving.errors import explained
 from serving.metrics import Metrics
-from serving.problems import MEDIA_TYPE, undecodable
+from serving.problems import MEDIA_TYPE, Rejected, undecodable
+from serving.routes.administration import admin_calls, erase
 from serving.routes.batches import decide_batch, record_batch
 from serving.routes.decisions import audit, decide, record
 from serving.routes.operations import docs, learner, livez, metrics, readyz
 from serving.runtime import Runtime
 from serving.settings import Clock, Settings, wall_clock
 
-_HANDLERS = [decide, decide_batch, record, record_batch, audit, learner, livez, readyz, metrics, docs]
+_HANDLERS = [
+    decide,
+    decide_batch,
+    record,
+    record_batch,
+    audit,
+    erase,
+    admin_calls,
+    learner,
+    livez,
+    readyz,
+    metrics,
+    docs,
+]
+
+# An answer is data for its caller alone: no browser runs, frames, sniffs or keeps it.
+_PAGE = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+_SECURITY = [*_PAGE, (b"cache-control", b"no-store"), (b"content-security-policy", b"default-src 'none'")]
 
 
 class StrictRequest(Request[Any, Any, Any]):
     """Decodes a body straight into the handler's record, without the framework's coercion."""
+
+    async def body(self) -> bytes:
+        """The body, if it arrives in time: who sends a byte a minute must not hold a place."""
+        seconds: float = self.app.state.runtime.settings.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await super().body()
+        except TimeoutError:
+            closing = {"connection": "close"}
+            raise Rejected(408, f"The body must arrive within {seconds:g} s.", headers=closing) from None
 
     async def json(self) -> Any:
         """The body as the record that the handler declares, or a problem."""
@@ -81,29 +114,32 @@ def create_app(settings: Settings, clock: Clock = wall_clock) -> Litestar:
             await runtime.stop()
 
     app = Litestar(
-        route_handlers=[
-            decide,
-            decide_batch,
-            record,
-            record_batch,
-            audit,
-            learner,
-            livez,
-            readyz,
-            metrics,
-            docs,
-        ],
+        route_handlers=_HANDLERS,
         dependencies=_provided(runtime, lambda: app.openapi_schema.to_schema()),
         request_class=StrictRequest,
         request_max_body_size=settings.max_body_bytes,
         lifespan=[lifespan],
-        middleware=[Observed(runtime.metrics), *([KeyAuth(runtime.keys)] if runtime.keys else [])],
+        middleware=[Observed(runtime.metrics), *_guards(runtime)],
+        before_send=[secured],
         exception_handlers={Exception: answer_error},
         openapi_config=_openapi(),
         logging_config=None,
     )
     app.state.runtime = runtime
     return app
+
+
+async def secured(message: Message, scope: Scope) -> None:
+    """Tell browsers what they must not do with an answer."""
+    if message["type"] == "http.response.start":
+        headers = _PAGE if scope["path"] == "/docs" else _SECURITY
+        message["headers"] = [*message["headers"], *headers]
+
+
+def _guards(runtime: Runtime) -> list[ASGIMiddleware]:
+    if runtime.ring is None:
+        return []
+    return [KeyAuth(runtime.ring, runtime.clock, runtime.settings.requests_per_second)]
 
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

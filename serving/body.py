@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from nba.arrays import BoolArray
 from nba.catalogue import NO_ACTION, NO_ACTION_ID, Catalogue
@@ -39,6 +39,17 @@ def encode_body(body: DecisionBody) -> bytes:
 def decode_body(blob: bytes) -> DecisionBody:
     """The inverse of `encode_body`."""
     return _decoder.decode(blob)
+
+
+def redacted(blob: bytes, pseudonym: str) -> bytes:
+    """A body without the person: the decision with what it taught stays, what it knew of them goes.
+
+    What stays of the knowledge is `features`, the numbers that the model read: learning is a sum over them.
+    """
+    body = decode_body(blob)
+    context = Context(customer_id=pseudonym, at=body.context.at, attributes={}, left=body.context.left)
+    decision = structs.replace(body.decision, customer_id=pseudonym)
+    return encode_body(structs.replace(body, context=context, decision=decision))
 
 
 def requested_of(request: DecisionRequest | DecisionBody, catalogue: Catalogue) -> BoolArray | None:

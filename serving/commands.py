@@ -29,6 +29,9 @@ def serve(
         Path | None, typer.Option(help="Output of `nba allocate --json`: where prices of budgets begin.")
     ] = None,
     publish_seconds: Annotated[float, typer.Option(help="At most one new snapshot in this time.")] = 0.5,
+    requests_per_second: Annotated[
+        float | None, typer.Option(help="How often a key may ask whose line in the keys file has no rate=.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve decisions of a policy bundle over HTTP, and learn from the feedback while serving."""
@@ -43,28 +46,41 @@ def serve(
         keys_file=keys_file,
         prices=prices,
         publish_seconds=publish_seconds,
+        requests_per_second=requests_per_second,
     )
     run(settings, port, as_json=as_json)
 
 
-def replay(bundle: Bundle, store: Store, as_json: AsJson = False) -> None:
-    """Make every decision of a store again and compare it bit for bit; exit 1 if one differs."""
+def replay(
+    bundle: Bundle,
+    store: Store,
+    head: Annotated[
+        str | None, typer.Option(help="POSITION:DIGEST of a receipt, as it was kept elsewhere.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a store's receipts, make every decision again, compare bit for bit; exit 1 on a difference."""
     _pin_threads()
     import msgspec
 
+    from serving.chain import Anchor
     from serving.replay import replay as replay_store
 
-    report = replay_store(bundle, store)
+    report = replay_store(bundle, store, None if head is None else Anchor.parse(head))
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     else:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(report.counts.items()))
         typer.echo(
-            f"{report.decisions} decisions made again under {report.snapshots} snapshots, "
-            f"{report.mismatches} differ. The log holds {counts}. Posterior at log position "
-            f"{report.last_seq}: sha256 {report.posterior_sha256}."
+            f"{report.decisions - report.erased} decisions made again under {report.snapshots} snapshots, "
+            f"{report.mismatches} differ, {report.erased} are erased. The log holds {counts}. "
+            f"Posterior at log position {report.last_seq}: sha256 {report.posterior_sha256}. "
+            f"{report.receipts.entries} receipts, {report.receipts.faults} faults, "
+            f"head {report.receipts.head}."
         )
-    if report.mismatches:
+        for fault in report.receipts.faulty:
+            typer.echo(f"receipts: {fault}")
+    if report.mismatches or report.receipts.faults:
         raise typer.Exit(1)
 
 
@@ -72,3 +88,30 @@ def _pin_threads() -> None:
     # One thread of BLAS: the matrices are small, and the bits of a product may depend on the number.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+
+
+def erase(
+    store: Store,
+    customer: Annotated[str, typer.Option(help="Id of the customer to forget.")],
+    as_json: AsJson = False,
+) -> None:
+    """Forget a customer in a store that no service has open: names and attributes go, the sums stay."""
+    import msgspec
+
+    from serving.body import redacted
+    from serving.ledger import open_ledger
+    from serving.ledger.records import to_micros
+    from serving.settings import wall_clock
+
+    ledger = open_ledger(store, must_exist=True)
+    try:
+        found = ledger.erase(customer, to_micros(wall_clock()), "nba erase", redacted).result()
+    finally:
+        ledger.close()
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+    else:
+        typer.echo(
+            f"{found.decisions} decisions and {found.events} events are {found.pseudonym} now; "
+            f"{found.objections} closed channels stay closed for who comes back."
+        )

@@ -7,6 +7,7 @@ has room for one.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from serving.ledger import History, Reader
 from serving.ledger.records import TAKEN_BACK, EventRow, from_micros
 from serving.wire import Customer
 
+_MOMENT = 0.002  # seconds: about a commit
 _LONGEST_DAYS = 36_500  # a century: what must never meet is remembered for good
 
 
@@ -108,6 +110,14 @@ class CustomerBook:
         if self.has_households:
             self._home(household).add(customer.id)
 
+    async def forget(self, customer_id: str) -> None:
+        """Forget a customer who was erased, once no decision about them is on its way to the disk."""
+        while (known := self._known.get(customer_id)) is not None and known.pending:
+            await asyncio.sleep(_MOMENT)
+        self._known.pop(customer_id, None)
+        for members in self._members.values():
+            members.discard(customer_id)
+
     def _others(self, customer_id: str, household: str | None) -> Iterator[Contact]:
         """Contacts of the other members of a household, if any limit asks for them."""
         if self.has_households and household is not None:
@@ -145,7 +155,7 @@ class CustomerBook:
         if self._rests:
             for told in self._reader.outcomes(customer_id):
                 self._tell(known, *told)
-        for closed in history.opt_outs:
+        for closed in (*history.opt_outs, *self._reader.objections(customer_id)):
             known.opted_out |= closed_channels(closed, self._catalogue)
         return known
 

@@ -9,7 +9,8 @@ from serving.wire import Problem
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Problem documents as the answers of some statuses."""
+    """Problem documents as the answers of some statuses; with a key it may be 429, with a body 408."""
+    more = [429] * (401 in statuses) + [408] * (413 in statuses)
     return {
         status: ResponseSpec(
             data_container=Problem,
@@ -17,5 +18,5 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
             description=problem(status, "").title,
             generate_examples=False,
         )
-        for status in statuses
+        for status in sorted({*statuses, *more})
     }

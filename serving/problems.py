@@ -20,11 +20,13 @@ _TITLES = {
     401: ("unauthorized", "A valid key is needed"),
     403: ("forbidden", "The key may not do this"),
     404: ("not-found", "There is nothing here"),
+    408: ("too-slow", "The body did not arrive in time"),
     405: ("method-not-allowed", "The method is not supported here"),
     409: ("conflict", "The request contradicts an earlier one"),
     413: ("body-too-large", "The body is too large"),
     415: ("unsupported-media-type", "The body must be JSON"),
     422: ("invalid-request", "The request breaks a rule"),
+    429: ("too-many-requests", "The key asks too often"),
     500: ("internal-error", "The service failed"),
     503: ("unavailable", "The service is not ready"),
 }
@@ -36,8 +38,16 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 class Rejected(NBAError):
     """A request that is answered with a problem document."""
 
-    def __init__(self, status: int, detail: str, *reasons: Reason, slug: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *reasons: Reason,
+        slug: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         self.status, self.detail, self.reasons, self.slug = status, detail, list(reasons), slug
+        self.headers = headers or {}
         super().__init__(detail)
 
     def document(self) -> Problem:

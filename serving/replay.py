@@ -12,6 +12,7 @@ from nba.bundle import bundle_digest, load_bundle, posterior_bytes
 from nba.snapshot import Snapshot
 from serving.binding import check_bound
 from serving.body import DecisionBody, decode_body, requested_of
+from serving.chain import Anchor, ChainReport, verify
 from serving.evidence import Folder
 from serving.learner import BATCH
 from serving.ledger import DecisionRow, Reader, open_reader
@@ -21,7 +22,10 @@ SHOWN = 20  # mismatches named in the report; all are counted
 
 
 class ReplayReport(Struct, frozen=True, kw_only=True):
-    """What a replay found; `mismatched` names the first decisions that did not come out the same."""
+    """What a replay found; `mismatched` names the first decisions that did not come out the same.
+
+    Of decisions that were `erased` the log no longer says what they knew: they are not made again.
+    """
 
     bundle_digest: str
     counts: dict[str, int]
@@ -29,12 +33,14 @@ class ReplayReport(Struct, frozen=True, kw_only=True):
     snapshots: int
     mismatches: int
     mismatched: list[str]
+    erased: int
+    receipts: ChainReport
     last_seq: int
     posterior_sha256: str
 
 
-def replay(bundle: Path, store: str) -> ReplayReport:
-    """Fold the whole log from the bundle, and decide again at each posterior that ever decided.
+def replay(bundle: Path, store: str, anchor: Anchor | None = None) -> ReplayReport:
+    """Verify the receipts, fold the whole log from the bundle, decide again at each posterior that decided.
 
     The store may be in use: what is committed after the start may or may not be seen.
     """
@@ -42,7 +48,7 @@ def replay(bundle: Path, store: str) -> ReplayReport:
     reader = open_reader(store)
     try:
         check_bound(reader, digest)
-        return _Replay(base.at(base.posterior, 0), reader).report(digest)
+        return _Replay(base.at(base.posterior, 0), reader).report(digest, verify(reader, anchor))
     finally:
         reader.close()
 
@@ -52,11 +58,12 @@ class _Replay:
         self._base, self._reader = base, reader
         self._folder = Folder(base)
 
-    def report(self, digest: str) -> ReplayReport:
-        decisions = snapshots = 0
+    def report(self, digest: str, receipts: ChainReport) -> ReplayReport:
+        decisions = snapshots = n_erased = 0
         snapshot: Snapshot | None = None
         state: Priced | None = None  # of the snapshot's prices
         mismatched, prices = self._prices()
+        erased = self._reader.erased("decision")
         for row in self._rows():
             if snapshot is None or snapshot.posterior_seq != row.posterior_seq:
                 self._fold_to(row.posterior_seq)
@@ -68,7 +75,9 @@ class _Replay:
             if version in prices and prices[version] is not state:
                 state = prices[version]
                 snapshot = at_prices(snapshot, state)
-            if not _is_same(body, snapshot):
+            if row.seq in erased:
+                n_erased += 1
+            elif not _is_same(body, snapshot):
                 mismatched.append(row.decision_id)
         self._fold_to(None)
         learnt = posterior_bytes(self._folder.posterior, self._folder.outcomes)
@@ -79,6 +88,8 @@ class _Replay:
             snapshots=snapshots,
             mismatches=len(mismatched),
             mismatched=mismatched[:SHOWN],
+            erased=n_erased,
+            receipts=receipts,
             last_seq=self._folder.seq,
             posterior_sha256=sha256(learnt).hexdigest(),
         )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from nba.bundle import bundle_digest, load_bundle
 from nba.errors import require
-from serving.auth import Key, load_keys
+from serving.body import redacted
+from serving.chain import head_of
+from serving.keys import KeyRing
 from serving.learner import OnlineLearner
-from serving.ledger import open_ledger
+from serving.ledger import AdminRow, Erased, open_ledger
+from serving.ledger.records import to_micros
 from serving.metrics import Metrics
 from serving.service import DecisionService
 from serving.settings import Clock, Settings, wall_clock
@@ -23,7 +27,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, clock: Clock = wall_clock) -> None:
         self.settings, self.clock, self.metrics = settings, clock, Metrics()
-        self.keys: list[Key] = load_keys(settings.keys_file) if settings.keys_file else []
+        self.ring = KeyRing(settings.keys_file, time.monotonic) if settings.keys_file else None
         base, digest = load_bundle(settings.bundle), bundle_digest(settings.bundle)
         rule = "is for decisions of a whole day; a service decides one by one and would ignore it: drop it"
         require(base.strategy.allocation is None, str(settings.bundle), "strategy.allocation", rule)
@@ -74,6 +78,17 @@ class Runtime:
         }
         return Health(status="ok" if all(checks.values()) else "unavailable", checks=checks)
 
+    async def erase(self, customer_id: str, actor: str) -> Erased:
+        """Forget a customer, on the disk and in memory; answers once it is on the disk."""
+        written = self.ledger.erase(customer_id, to_micros(self.clock()), actor, redacted)
+        erased = await asyncio.shield(asyncio.wrap_future(written))
+        await self.service.forget(customer_id)
+        return erased
+
+    def admin_rows(self, after: int, limit: int) -> list[AdminRow]:
+        """What administrators did past a position of their log."""
+        return self._reader.admin_rows(after, limit)
+
     async def status(self) -> LearnerStatus | None:
         """Where the learner is; None while the log is being replayed."""
         published = self.learner.published
@@ -97,6 +112,7 @@ class Runtime:
             price_version=published.snapshot.price_version,
             prices=self.learner.prices(),
             is_healthy=self.learner.is_healthy,
+            head=head_of(self._reader),
         )
 
     def exposition(self) -> bytes:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
-import sys
 from typing import Any
 
 import msgspec
@@ -14,6 +12,7 @@ import uvicorn
 
 from nba.errors import NBAError
 from serving.app import create_app
+from serving.logs import set_up
 from serving.runtime import Runtime
 from serving.settings import Settings
 
@@ -55,7 +54,7 @@ class Server(uvicorn.Server):
 
 def run(settings: Settings, port: int, *, as_json: bool = False) -> None:
     """Serve until told to stop; an address that cannot be listened on is an NBAError."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    set_up(as_json=as_json)
     with _listen(settings.host, port) as listening:
         app = create_app(settings)
         config = uvicorn.Config(

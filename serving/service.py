@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 from msgspec import structs
@@ -24,7 +23,6 @@ from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
 from serving.ledger.records import TAKEN_BACK, to_micros
 from serving.making import Asked, Made, Maker
 from serving.metrics import Metrics
-from serving.pricing import prices_of
 from serving.problems import Rejected, invalid
 from serving.settings import Clock
 from serving.wire import (
@@ -115,8 +113,11 @@ class DecisionService:
         if row is None:
             rule = "this service has made no such decision"
             raise invalid("/decision_id", rule, slug="unknown-decision", status=404)
-        events, strategy = self._reader.events_of(row.decision_id), self._strategy
-        return audit_of(row, events, strategy, partial(prices_of, self._reader, strategy))
+        return audit_of(row, self._reader, self._strategy)
+
+    async def forget(self, customer_id: str) -> None:
+        """Forget what is remembered of a customer whom the ledger has forgotten."""
+        await self._book.forget(customer_id)
 
     def close(self) -> None:
         """Release the reader."""
@@ -206,6 +207,7 @@ class DecisionService:
 
     def _answer(self, made: Made) -> DecisionResponse:
         self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
+        self._metrics.decided(made.decision)
         return response_of(made.decision, made.row)
 
     def _first_told(self, event: EventRow) -> EventRow:

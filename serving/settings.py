@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from nba.errors import InvalidConfig
+from nba.errors import InvalidConfig, require
 
 Clock = Callable[[], datetime]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -26,6 +26,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     save_seconds: float = 60.0  # the posterior is saved this often while it changes,
     save_events: int = 2_000  # or after this many events
     max_body_bytes: int = 262_144
+    body_seconds: float = 10.0  # in which a body must have arrived
+    requests_per_second: float | None = None  # of a key that says nothing of its own
 
     def __post_init__(self) -> None:
         """Refuse to listen to a network without keys."""
@@ -36,6 +38,9 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise InvalidConfig("settings", "host", rule)
         if not 0.0 < self.publish_seconds < float("inf"):
             raise InvalidConfig("settings", "publish_seconds", f"must be > 0, got {self.publish_seconds}")
+        rate = self.requests_per_second
+        is_rate = rate is None or 0.0 < rate < float("inf")
+        require(is_rate, "settings", "requests_per_second", f"must be > 0, got {rate}")
 
 
 def wall_clock() -> datetime:

@@ -116,8 +116,37 @@ class FeedbackEntry(Struct, frozen=True, kw_only=True):
     status: str
 
 
+class ReceiptProof(Struct, frozen=True, kw_only=True):
+    """The entry of the hash chain that commits to a record; digests are hexadecimal."""
+
+    seq: int
+    content: str
+    digest: str
+
+
+class ErasureReport(Struct, frozen=True, kw_only=True):
+    """What forgetting a customer changed; `objections` counts channels that stay closed to them."""
+
+    decisions: int
+    events: int
+    objections: int
+
+
+class AdminCall(Struct, frozen=True, kw_only=True):
+    """What an administrator did: `actor` is how the digest of a key begins, or a command."""
+
+    seq: int
+    at: datetime
+    actor: str
+    what: str
+    detail: dict[str, Any]
+
+
 class DecisionAudit(Struct, frozen=True, kw_only=True):
-    """Everything that is known about a decision: what it saw, what it did, what came of it."""
+    """Everything that is known about a decision: what it saw, what it did, what came of it.
+
+    Of one that was `erased` it is no longer known whom it was about, nor what it knew of them.
+    """
 
     decision_id: str
     customer_id: str
@@ -143,6 +172,8 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     distribution_digest: str
     feedback_until: datetime
     feedback: list[FeedbackEntry]
+    erased: bool
+    receipt: ReceiptProof
 
 
 class LearnerStatus(Struct, frozen=True, kw_only=True):
@@ -160,6 +191,7 @@ class LearnerStatus(Struct, frozen=True, kw_only=True):
     price_version: int
     prices: dict[str, float]  # of budgets, account currency per unit
     is_healthy: bool
+    head: str  # of the receipts, "position:digest": what to keep elsewhere for `nba replay --head`
 
 
 class Health(Struct, frozen=True, kw_only=True):

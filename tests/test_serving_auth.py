@@ -7,7 +7,7 @@ import pytest
 from serving_fixtures import customer, rows_in, service
 
 from nba.errors import InvalidConfig
-from serving.auth import hash_key, load_keys
+from serving.keys import hash_key, load_keys
 from serving.settings import Settings
 
 KEYS = {"asks": "decide", "tells": "feedback", "looks": "read", "runs": "admin", "both": "decide, feedback"}

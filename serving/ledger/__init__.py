@@ -1,6 +1,8 @@
 """The durable log of decisions and feedback, behind one protocol."""
 
+from serving.ledger.erasure import Erased
 from serving.ledger.records import (
+    AdminRow,
     Appended,
     DecisionRow,
     Due,
@@ -8,6 +10,7 @@ from serving.ledger.records import (
     History,
     LoggedEvent,
     PriceRow,
+    Receipt,
     SavedPosterior,
     TakenBack,
 )
@@ -15,9 +18,11 @@ from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
 from serving.ledger.store import Ledger, LedgerError, Reader, StoreLocked, open_ledger, open_reader
 
 __all__ = [
+    "AdminRow",
     "Appended",
     "DecisionRow",
     "Due",
+    "Erased",
     "EventRow",
     "History",
     "Ledger",
@@ -25,6 +30,7 @@ __all__ = [
     "LoggedEvent",
     "PriceRow",
     "Reader",
+    "Receipt",
     "SQLiteLedger",
     "SQLiteReader",
     "SavedPosterior",

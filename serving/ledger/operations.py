@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import apsw
 from msgspec import structs
 
+from serving.ledger.receipts import seal
 from serving.ledger.records import (
     TAKEN_BACK,
     Appended,
@@ -93,6 +95,7 @@ def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
         row = structs.replace(row, watched=None)
     db.execute(_INSERT_DECISION, structs.asdict(row))
     seq = db.last_insert_rowid()
+    seal(db, row, seq)
     if row.watched is not None:
         db.execute(_WATCH, (seq, *cell, row.first_due))
     return seq
@@ -112,6 +115,7 @@ def append_event(db: apsw.Connection, row: EventRow) -> Appended:
         row = structs.replace(row, teaches=not (spent and spent[0]) and not _is_taken_back(db, row))
     db.execute(_INSERT_EVENT, structs.asdict(row))
     seq = db.last_insert_rowid()
+    seal(db, row, seq)
     if row.outcome in TAKEN_BACK and _is_taken_back(db, row):
         db.execute(_UNWATCH, (row.decision_id,))  # silence after a contact that was never made is no answer
     return Appended(row.status, seq)
@@ -140,6 +144,7 @@ def append_prices(db: apsw.Connection, row: PriceRow) -> None:
     db.execute(
         "INSERT OR REPLACE INTO price VALUES (:version, :decision_seq, :planned, :state)", structs.asdict(row)
     )
+    seal(db, row, row.version)
 
 
 def save_posterior(db: apsw.Connection, saved: SavedPosterior, saved_at: int) -> None:
@@ -161,3 +166,13 @@ def bind(db: apsw.Connection, key: str, value: str) -> str:
     stored = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     assert stored is not None
     return str(stored[0])
+
+
+def decision_of(row: tuple[Any, ...]) -> DecisionRow:
+    """A decision from its position and DECISION_COLUMNS."""
+    return DecisionRow(first_due=0, **dict(zip(("seq", *DECISION_COLUMNS), row, strict=True)))
+
+
+def event_of(row: tuple[Any, ...]) -> EventRow:
+    """An event from its position and EVENT_COLUMNS."""
+    return EventRow(**dict(zip(("seq", *EVENT_COLUMNS), row, strict=True)))

@@ -152,3 +152,24 @@ class SavedPosterior(Struct, frozen=True, kw_only=True):
     last_seq: int
     posterior: bytes
     sha256: str
+
+
+class AdminRow(Struct, frozen=True, kw_only=True):
+    """What an administrator did; `detail` is JSON and holds no personal data."""
+
+    at: int
+    actor: str  # the first digits of the digest of a key, or a command
+    what: str
+    detail: str
+    seq: int = 0
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """One entry of the chain: it commits to a row of a table of the log, see `serving.ledger.receipts`."""
+
+    seq: int
+    kind: str
+    row: int
+    salt: bytes | None  # None once the row was erased
+    content: bytes
+    digest: bytes

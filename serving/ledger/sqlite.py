@@ -15,10 +15,13 @@ from urllib.parse import quote
 import apsw
 from msgspec import structs
 
-from serving.ledger import operations
+from serving.ledger import erasure, operations
 from serving.ledger.lock import WriterLock
 from serving.ledger.migrations import migrate, shipped
+from serving.ledger.receipt_reads import ReceiptReads
+from serving.ledger.receipts import adopt
 from serving.ledger.records import (
+    AdminRow,
     Appended,
     DecisionRow,
     Due,
@@ -43,7 +46,7 @@ _PRICE = "SELECT version, decision_seq, planned, state FROM price"
 _EVENT = ", ".join(f"e.{name}" for name in operations.EVENT_COLUMNS)
 
 
-class SQLiteReader:
+class SQLiteReader(ReceiptReads):
     """Reads through a `mode=ro` connection; use it from one thread at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -51,9 +54,11 @@ class SQLiteReader:
         try:
             self._db = apsw.Connection(f"file:{quote(str(path.absolute()))}?mode=ro", flags=flags)
             self._db.set_busy_timeout(BUSY_MILLISECONDS)
-            self._db.execute("SELECT count(*) FROM migration").fetchall()
+            done = self._scalar("SELECT max(number) FROM migration")
         except apsw.Error as error:
             raise LedgerError(f"{str(path)!r} is not a ledger that can be read: {error}") from None
+        if done is None or done < shipped()[-1].number:
+            raise LedgerError(f"{str(path)!r} is of an older nba; `nba serve` on it brings it up to date.")
 
     def decision(self, decision_id: str) -> DecisionRow | None:
         """The decision of an id."""
@@ -122,12 +127,12 @@ class SQLiteReader:
             "WHERE e.seq > ? AND e.status = 'accepted' ORDER BY e.seq LIMIT ?",
             (seq, limit),
         )
-        return [LoggedEvent(_event(row[:-3]), *row[-3:]) for row in rows]
+        return [LoggedEvent(operations.event_of(row[:-3]), *row[-3:]) for row in rows]
 
     def events_of(self, decision_id: str) -> list[EventRow]:
         """All events of a decision, in log order."""
         statement = f"SELECT e.seq, {_EVENT} FROM event e WHERE e.decision_id = ? ORDER BY e.seq"
-        return [_event(row) for row in self._db.execute(statement, (decision_id,))]
+        return [operations.event_of(row) for row in self._db.execute(statement, (decision_id,))]
 
     def due(self, now: int, limit: int) -> list[Due]:
         """Decisions of which a step is due, the longest due first."""
@@ -146,12 +151,12 @@ class SQLiteReader:
             "ORDER BY posterior_seq, seq LIMIT ?",
             (*after, limit),
         )
-        return [_decision(row) for row in rows]
+        return [operations.decision_of(row) for row in rows]
 
     def decisions_after(self, seq: int, limit: int) -> list[DecisionRow]:
         """Decisions past a position, in the order in which they were committed."""
         statement = f"SELECT seq, {_DECISION} FROM decision WHERE seq > ? ORDER BY seq LIMIT ?"
-        return [_decision(row) for row in self._db.execute(statement, (seq, limit))]
+        return [operations.decision_of(row) for row in self._db.execute(statement, (seq, limit))]
 
     def taken_back(self, after: int, until: int) -> list[TakenBack]:
         """Contacts that were told never to have been made, past a log position and up to another."""
@@ -206,7 +211,7 @@ class SQLiteReader:
     def _decision(self, condition: str, values: tuple[str, ...]) -> DecisionRow | None:
         statement = f"SELECT seq, {_DECISION} FROM decision WHERE {condition}"
         row = self._db.execute(statement, values).fetchone()
-        return None if row is None else _decision(row)
+        return None if row is None else operations.decision_of(row)
 
     def _scalar(self, statement: str, values: tuple[int, ...] = ()) -> Any:
         row = self._db.execute(statement, values).fetchone()
@@ -254,6 +259,19 @@ class SQLiteLedger:
         """Store a posterior and its cursor in one transaction; the one before it is kept."""
         return self.writer.submit(lambda db: operations.save_posterior(db, saved, saved_at))
 
+    def erase(self, customer_id: str, at: int, actor: str, redact: erasure.Redact) -> Future[erasure.Erased]:
+        """Forget a customer, on the disk and in its log of writes; `actor` is who asked."""
+
+        def operation(db: apsw.Connection) -> erasure.Erased:
+            self.writer.wants_checkpoint = True
+            return erasure.erase(db, customer_id, at, actor, redact)
+
+        return self.writer.submit(operation)
+
+    def note(self, row: AdminRow) -> Future[int]:
+        """Store what an administrator did; gives its position."""
+        return self.writer.submit(lambda db: erasure.note(db, row))
+
     def bind(self, key: str, value: str) -> Future[str]:
         """Set a setting once; gives what is stored, which an earlier call may have set otherwise."""
         return self.writer.submit(lambda db: operations.bind(db, key, value))
@@ -280,18 +298,13 @@ def _writing_connection(path: Path) -> apsw.Connection:
     db = apsw.Connection(str(path))
     db.set_busy_timeout(BUSY_MILLISECONDS)
     db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA secure_delete = ON")  # what is erased leaves no copy in free pages
     migrate(db, shipped())
+    reader = SQLiteReader(path)
+    adopt(db, reader)
+    reader.close()
     return db
 
 
-def _decision(row: tuple[Any, ...]) -> DecisionRow:
-    return DecisionRow(first_due=0, **dict(zip(("seq", *operations.DECISION_COLUMNS), row, strict=True)))
-
-
 def _price(row: tuple[Any, ...]) -> PriceRow:
-    version, decision_seq, planned, state = row
-    return PriceRow(version=version, decision_seq=decision_seq, planned=bool(planned), state=state)
-
-
-def _event(row: tuple[Any, ...]) -> EventRow:
-    return EventRow(**dict(zip(("seq", *operations.EVENT_COLUMNS), row, strict=True)))
+    return PriceRow(version=row[0], decision_seq=row[1], planned=bool(row[2]), state=row[3])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nba.errors import InvalidConfig, NBAError
 from serving.ledger.records import (
+    AdminRow,
     Appended,
     DecisionRow,
     Due,
@@ -17,11 +18,13 @@ from serving.ledger.records import (
     History,
     LoggedEvent,
     PriceRow,
+    Receipt,
     SavedPosterior,
     TakenBack,
 )
 
 if TYPE_CHECKING:
+    from serving.ledger.erasure import Erased, Redact
     from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
 
 
@@ -112,6 +115,38 @@ class Reader(Protocol):
         """A stored setting."""
         ...
 
+    def objections(self, customer_id: str) -> list[str | None]:
+        """Channels that a customer had closed before being erased; None stands for all of them."""
+        ...
+
+    def receipts_after(self, seq: int, limit: int) -> list[Receipt]:
+        """Entries of the chain past a position, in their order."""
+        ...
+
+    def latest_receipts(self, kind: str, after: int, limit: int) -> list[Receipt]:
+        """The last entry of each row past a position in its table, by row."""
+        ...
+
+    def receipts_of(self, kind: str, row: int) -> list[Receipt]:
+        """The entries of one row, the newest last; more than one where it was erased."""
+        ...
+
+    def head(self) -> Receipt | None:
+        """The last entry of the chain; None for an empty one."""
+        ...
+
+    def erased(self, kind: str) -> set[int]:
+        """Positions of the rows of a table that were written anew without the person."""
+        ...
+
+    def log_after(self, seq: int, limit: int) -> list[EventRow]:
+        """All events past a log position, accepted or not, in log order."""
+        ...
+
+    def admin_rows(self, seq: int, limit: int) -> list[AdminRow]:
+        """What administrators did past a position, in the order of the deeds."""
+        ...
+
     def close(self) -> None:
         """Release the connection."""
         ...
@@ -144,6 +179,14 @@ class Ledger(Protocol):
         """Store a posterior and its cursor in one transaction; the one before it is kept."""
         ...
 
+    def erase(self, customer_id: str, at: int, actor: str, redact: Redact) -> Future[Erased]:
+        """Forget a customer; `actor` is who asked, `redact` writes a body anew under a pseudonym."""
+        ...
+
+    def note(self, row: AdminRow) -> Future[int]:
+        """Store what an administrator did; gives its position."""
+        ...
+
     def bind(self, key: str, value: str) -> Future[str]:
         """Set a setting once; gives what is stored, which an earlier call may have set otherwise."""
         ...
@@ -161,11 +204,14 @@ class Ledger(Protocol):
         ...
 
 
-def open_ledger(url: str) -> SQLiteLedger:
-    """Open the store of a URL for writing, creating it if it is missing."""
+def open_ledger(url: str, *, must_exist: bool = False) -> SQLiteLedger:
+    """Open the store of a URL for writing, creating it if it is missing and need not exist."""
     from serving.ledger.sqlite import SQLiteLedger
 
-    return SQLiteLedger(sqlite_path(url))
+    path = sqlite_path(url)
+    if must_exist and not path.is_file():
+        raise LedgerError(f"There is no store at {str(path)!r}.")
+    return SQLiteLedger(path)
 
 
 def open_reader(url: str) -> SQLiteReader:

@@ -44,6 +44,7 @@ class Writer:
         self, connection: apsw.Connection, observe: Callable[[int, float], None] | None = None
     ) -> None:
         self.observe = observe  # called with (writes, seconds) after each commit
+        self.wants_checkpoint = False  # set by an operation: no old page may stay in the log of writes
         self._connection = connection
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()
         self._gate = threading.Lock()
@@ -116,6 +117,8 @@ class Writer:
             return
         self._failed = False
         failpoint("writer.after_commit")
+        if self.wants_checkpoint:
+            self._checkpoint()
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 waiting.future.set_exception(outcome)
@@ -123,6 +126,13 @@ class Writer:
                 waiting.future.set_result(outcome)
         if self.observe is not None:
             self.observe(sum(each.n_writes for each in batch), time.monotonic() - started)
+
+    def _checkpoint(self) -> None:
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self.wants_checkpoint = False
+        except apsw.BusyError:
+            log.warning("a reader keeps the log of writes from being emptied; it is tried again")
 
     def _transact(self, batch: list[Pending]) -> list[Any]:
         db = self._connection

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
+from serving.auth import charge
 from serving.batches import MEDIA_TYPE, LineAnswer, answers, lines_of
 from serving.checks import check_content
 from serving.openapi import problems
@@ -58,4 +59,6 @@ async def record_batch(request: Request[Any, Any, Any], runtime: NamedDependency
 
 async def _lines(request: Request[Any, Any, Any]) -> list[bytes]:
     check_content(request.headers, MEDIA_TYPE, "application/jsonl")
-    return lines_of(await request.body())
+    lines = lines_of(await request.body())
+    charge(request.scope, len(lines) - 1)
+    return lines

@@ -1,0 +1,100 @@
+"""Forgetting a customer while the log stays whole: names and attributes go, what was learnt stays.
+
+Every row of the customer is written anew under a random pseudonym and gets a new receipt; the salts of the
+old receipts are destroyed, so that they still prove the chain and say nothing about what they stood for.
+Channels that the customer had closed stay closed: they are kept by a keyed digest of the id, which finds them
+only for who asks with that id. Ids of events are kept, for they tell a duplicate: callers keep names out of
+them. `features` of decisions are kept as well: learning is a sum over them, and a fold of the log must stay
+what it was.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Callable
+
+import apsw
+import msgspec
+from msgspec import Struct, structs
+
+from serving.ledger import operations
+from serving.ledger.operations import DECISION_COLUMNS, EVENT_COLUMNS
+from serving.ledger.receipts import forget_salts, seal
+from serving.ledger.records import AdminRow
+
+OBJECTION_KEY = "objection_key"  # of `meta`
+Redact = Callable[[bytes, str], bytes]
+
+_FIND = f"SELECT seq, {', '.join(DECISION_COLUMNS)} FROM decision WHERE customer_id = ? ORDER BY seq"
+_EVENTS = f"SELECT seq, {', '.join(EVENT_COLUMNS)} FROM event WHERE decision_id = ? ORDER BY seq"
+_REWRITE = (
+    "UPDATE decision SET customer_id = :customer_id, request_id = NULL, household = NULL, "
+    "fingerprint = :fingerprint, body = :body WHERE seq = :seq"
+)
+
+
+class Erased(Struct, frozen=True, kw_only=True):
+    """What an erasure changed; `pseudonym` is what the rows hold instead of the id."""
+
+    decisions: int
+    events: int
+    objections: int  # channels that stay closed for who comes back
+    pseudonym: str
+
+
+def objection_digest(key: str, customer_id: str) -> str:
+    """What an erased customer's closed channels are kept under: HMAC-SHA-256 under a key of the store."""
+    return hmac.digest(bytes.fromhex(key), customer_id.encode("utf-8"), "sha256").hex()
+
+
+def erase(db: apsw.Connection, customer_id: str, at: int, actor: str, redact: Redact) -> Erased:
+    """Write a customer's rows anew without the person; `redact` does so with a body, given a pseudonym."""
+    pseudonym = f"erased-{os.urandom(12).hex()}"
+    decisions = [operations.decision_of(row) for row in db.execute(_FIND, (customer_id,)).fetchall()]
+    events = [
+        operations.event_of(row)
+        for one in decisions
+        for row in db.execute(_EVENTS, (one.decision_id,)).fetchall()
+    ]
+    closed = {one.channel for one in events if one.outcome == "opted_out"}
+    for decision in decisions:
+        changed = structs.replace(
+            decision,
+            customer_id=pseudonym,
+            request_id=None,
+            household=None,
+            fingerprint="",
+            body=redact(decision.body, pseudonym),
+        )
+        db.execute(_REWRITE, structs.asdict(changed))
+        forget_salts(db, "decision", decision.seq)
+        seal(db, changed, decision.seq)
+    for event in events:
+        db.execute("UPDATE event SET customer_id = ? WHERE seq = ?", (pseudonym, event.seq))
+        forget_salts(db, "event", event.seq)
+        seal(db, structs.replace(event, customer_id=pseudonym), event.seq)
+    db.execute("UPDATE watch SET customer_id = ? WHERE customer_id = ?", (pseudonym, customer_id))
+    _keep_closed(db, customer_id, closed)
+    found = Erased(decisions=len(decisions), events=len(events), objections=len(closed), pseudonym=pseudonym)
+    note(db, AdminRow(at=at, actor=actor, what="erase", detail=msgspec.json.encode(found).decode()))
+    return found
+
+
+def note(db: apsw.Connection, row: AdminRow) -> int:
+    """Put into the log what an administrator did; gives its position."""
+    db.execute(
+        "INSERT INTO admin (at, actor, what, detail) VALUES (?, ?, ?, ?)",
+        (row.at, row.actor, row.what, row.detail),
+    )
+    seq = db.last_insert_rowid()
+    seal(db, row, seq)
+    return seq
+
+
+def _keep_closed(db: apsw.Connection, customer_id: str, closed: set[str | None]) -> None:
+    key = operations.bind(db, OBJECTION_KEY, os.urandom(32).hex())
+    digest = objection_digest(key, customer_id)
+    for channel in closed:
+        db.execute("DELETE FROM objection WHERE digest = ? AND channel IS ?", (digest, channel))
+        db.execute("INSERT INTO objection VALUES (?, ?)", (digest, channel))
