@@ -89,7 +89,7 @@ def learnt_in_blocks(posterior: Posterior, blocks: Blocks, run: Executor) -> Pos
 def least_rows(posterior: Posterior, blocks: Blocks) -> int:
     """Rows that weigh as much as their evidence, which is about the size of half of what is learnt."""
     size = sum(int(array.size) for array in state_of(posterior).values())
-    return size // (2 * blocks.rounds(0, 1).features.shape[1])
+    return size // (2 * int(blocks.rounds(0, 1).features.shape[1]))
 
 
 def summed(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from experiments.dataset import code_digest
 from experiments.executor import Executor, Report, held
+from experiments.inputs import file_digest
 from experiments.tables.learn import Order, Plan
 from experiments.tables.lessons import Lessons, Means, Score, losses
 from experiments.tables.read import coded, told_rows
@@ -45,7 +45,7 @@ class LoggedTraining(NamedTuple):
         """Everything that the bundle follows from."""
         order = self.order
         return {
-            "log_sha256": _file_digest(order.log),
+            "log_sha256": _digest(order.log),
             "columns": msgspec.json.encode([order.names, self.at, order.wish, order.form]).decode(),
             "policy": msgspec.json.encode(order.preset, order="sorted").decode(),
             "learning": "online" if self.online else "daily",
@@ -199,12 +199,8 @@ def _resumed(plan: Plan, folder: TrainingFolder) -> Standing | None:
     return Standing(posterior, batches, rows, held_["losses"], Means(held_["sums"], held_["counts"]))
 
 
-def _file_digest(path: Path) -> str:
-    running = sha256()
+def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                running.update(block)
+        return file_digest(path)
     except OSError as error:
         raise InvalidConfig(str(path), "", f"cannot be read: {error.strerror}") from None
-    return running.hexdigest()
