@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TypeAlias
 
-from experiments.executor import Executor, RayExecutor, Report, SerialExecutor
+from experiments.executor import Executor, Report, SerialExecutor, held
 from nba.posteriors import Posterior
 from nba.posteriors.bagged import BaggedRegressors
 from nba.posteriors.members import Member
@@ -30,22 +29,13 @@ def fit_members(posterior: BaggedRegressors, run: Executor) -> BaggedRegressors:
         return posterior
     if posterior.rows.shape[0] == 0:
         run = SerialExecutor()  # there is nothing to fit
-    held = _held(posterior, run)
-    members = run.map(_fitted, [(held, number) for number in range(posterior.model.n_members)])
+    shared = held(posterior, run)
+    members = run.map(_fitted, [(shared, number) for number in range(posterior.model.n_members)])
     return posterior.primed(ensemble=posterior.ensemble_of(tuple(members)))
 
 
 def _fitted(item: tuple[_Held, int], report: Report) -> Member:
-    held, number = item
-    member = held().member(number)
+    shared, number = item
+    member = shared().member(number)
     report(1)
     return member
-
-
-def _held(posterior: BaggedRegressors, run: Executor) -> _Held:
-    """What gives a task the posterior: on Ray its rows are put into the object store once, not per member."""
-    if not isinstance(run, RayExecutor):
-        return lambda: posterior
-    import ray
-
-    return partial(ray.get, ray.put(posterior))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -65,12 +65,77 @@ def train(
     ] = os.cpu_count() or 1,
     store: StoreDir = Path("mlruns"),
     scale: Annotated[float, typer.Option(help="Factor on the numbers of customers.", min=0.01)] = 1.0,
+    strategy: Annotated[
+        str | None, typer.Option(help="Train this strategy of the experiment alone, and write its bundle.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Train on this table of logged decisions instead: CSV or Parquet.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Of one policy: folder for the bundle.")] = Path("build/trained"),
+    learning: Annotated[
+        Literal["daily", "online"],
+        typer.Option(help="Of one policy: a batch at a time, in 256 logical blocks, or round by round."),
+    ] = "daily",
+    address: Annotated[
+        str | None, typer.Option(help="Of one policy: HOST:PORT of a Ray cluster, or auto.")
+    ] = None,
+    world: Annotated[str | None, typer.Option(help="With --strategy: another world.")] = None,
+    customers: Annotated[int | None, typer.Option(help="With --strategy: how many.", min=2)] = None,
+    days: Annotated[int | None, typer.Option(help="With --strategy: for how long.", min=1)] = None,
+    every_days: Annotated[int, typer.Option(help="With --strategy: days of a batch.", min=1)] = 1,
+    seed: Annotated[int | None, typer.Option(help="Of one policy: keys what is random.", min=0)] = None,
+    policy: Annotated[str, typer.Option(help="With --log: as for `nba learn`.")] = "linucb",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="With --log: KEY=VALUE, as for `nba learn`; repeatable.")
+    ] = None,
+    reward: Annotated[str, typer.Option(help="With --log: column of rewards.")] = "reward",
+    action: Annotated[str | None, typer.Option(help="With --log: column of actions.")] = None,
+    channel: Annotated[str | None, typer.Option(help="With --log: column of channels.")] = None,
+    timing: Annotated[str | None, typer.Option(help="With --log: column of timings.")] = None,
+    product: Annotated[str | None, typer.Option(help="With --log: column of products.")] = None,
+    no_contact: Annotated[str | None, typer.Option(help="With --log: label of no contact.")] = None,
+    propensity: Annotated[str | None, typer.Option(help="With --log: column; it is no feature.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="With --log: column of dates; without it all rows are one batch.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="With --log: columns that are no features.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train and compare the strategies of an experiment, log them to MLflow and register the best."""
-    from experiments.train import run_training
+    """Train and compare the strategies of an experiment, log them to MLflow and register the best.
 
-    run_training(experiment, workers, store, scale, as_json)
+    With --strategy one of them is trained alone on the simulator, with --log a policy on a table, and the
+    bundle is written to --out: the same bytes on 1 worker, on 64 and on a cluster. A training that was
+    interrupted goes on where it stood. Examples:
+
+    \b
+      nba train --experiment demo
+      nba train --strategy thompson --customers 20000 --workers 8 --out build/thompson
+      nba train --log log.parquet --at date --action offer --reward bought --out build/offers
+    """  # noqa: D301 - \b keeps an example as it is
+    if strategy is None and log is None:
+        from experiments.train import run_training
+
+        run_training(experiment, workers, store, scale, as_json)
+        return
+    from experiments.tables.outcomes import Names
+    from experiments.training import run
+    from nba.errors import require
+
+    require(log is None or strategy is None, "nba train", "--strategy, --log", "train on one of them")
+    place, online = run.Place(out, workers, address), learning == "online"
+    run.resumed_note(out)
+    if log is not None:
+        names = Names(reward, action, channel, timing, product, propensity, no_contact)
+        columns, changes = tuple(leave_out or ()), tuple(settings or ())
+        table = run.logged_training(log, names, policy, out, at, columns, changes, seed or 0, online)
+        run.tell(run.train_logged(table, place), out, as_json)
+        return
+    assert strategy is not None
+    sizes = run.Sizes(world, customers, days, seed, every_days)
+    asked = run.simulated_training(experiment, strategy, sizes, online, scale)
+    run.tell(run.train_simulated(asked, place), out, as_json)
 
 
 def half_lives(

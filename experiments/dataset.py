@@ -63,7 +63,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             oracle=oracle,
             world_sha256=_sha256(msgspec.json.encode(world.config, order="deterministic")),
             strategy_sha256=_sha256(*(msgspec.json.encode(part, order="deterministic") for part in given)),
-            code_sha256=_sha256(*_modules()),
+            code_sha256=code_digest(),
             numpy=np.__version__,
         )
 
@@ -165,6 +165,15 @@ class RunFolder(NamedTuple):
 @contextmanager
 def opened(path: Path, settings: Settings) -> Iterator[RunFolder]:
     """The folder of a run, for this process alone."""
+    with locked(path):
+        folder = RunFolder(path.resolve(), settings)  # workers may stand elsewhere
+        folder.claim()
+        yield folder
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A folder, made if need be, for this process alone while this lasts."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / ".lock").open("w")
@@ -176,12 +185,10 @@ def opened(path: Path, settings: Settings) -> Iterator[RunFolder]:
         except BlockingIOError:
             rule = "another process is writing a run into it; wait for it, or name another --out"
             raise InvalidConfig(str(path), "", rule) from None
-        folder = RunFolder(path.resolve(), settings)  # workers may stand elsewhere
-        folder.claim()
-        yield folder
+        yield
 
 
-Record = TypeVar("Record", Settings, Part, Manifest)
+Record = TypeVar("Record", bound=Struct)
 
 
 def read_json(path: Path, type_: type[Record]) -> Record:
@@ -198,6 +205,11 @@ def write_json(path: Path, record: Struct) -> None:
     write_whole(path, lambda draft: draft.write_bytes(text + b"\n"))
 
 
+def code_digest() -> str:
+    """SHA-256 of the source of every module that a result follows from."""
+    return _sha256(*_modules())
+
+
 def _size(path: Path) -> int:
     """Bytes of a file, -1 if there is none."""
     return path.stat().st_size if path.exists() else -1
@@ -208,7 +220,7 @@ def _name(number: int) -> str:
 
 
 def _modules() -> Iterator[bytes]:
-    """The source of every module that a log follows from, in a fixed order."""
+    """The source of every module of ours, in a fixed order."""
     for package in _SOURCES:
         root = Path(str(resources.files(package)))
         for path in sorted(root.rglob("*.py")):

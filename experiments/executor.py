@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from nba.errors import NBAError
@@ -133,6 +134,18 @@ class RayExecutor:
         if on_steps is not None:
             # Reports may come late, or twice from a task that was tried again: the results know better.
             on_steps(told - heard)
+
+
+def held(value: Item, run: Executor) -> Callable[[], Item]:
+    """What gives tasks a value: on Ray it is put into the object store once, not once with every task or map.
+
+    An executor that hands its tasks to another one says so by `inner`.
+    """
+    if not isinstance(getattr(run, "inner", run), RayExecutor):
+        return lambda: value
+    import ray
+
+    return partial(ray.get, ray.put(value))
 
 
 def _steps_here() -> Any:

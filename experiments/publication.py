@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Lesson(NamedTuple):
     rounds: RoundBatch
     compared: Comparison | None = None  # what an apprentice would have done; `decisions` are numbers
     aftermath: Aftermath | None = None  # stages and amounts, if anybody learns from them
+    customers: IntArray | None = None  # (n,) whose rounds these are
 
     @staticmethod
     def of(
@@ -37,14 +38,24 @@ class Lesson(NamedTuple):
         observed: Sequence[Observed] = (),
     ) -> Lesson:
         """Rounds in the order of their keys (n, 3) day, customer, product; comparisons by day, customer."""
-        taught = take_rows(rounds, np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0])))
+        order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
+        taught, customers = take_rows(rounds, order), keys[order, 1]
         aftermath = Observed.joined(observed).ordered() if observed else None
         made = [part for part in parts if part is not None]
         if not made:
-            return Lesson(days, taught, None, aftermath)
+            return Lesson(days, taught, None, aftermath, customers)
         compared = join_rows(made)
-        customers, on_days = np.divmod(compared.decisions, 1 << DAY_BITS)
-        return Lesson(days, taught, take_rows(compared, np.lexsort((customers, on_days))), aftermath)
+        whose, on_days = np.divmod(compared.decisions, 1 << DAY_BITS)
+        in_order = take_rows(compared, np.lexsort((whose, on_days)))
+        return Lesson(days, taught, in_order, aftermath, customers)
+
+
+Teach: TypeAlias = Callable[[Decider, Lesson, int], Decider]  # with the position in the log that it leads to
+
+
+def at_once(decider: Decider, lesson: Lesson, seq: int) -> Decider:
+    """Learn all rounds of a lesson as one batch."""
+    return decider.learn(lesson.rounds, seq, lesson.aftermath)
 
 
 class Apprenticeship(NamedTuple):
@@ -67,23 +78,23 @@ class Learning(NamedTuple):
     @staticmethod
     def start(decider: Decider, run: Executor) -> Learning:
         """At the beginning of a run: what decides is all that is known."""
-        ready = _ready(decider, run)
+        ready = fitted_decider(decider, run)
         return Learning(ready, ready, decider.posterior.rounds, decider.posterior.rounds)
 
-    def after(self, lesson: Lesson, run: Executor) -> Learning:
+    def after(self, lesson: Lesson, run: Executor, teach: Teach = at_once) -> Learning:
         """Forget for the days that have passed, add what they taught, and publish if it is time.
 
         An apprentice that has shown its match is put in charge at once, with what it had published.
         """
         seq = self.knows.posterior_seq + lesson.rounds.n_rows
-        knows: Decider = self.knows.decayed(lesson.days).learn(lesson.rounds, seq, lesson.aftermath)
+        knows = teach(self.knows.decayed(lesson.days), lesson, seq)
         days, switched = self.days + lesson.days, self.switched_after
         if isinstance(knows, Tutored) and lesson.compared is not None:
             was_in_charge, knows = knows.apprentice.in_charge, knows.observe(lesson.compared)
             switched = days if knows.apprentice.in_charge and not was_in_charge else switched
         rounds = self.rounds + float(watched(lesson.rounds)[0])
         if _learner(knows).strategy.policy.publishes(self.published_at, rounds):
-            knows = _ready(knows, run)
+            knows = fitted_decider(knows, run)
             return Learning(knows, knows, rounds, rounds, days, switched)
         return Learning(_held(self.decides, knows), knows, rounds, self.published_at, days, switched)
 
@@ -109,7 +120,7 @@ def _learner(decider: Decider) -> Snapshot:
     return decider.learner if isinstance(decider, Tutored) else decider
 
 
-def _ready(decider: Decider, run: Executor) -> Decider:
+def fitted_decider(decider: Decider, run: Executor) -> Decider:
     """The same with everything fitted that workers would otherwise fit each for themselves."""
     posterior = fitted(decider.posterior, run)
     return decider if posterior is decider.posterior else decider.at(posterior, decider.posterior_seq)

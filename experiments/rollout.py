@@ -160,7 +160,7 @@ def stream(
 ) -> Finished:
     """Run a phase as `rollout` does, and give the logs of every stretch to a sink when it is over."""
     executor = executor or SerialExecutor()
-    cohorts = _cohorts(block_customers(world), first_customer, phase.customers)
+    cohorts = cohorts_of(block_customers(world), first_customer, phase.customers)
     blocks: list[Block | None] = [None] * len(cohorts)
     totals, daily, stretches, learns = [], [], phase.stretches, phase.publish_every_days > 0
     fitting = fitting or executor
@@ -177,7 +177,7 @@ def stream(
         blocks, totals = [result.block for result in results], [result.totals for result in results]
         daily.append(np.sum([result.daily for result in results], axis=0))
         if learns:
-            learning = learning.after(_lesson(results, days), fitting)
+            learning = learning.after(lesson_of(results, days), fitting)
         sink.add(join([result.logs for result in results]), daily[-1])
     return Finished(learning.snapshot, join_rows(totals), np.concatenate(daily), learning.apprenticeship)
 
@@ -188,13 +188,13 @@ def block_customers(world: World) -> int:
     return -(-BLOCK_CUSTOMERS // branch) * branch
 
 
-def _cohorts(block: int, first: int, customers: int) -> list[IntArray]:
+def cohorts_of(block: int, first: int, customers: int) -> list[IntArray]:
     """The customers of each block; a block begins where a branch does."""
     ids = np.arange(first, first + customers)
     return np.split(ids, np.arange(block - first % block, customers, block))
 
 
-def _lesson(results: list[StretchResult], days: int) -> Lesson:
+def lesson_of(results: list[StretchResult], days: int) -> Lesson:
     """What all blocks have taught."""
     keys = np.concatenate([result.round_keys for result in results])
     rounds = join_rows([result.rounds for result in results if result.rounds is not None])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import structs
 
+from experiments.inputs import Input, log_inputs
 from experiments.registry import GATE, add_version, next_version, save_policy_model
 from experiments.report_files import write_files
 from experiments.report_series import evaluation_series, thinned, training_series
@@ -147,6 +149,7 @@ def _log_run(
     params = [Param(key, value[:_PARAM_CHARACTERS]) for key, value in _params(result, one).items()]
     try:
         client.log_batch(run_id, metrics, params)
+        log_inputs(client, run_id, list(_inputs(result, one)))
         for folder in folders:
             client.log_artifacts(run_id, str(folder))
     except BaseException:
@@ -168,6 +171,20 @@ def _metrics(result: ExperimentResult, one: StrategyResult) -> list[tuple[str, i
     series = training_series(one) | evaluation_series(one, result.result(CONTROL))
     points = [(key, day, value) for key, values in series.items() for day, value in thinned(values)]
     return points + [(key, 0, float(value)) for key, value in numbers.items()]
+
+
+def _inputs(result: ExperimentResult, one: StrategyResult) -> Iterator[Input]:
+    """The simulated customers that it was trained and judged on; the same digest is the same customers."""
+    phases = {"training": result.experiment.train, "evaluation": result.experiment.evaluate}
+    for context, phase in phases.items():
+        if context == "evaluation" or one.customers_trained:
+            size = {"customers": phase.customers, "customer_days": phase.customer_days}
+            told = {
+                name: value
+                for name, value in msgspec.to_builtins(phase).items()
+                if name != "publish_every_days"
+            }
+            yield Input.simulated(result.world, context, told, size)
 
 
 def _params(result: ExperimentResult, one: StrategyResult) -> dict[str, str]:

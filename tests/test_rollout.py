@@ -110,7 +110,7 @@ def test_the_whole_bank_does_not_depend_on_the_size_of_blocks(
 def test_blocks_hold_whole_branches(first: int, branch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollouts, "BLOCK_CUSTOMERS", 20)
     world = small_world(population={"branch_customers": branch})
-    cohorts = rollouts._cohorts(rollouts.block_customers(world), first, 95)
+    cohorts = rollouts.cohorts_of(rollouts.block_customers(world), first, 95)
     np.testing.assert_array_equal(np.concatenate(cohorts), np.arange(first, first + 95))
     branches = [set((ids // branch).tolist()) for ids in cohorts]
     assert sum(map(len, branches)) == len(set().union(*branches)), "no branch lies in two blocks"

@@ -120,7 +120,7 @@ def _gathered(
     told = (_why_not(value),) if differences[VALUE] is None else compared.reasons if weak and compared else ()
     return Evidence(
         kind="log",
-        source=f"log {ready.log.source}",
+        source=f"log {Path(ready.log.source).name}",  # it is kept in a store, which names no folder
         method="confidence sequence of the paired doubly robust difference",
         confidence=gates.confidence,
         units=ready.log.n_rows if compared is None else compared.n,

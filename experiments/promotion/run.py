@@ -11,10 +11,12 @@ import msgspec
 import typer
 
 from experiments.executor import executor
+from experiments.inputs import Input
 from experiments.promotion.evidence import Evidence
 from experiments.promotion.from_world import Pair, check_fits, evidence_of_world, fresh_seeds, spent
 from experiments.promotion.gates import Gates, load_gates
 from experiments.promotion.judge import Judgement, judged
+from experiments.promotion.judgement_run import log_judgement
 from experiments.promotion.records import attempts, plain, put_in_place, reference_of, row, write
 from experiments.registry import Change, Pulled, pull
 from experiments.terminal import progress, say
@@ -80,6 +82,9 @@ def carry_out(order: Order) -> Done:
         evidence = _evidence(order, gates, ours, theirs, attempt)
     found = judged(evidence, gates, ours.policy.reference, theirs.policy.reference)
     write(order.store, ours.policy, theirs.policy, found, attempt)
+    log_judgement(
+        order.store, ours.policy, theirs.policy, found, attempt, _rests_on(order.by, found, attempt)
+    )
     change = put_in_place(order.store, ours.policy, theirs.policy, found) if found.passed else None
     return Done(found, change)
 
@@ -101,6 +106,16 @@ def _evidence(order: Order, gates: Gates, ours: Pulled, theirs: Pulled, attempt:
     total = 2 * by.seeds * by.customers * (by.days + by.settle_days)
     with executor(order.workers) as where, progress("both policies", total) as report:
         return evidence_of_world(pair, seeds, gates, confidence, where, report)
+
+
+def _rests_on(by: By, found: Judgement, attempt: int) -> Input:
+    """What the judgement was made on."""
+    profile = {"rounds": found.evidence.rounds, "days": found.evidence.days}
+    if isinstance(by, OfLog):
+        return Input.log(by.log, "promotion", profile)
+    told = {name: value for name, value in by._asdict().items() if name != "world"}
+    pair = {"candidate": found.candidate, "baseline": found.baseline, "attempt": attempt}
+    return Input.simulated(Path(by.world).stem, "promotion", told | pair, profile)
 
 
 def run_promotion(order: Order, as_json: bool) -> None:

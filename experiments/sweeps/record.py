@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from experiments.inputs import Input, log_inputs
 from experiments.kept import digest_of
 from experiments.report_series import thinned
 from experiments.spec import CONTROL
@@ -41,6 +42,7 @@ class RecordedSweep(NamedTuple):
     sweep_id: str
     run_ids: dict[str, str]  # "strategy in world" -> run; the summary's under its own name
     added: int  # runs that were not there before
+    name: str = ""  # of its experiment
 
     def compare_link(self, server: str = SERVER) -> str:
         """The page of MLflow that draws the runs beside each other."""
@@ -72,7 +74,18 @@ def record_sweep(compared: Compared, page: str, store: Path) -> RecordedSweep:
     if tags[DIGEST] not in known:
         known[tags[DIGEST]] = _log_summary(client, experiment_id, compared, page, tags)
         added += 1
-    return RecordedSweep(experiment_id, compared.id, found | {SUMMARY: known[tags[DIGEST]]}, added)
+    summary = {SUMMARY: known[tags[DIGEST]]}
+    return RecordedSweep(experiment_id, compared.id, found | summary, added, compared.name)
+
+
+def newest_sweeps(client: Any) -> Iterator[RecordedSweep]:
+    """The sweep that was recorded last, of every experiment that has one; its summary's run alone."""
+    whole = f"tags.`{ROLE}` = '{SUMMARY}' AND attributes.status = 'FINISHED'"
+    for one in client.search_experiments():
+        order = ["attributes.end_time DESC"]
+        for run in client.search_runs([one.experiment_id], whole, max_results=1, order_by=order):
+            runs = {SUMMARY: str(run.info.run_id)}
+            yield RecordedSweep(str(one.experiment_id), run.data.tags[SWEEP], runs, 0, one.name)
 
 
 def _known(client: Any, experiment_id: str, sweep_id: str) -> dict[str, str]:
@@ -122,9 +135,19 @@ def _log_line(
     metrics += [Metric("online/cumulative_net_value", value, now, day) for day, value in points]
     params = {"strategy": line.strategy, "world": line.world, "baseline": compared.baseline}
     params["seeds"] = ",".join(map(str, compared.runs[line.row]))
-    return _finished(
-        client, run_id, lambda: client.log_batch(run_id, metrics, [Param(*one) for one in params.items()])
-    )
+
+    def log() -> None:
+        client.log_batch(run_id, metrics, [Param(*one) for one in params.items()])
+        log_inputs(client, run_id, [_input(compared, line)])
+
+    return _finished(client, run_id, log)
+
+
+def _input(compared: Compared, line: Line) -> Input:
+    """The customers of a row: those of its world, under its seeds."""
+    runs = compared.runs[line.row]
+    told = {"seeds": list(runs), "sweep": compared.id}
+    return Input.simulated(line.world, "evaluation", told, {"seeds": len(runs)})
 
 
 def metrics_of(line: Line) -> dict[str, float]:

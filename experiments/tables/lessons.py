@@ -80,6 +80,12 @@ class Score(NamedTuple):
     constant: float  # of each action's mean reward so far
     n_rows: int
 
+    @staticmethod
+    def of(lessons: Lessons, sums: FloatArray, n_rows: int) -> Score:
+        """From sums (2,) of losses, of the model and of the constant, over some rows."""
+        model, constant = (sums / max(n_rows, 1)).tolist()
+        return Score("log-loss" if lessons.is_probability else "squared error", model, constant, n_rows)
+
     @property
     def gain(self) -> float:
         """Share of the constant's loss that the model spares."""
@@ -100,27 +106,33 @@ def learn(prior: Any, lessons: Lessons, report: Report) -> tuple[Any, Score, Fit
     rows for the posterior, which so depends neither on parts nor on their order. Raises NotConverged.
     """
     posterior, is_glm = prior, isinstance(prior, FactoredGlm)
-    loss = _log_loss if lessons.is_probability else _squared_error
-    tally = _Means(np.zeros(lessons.catalogue.n_actions), np.zeros(lessons.catalogue.n_actions))
+    tally = Means.none(lessons.catalogue.n_actions)
     sums, n_rows = np.zeros(2), 0
     for rows in lessons.parts():
         features = lessons.encoded.matrix(rows)
         rounds, contacted = lessons.rounds(rows, features)
         if rounds.n_rows:
             rewards = lessons.rewards[rows][contacted]
-            believed: FloatArray = posterior.mean(rounds.features)[np.arange(rounds.n_rows), rounds.actions]
-            expected: FloatArray = lessons.scale * believed + rounds.features @ lessons.baseline
-            sums += loss(rewards, expected).sum(), loss(rewards, tally.expected(rounds.actions)).sum()
+            sums += losses(posterior, lessons, rounds, rewards, tally)
             n_rows += rounds.n_rows
             tally.add(rounds.actions, rewards)
             posterior = learnt_batch(posterior, rounds) if is_glm else posterior.fold(rounds)
         report(rows.stop - rows.start)
-    model, constant = (sums / max(n_rows, 1)).tolist()
-    score = Score("log-loss" if lessons.is_probability else "squared error", model, constant, n_rows)
+    score = Score.of(lessons, sums, n_rows)
     if not is_glm:
         return posterior, score, Fit("fold", 1)
     posterior, fit = _to_the_mode(prior, lessons)
     return posterior, score, fit
+
+
+def losses(
+    posterior: Any, lessons: Lessons, rounds: RoundBatch, rewards: FloatArray, tally: Means
+) -> FloatArray:
+    """(2,) summed losses of contacts with rewards (n,) as the table has them: the model's, the constant's."""
+    loss = _log_loss if lessons.is_probability else _squared_error
+    believed: FloatArray = posterior.mean(rounds.features)[np.arange(rounds.n_rows), rounds.actions]
+    expected: FloatArray = lessons.scale * believed + rounds.features @ lessons.baseline
+    return np.array([loss(rewards, expected).sum(), loss(rewards, tally.expected(rounds.actions)).sum()])
 
 
 def _to_the_mode(prior: FactoredGlm, lessons: Lessons) -> tuple[FactoredGlm, Fit]:
@@ -163,11 +175,16 @@ def effects(posterior: Any, lessons: Lessons) -> FloatArray:
     return lessons.scale * change
 
 
-class _Means(NamedTuple):
+class Means(NamedTuple):
     """Sums and counts (A,) of the rewards so far."""
 
     sums: FloatArray
     counts: FloatArray
+
+    @staticmethod
+    def none(n_actions: int) -> Means:
+        """Nothing seen yet."""
+        return Means(np.zeros(n_actions), np.zeros(n_actions))
 
     def expected(self, actions: IntArray) -> FloatArray:
         """(n,) mean reward of each action so far, of all actions where it is new."""
@@ -177,6 +194,7 @@ class _Means(NamedTuple):
         return found
 
     def add(self, actions: IntArray, rewards: FloatArray) -> None:
+        """Take in further rewards (n,)."""
         self.sums[:] += np.bincount(actions, rewards, minlength=self.sums.size)
         self.counts[:] += np.bincount(actions, minlength=self.counts.size)
 
