@@ -20,6 +20,7 @@ from nba.context import ContextBatch
 from nba.errors import InvalidConfig, require
 from nba.features import Category, Column, FeatureSchema, Flag, Numeric
 from nba.scope import NAMED, products_named
+from nba.since import Since
 
 _BOUNDS = {"at_least": ">=", "at_most": "<=", "above": ">", "below": "<"}
 _MEETS = {
@@ -30,7 +31,12 @@ _MEETS = {
 }
 _SUBJECTS = ("attribute", "tag", "owns", "all_of", "any_of", "not")
 _TESTS = ("is", "known", *_BOUNDS, "one_of", "none_of")
-_TESTS_OF = {Numeric: (*_BOUNDS, "known"), Flag: ("is", "known"), Category: ("one_of", "none_of", "known")}
+_TESTS_OF = {
+    Numeric: (*_BOUNDS, "known"),
+    Since: (*_BOUNDS, "known"),
+    Flag: ("is", "known"),
+    Category: ("one_of", "none_of", "known"),
+}
 _FIELDS = {"not": "not_", "is": "is_"}
 
 
@@ -257,7 +263,7 @@ def _owning(products: BoolArray, wanted: bool) -> Ask:
 
 def _test(column: Column, test: str, value: object) -> Callable[[AnyArray], BoolArray]:
     """One test of a raw column (B,); what it says of an unknown value is not listened to."""
-    if isinstance(column, Numeric):
+    if isinstance(column, Numeric | Since):
         meets, bound = _MEETS[test], float(value)  # type: ignore[arg-type]
         return lambda raw: meets(raw, bound)
     if isinstance(column, Flag):

@@ -16,6 +16,7 @@ from nba.context import Context, ContextBatch, utc_of
 from nba.errors import BadContext, UnknownAction
 from nba.fatigue import FatigueKernel
 from nba.features import FeatureSchema
+from nba.since import counted
 
 _DAY_SECONDS = 86_400.0
 
@@ -34,7 +35,8 @@ class Encoder(NamedTuple):
     def batch(self, contexts: Sequence[Context]) -> ContextBatch:
         """Records to columns; a wrong attribute is a BadContext with its JSON pointer."""
         at = np.array([utc_of(context) for context in contexts], dtype="datetime64[s]")
-        columns = self.schema.parse([context.attributes for context in contexts])
+        parsed = self.schema.parse([context.attributes for context in contexts])
+        columns = counted(parsed, contexts, self.schema.since)
         fatigue, counts, ages = self._counters(contexts)
         asks = self.contact_policy.needs_history
         opted_out = self._opted_out(contexts)

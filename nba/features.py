@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from nba.arrays import AnyArray, FloatArray, IntArray, TimeArray, check_shape
 from nba.context import AttributeValue
 from nba.errors import BadContext, InvalidConfig, require
+from nba.since import Since
 from nba.timing import SATURDAY, weekdays
 
 RESERVED = ("consents", "owned")
@@ -86,12 +87,13 @@ class Category(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
         return tuple(f"{self.name}={level}" for level in self.levels)
 
 
-Column: TypeAlias = Numeric | Flag | Category
+Column: TypeAlias = Numeric | Flag | Category | Since
 _SEVERAL = 8  # values; for fewer NumPy is the slower way
 _PLAIN: dict[type, frozenset[type]] = {  # what NumPy reads as `raw` does
     Numeric: frozenset({float, int, type(None)}),
     Flag: frozenset({bool, type(None)}),
     Category: frozenset(),
+    Since: frozenset(),
 }
 
 
@@ -164,6 +166,11 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             column.name: _raws(column, [record.get(column.name) for record in records])
             for column in self.columns
         }
+
+    @property
+    def since(self) -> tuple[Since, ...]:
+        """The columns that are counted from a customer's history."""
+        return tuple(column for column in self.columns if isinstance(column, Since))
 
     def matrix(self, columns: Mapping[str, AnyArray], fatigue: FloatArray, at: TimeArray) -> FloatArray:
         """Raw columns (B,), fatigue (B, C, 2) and times (B,) to the feature matrix (B, K)."""

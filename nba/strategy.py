@@ -77,6 +77,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("catalogue.timings", partial(self.waits, nobody))
         self._try("allocation", lambda: self.shared)
         self.pacing.check(self.catalogue, f"strategy {self.name}")
+        for column in self.schema.since:
+            column.check(self.catalogue, f"strategy {self.name}")
         if self.waiting is not None:
             self.waiting.check(self.schema, self.contact_policy, f"strategy {self.name}")
         self._try("arbitration", lambda: self.tariff(np.zeros(self.resource_use.shape[1])))
@@ -196,7 +198,13 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         Infinite where products must never meet.
         """
         longest_fatigue = 10.0 * max(self.fatigue.short_half_life_days, self.fatigue.long_half_life_days)
-        return max(longest_fatigue, self.contact_policy.lookback_days, self.rulebook.memory_days)
+        since = max((column.memory_days for column in self.schema.since), default=0.0)
+        return max(longest_fatigue, since, self.contact_policy.lookback_days, self.rulebook.memory_days)
+
+    @property
+    def asks_outcomes(self) -> bool:
+        """Whether contexts must know what came of contacts: for rests, or for what sequences hang on."""
+        return bool(self.rulebook.rests) or any(column.asks_outcomes for column in self.schema.since)
 
     def eligible(self, contexts: ContextBatch, requested: BoolArray | None = None) -> Eligibility:
         """Apply catalogue, request (B, A), rules, contact policy and budgets; the first to remove counts.

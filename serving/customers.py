@@ -43,7 +43,7 @@ class CustomerBook:
     def __init__(self, reader: Reader, strategy: Strategy, capacity: int = 100_000) -> None:
         self._reader, self._catalogue, self._capacity = reader, strategy.catalogue, capacity
         self._memory = timedelta(days=min(strategy.lookback_days, _LONGEST_DAYS))
-        self._rests = strategy.rulebook.rests
+        self._asks_outcomes = strategy.asks_outcomes
         self._known: OrderedDict[str, Remembered] = OrderedDict()
         self.has_households = strategy.contact_policy.has_households
         self._members: OrderedDict[str, set[str]] = OrderedDict()
@@ -89,7 +89,7 @@ class CustomerBook:
         known = self._known.get(event.customer_id or "")  # an id is never empty, an orphan has none
         if known is None:
             return
-        if self._rests and event.channel is not None and event.product is not None:
+        if self._asks_outcomes and event.channel is not None and event.product is not None:
             told = event.outcome, event.channel, event.product, event.occurred_at
             self._tell(known, event.decision_id, *told)
         if event.outcome == "opted_out":
@@ -140,7 +140,7 @@ class CustomerBook:
 
     @staticmethod
     def _tell(known: Remembered, decision_id: str, outcome: str, channel: str, product: str, at: int) -> None:
-        """Add what came of a contact, if rules can ask about it; of what is told again, the last counts."""
+        """Add what came of a contact, if anything asks about it; of what is told again, the last counts."""
         if outcome in OUTCOMES:
             one = Outcome(outcome=outcome, channel=channel, product=product, at=from_micros(at))
             before = known.outcomes.setdefault((decision_id, outcome, product), one)
@@ -152,7 +152,7 @@ class CustomerBook:
         for decision_id, channel, product, at, refused in history.contacts:
             made = Contact(channel=channel, product=product, at=from_micros(at), refused=refused)
             known.contacts[decision_id] = made
-        if self._rests:
+        if self._asks_outcomes:
             for told in self._reader.outcomes(customer_id):
                 self._tell(known, *told)
         for closed in (*history.opt_outs, *self._reader.objections(customer_id)):

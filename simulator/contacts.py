@@ -12,6 +12,7 @@ from nba.arrays import BoolArray, FloatArray, IntArray, join_rows, take_rows
 from nba.randomness import Purpose
 from simulator.capacity import appoint, given_back, minutes_used
 from simulator.config import LONGEST_WAIT_DAYS
+from simulator.follow_up import taken_up
 from simulator.laws import Laws
 from simulator.memory import Booking, contacts_in_window, days_ahead
 from simulator.observation import chosen_waits
@@ -68,6 +69,9 @@ def respond(laws: Laws, now: Today, state: WorldState, rows: IntArray, actions: 
     _, who, channels, timings, products = take_rows(one, met)
     fatigue = laws.engine.met(memory, met, channels)
     meeting = Contacts(who, channels, timings, products, time.waits.take(met), *fatigue)
+    if laws.contact.follow_up[0]:
+        asked = (memory.contacts, met, channels, meeting.waits)
+        meeting = meeting._replace(takes_up=taken_up(laws.contact, state, one.rows, *asked))
     first, second = first.T.take(met, axis=1), second.T.take(met, axis=1)
     answers = _answers(laws, now, state, meeting, time.queued[met] > 0, first, second)
 

@@ -96,6 +96,7 @@ _WITHOUT: dict[str, Callable[[WorldConfig], WorldConfig]] = {
     "drift": lambda config: _with(config, "market", drift_sd_weekly=0.0),
     "events": lambda config: _with(config, "behaviour", events=()),
     "fatigue": _fatigue,
+    "follow_up": _response("follow_up"),
     "habituation": _response("habituation"),
     "halo": _response("halo"),
     "hand_off": _response("hand_off"),

@@ -11,6 +11,7 @@ from nba.context import ContextBatch
 from nba.timing import waits_days
 from simulator.behaviour import timing_types, until_birthday
 from simulator.contact_history import contact_history, placed
+from simulator.follow_up import days_since
 from simulator.hazards import ACQUISITION
 from simulator.laws import Laws
 from simulator.life_cycle import CHURNED, balance_trend
@@ -48,7 +49,9 @@ def chosen_waits(laws: Laws, now: Today, state: WorldState, rows: IntArray, timi
 def observe(laws: Laws, now: Today, state: WorldState, rows: IntArray) -> ContextBatch:
     """The contexts of customers `rows` (B,) on a day."""
     schema, policy = laws.config.schema, laws.config.contact.policy
-    seen = columns(laws, now, state, rows, [column.name for column in schema.columns])
+    since = {column.name: days_since(laws, state, rows, column) for column in schema.since}
+    shown = [column.name for column in schema.columns if column.name not in since]
+    seen = columns(laws, now, state, rows, shown) | since
     at = np.full(rows.size, now.date.astype("datetime64[s]"))
     memory = remembered(state, rows, state.day, laws.kernel, laws.spill)
     counts = [contacts_in_window(memory.contacts, state.day, days) for days in policy.windows_days]

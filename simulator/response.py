@@ -41,6 +41,7 @@ class ContactLaw(NamedTuple):
     is_digital: BoolArray  # (C,)
     is_personal: BoolArray  # (C,)
     hand_off: tuple[float, int]  # log factor, days
+    follow_up: tuple[float, int, int]  # log factor, first and last day
     return_flow: tuple[float, int]  # logit, days
     opt_out: FloatArray  # (C,)
     opt_out_slopes: tuple[float, float]  # fatigue, irrelevance
@@ -71,6 +72,7 @@ class ContactLaw(NamedTuple):
             is_digital=np.array([channel.family == "digital" for channel in channels]),
             is_personal=personal(config),
             hand_off=(answer.hand_off, answer.hand_off_days),
+            follow_up=(answer.follow_up, *answer.follow_up_days),
             return_flow=(answer.return_flow, answer.return_days),
             opt_out=np.array(left.base),
             opt_out_slopes=(left.fatigue, left.irrelevance),
@@ -99,6 +101,7 @@ class Contacts(NamedTuple):
     short: FloatArray  # counter of the channel
     long: FloatArray
     other: FloatArray  # sum of the other channels' long counters
+    takes_up: BoolArray = np.zeros(1, dtype=np.bool_)  # another channel's silence, see simulator.follow_up
 
 
 class Odds(NamedTuple):
@@ -150,13 +153,14 @@ def odds(
 
     Who has churned can be won back by a contact, but buys nothing because of one until then.
     """
-    found = logs(law, hazards, now, state, one)
+    found, log_factor = logs(law, hazards, now, state, one), law.follow_up[0]
+    mass = found.mass + log_factor * one.takes_up if log_factor else found.mass
     is_here = state.stage[one.rows] != CHURNED
     return Odds(
         delivered=law.delivery[one.channels],
         seen=law.seen[one.channels],
         engaged=expit(found.engagement),
-        mass=is_here * np.exp(np.minimum(found.mass, _LARGEST_LOG_MASS)),
+        mass=is_here * np.exp(np.minimum(mass, _LARGEST_LOG_MASS)),
         opt_out=law.opt_out[one.channels] * np.exp(found.opt_out),
         complaint=law.complaint[one.channels] * np.exp(found.complaint),
     )

@@ -20,6 +20,7 @@ from simulator.contacts import contacted, respond
 from simulator.day import passed, with_ceilings
 from simulator.engine import EngineName, engine_of
 from simulator.files import load_toml
+from simulator.follow_up import taken_up
 from simulator.laws import Laws
 from simulator.memory import across, remembered
 from simulator.population import draw_population
@@ -118,17 +119,21 @@ class World(Struct, frozen=True, dict=True):
         flat, index = rows.ravel(), np.arange(rows.size).reshape(rows.shape)
         memory = remembered(state, flat, state.day, self.laws.kernel, self.laws.spill)
         long = memory.fatigue[index, channels, 1]
+        law, waits = self.laws.contact, self.waits(state, flat)[index, timings]
         possible = Contacts(
             rows=rows,
             channels=channels,
             timings=timings,
             products=products,
-            waits=self.waits(state, flat)[index, timings],
+            waits=waits,
             short=memory.fatigue[index, channels, 0],
             long=long,
             other=across(memory.fatigue)[index] - long,
         )
-        return odds(self.laws.contact, self.laws.hazards, self.today(state), state, possible)
+        if law.follow_up[0]:
+            takes_up = taken_up(law, state, flat, memory.contacts, index, channels, waits)
+            possible = possible._replace(takes_up=takes_up)
+        return odds(law, self.laws.hazards, self.today(state), state, possible)
 
     def respond(self, state: WorldState, rows: IntArray, actions: IntArray) -> Responses:
         """How customers `rows` (B,) answer `actions` (B,): noise keyed by (customer, day, purpose)."""

@@ -49,7 +49,7 @@ EDGES = {
 LAYERS = (
     {"arrays", "errors"},
     {"catalogue", "context", "decision", "feedback"},
-    {"features", "fatigue", "timing", "arbitration", "scope", "conditions"},
+    {"features", "since", "fatigue", "timing", "arbitration", "scope", "conditions"},
     {"kernels", "randomness", "exposure"},
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},

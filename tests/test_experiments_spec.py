@@ -111,7 +111,9 @@ def test_the_shipped_experiment_loads_by_path_as_by_name(tmp_path: Path) -> None
 
 
 def test_an_unknown_experiment_lists_the_known_ones() -> None:
-    with pytest.raises(InvalidConfig, match="^trial: .* use one of demo, long-run, shared-limits, or"):
+    with pytest.raises(
+        InvalidConfig, match="^trial: .* use one of demo, follow-up, long-run, shared-limits, or"
+    ):
         load_experiment("trial")
 
 

@@ -49,7 +49,7 @@ def lived(world: World, days: int) -> list[tuple[dict[str, Any], ...]]:
     [
         pytest.param(bank(), DAYS, id="the bank"),
         pytest.param(without(bank(), *OFF), 24, id="hardly anything"),
-        pytest.param(edited(bank(), response=SEASONS), 24, id="seasons of engagement"),
+        pytest.param(edited(bank(), response=SEASONS | {"follow_up": 0.7}), 24, id="seasons, follow-ups"),
         pytest.param(edited(bank(), referral={"per_conversion": 0.5}), 24, id="many invitations"),
     ],
 )

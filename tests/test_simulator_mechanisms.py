@@ -37,6 +37,7 @@ EFFECTS: dict[str, set[str]] = {
     "drift": {"hazards", "mass"},
     "events": {"events", "hazards", "mass", "timing"},
     "fatigue": {"engaged", "opt_out", "complaint", "moves"},
+    "follow_up": {"mass"},
     "habituation": {"mass"},
     "halo": {"due"},
     "hand_off": {"mass"},
@@ -75,6 +76,7 @@ def full() -> World:
         response={
             "recency_days": (30,),
             "recency": (3.0, 0.0),
+            "follow_up": 0.7,
             "return_flow": 3.0,
             "long_fatigue": 0.5,
             "habituation": (-0.5,) * 7,
@@ -176,6 +178,7 @@ FIELDS: dict[str, set[str]] = {
         *(f"response.{name}" for name in ("short_fatigue", "long_fatigue", "cross_fatigue")),
         *("response.opt_out", "response.complaint", "life_cycle.transitions"),
     },
+    "follow_up": {"response.follow_up"},
     "habituation": {"response.habituation"},
     "halo": {"response.halo"},
     "hand_off": {"response.hand_off"},

@@ -121,13 +121,14 @@ def main() -> None:
     options = parser("longrun")
     options.add_argument("--cells", type=Path, help="run the retail bank too, and keep its runs here")
     options.add_argument("--bank-half-lives", action="store_true", help="wrong half-lives in a bank too")
+    options.add_argument("--bank-customers", type=int, default=4_000, help="of that bank, in every run")
     options.add_argument("--workers", type=int, default=1, help="Ray workers for the retail bank")
     options.add_argument("--members", type=int, default=0, help="also in so many worlds of the ensemble")
     given = options.parse_args()
     figures = measure(given.quick) | half_lives.figures(OFFERS, CHANCES, given.quick)
     figures |= offline_peer.figures(given.quick)
     if given.bank_half_lives:
-        figures |= half_lives.bank_figures(given.quick, given.workers)
+        figures |= half_lives.bank_figures(given.quick, given.workers, given.bank_customers)
     if given.cells is not None:
         figures |= retail_bank(given.cells, given.workers, given.quick, given.members)
     report("longrun", given, figures)

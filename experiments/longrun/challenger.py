@@ -24,8 +24,10 @@ from nba.longrun import FittedQ, Steps, fit_q
 from nba.ope.fitted_q import QDiverged
 from nba.ope.terms import Estimate
 from nba.posteriors import FittedAdvantages, FittedQModel
+from nba.since import follow_up_columns
 from nba.snapshot import Snapshot
-from simulator.config import only
+from simulator.config import WorldConfig, only
+from simulator.response import personal
 from simulator.world import World, load_world
 
 
@@ -39,6 +41,7 @@ class FitOrder(NamedTuple):
     channels: str | None  # names with commas; without them all
     timings: str | None
     products: str | None
+    follow_ups: bool  # models see unanswered contacts and open interest
     log: Span
     judged: int  # customers, with the same days
     corrected: int
@@ -113,16 +116,25 @@ def learnt(start: Snapshot, steps: Steps) -> tuple[Snapshot, FittedQ]:
 
 
 def narrowed(world: World, order: FitOrder) -> World:
-    """The world with the named channels, timings and products only."""
+    """The world with the named channels, timings and products only, and with what the models are to see."""
     names = (order.channels, order.timings, order.products)
-    if all(one is None for one in names):
-        return world
     catalogue = world.config.catalogue
     kept = [
         catalogue.names(factor) if one is None else tuple(name.strip() for name in one.split(","))
         for factor, one in zip(("channel", "timing", "product"), names, strict=True)
     ]
-    return World(only(world.config, *kept))
+    config = world.config if all(one is None for one in names) else only(world.config, *kept)
+    return World(with_follow_ups(config) if order.follow_ups else config)
+
+
+def with_follow_ups(config: WorldConfig) -> WorldConfig:
+    """The world whose models also see what sequences hang on, beside what they see already."""
+    schema, catalogue = config.schema, config.catalogue
+    speaks = personal(config)
+    people = tuple(name for name, one in zip(catalogue.names("channel"), speaks, strict=True) if one)
+    known = {column.name for column in schema.columns}
+    more = tuple(one for one in follow_up_columns(catalogue, people) if one.name not in known)
+    return structs.replace(config, schema=structs.replace(schema, columns=(*schema.columns, *more)))
 
 
 def _start(order: FitOrder, spec: StrategySpec, world: World) -> Snapshot:

@@ -109,6 +109,9 @@ def fit_q(
     channels: Annotated[str | None, typer.Option(help="Channels to keep, with commas; else all.")] = None,
     timings: Annotated[str | None, typer.Option(help="Timings to keep, with commas; else all.")] = None,
     products: Annotated[str | None, typer.Option(help="Products to keep, with commas; else all.")] = None,
+    follow_ups: Annotated[
+        bool, typer.Option("--follow-ups", help="Let models see unanswered contacts and open interest.")
+    ] = False,
     customers: Annotated[int, typer.Option(help="Customers of the log.", min=2)] = 2_000,
     judged: Annotated[int, typer.Option(help="Further customers to judge on.", min=2)] = 2_000,
     days: Days = 84,
@@ -123,5 +126,5 @@ def fit_q(
     from experiments.longrun.journeys import Span
 
     log = Span(customers=customers, days=days, settle_days=settle_days, seed=seed)
-    narrow = (channels, timings, products)
-    run_fit(FitOrder(experiment, strategy, behaviour, world, *narrow, log, judged, corrected), out, as_json)
+    seen = (channels, timings, products, follow_ups)
+    run_fit(FitOrder(experiment, strategy, behaviour, world, *seen, log, judged, corrected), out, as_json)

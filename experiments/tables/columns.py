@@ -202,7 +202,7 @@ def _raw(table: Table, column: Column) -> FloatArray:
     values = numbers(cells)
     infinite = np.isinf(values)
     require(not infinite.any(), table.source, name, f"{told_rows(infinite)} hold {_BOUNDS}")
-    return values if isinstance(column, Numeric) else np.nan_to_num(values)
+    return np.nan_to_num(values) if isinstance(column, Flag) else values
 
 
 def _level_numbers(column: Category, texts: tuple[str, ...]) -> FloatArray:

@@ -4,7 +4,8 @@ What the simulator computes fast, bounded and factor by factor stands here as in
 
     organic hazard = organic_p exp(affinity + effect + stage + calendar + market + pay day + event
                                    + recency + cross-sell), 0 for what cannot be bought
-    lifted mass    = lift_p exp(responsiveness + the same sum + strength + fit + habituation f + lead)
+    lifted mass    = lift_p exp(responsiveness + the same sum + strength + fit + habituation f + lead
+                                + follow-up)
     amount         = margin_p exp(wealth + sd z), over the mean of that exponential
 
 Only the draws are taken over: the customers' traits, their states, the market's walk of the day, and z.
@@ -20,7 +21,7 @@ from scipy.stats import norm
 
 from nba.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from nba.randomness import Purpose, keyed_uniforms
-from simulator.config import EVENTS, STAGES, WorldConfig
+from simulator.config import EVENTS, HISTORY_DAYS, STAGES, WorldConfig
 from simulator.market import market_factor
 from simulator.mechanisms import switched
 from simulator.population import Bytes
@@ -101,6 +102,7 @@ def lifted_masses(
     total += state.people.responsiveness[rows] + np.array(answer.channel_strength)[channel]
     total += fit[product, channel] + np.array(answer.habituation)[channel] * long
     total += answer.hand_off * _has_lead(config, state, rows, product, waits) * _by_a_person(config)[channel]
+    total += answer.follow_up * _takes_up(config, state, rows, channel, waits)
     here = state.stage[rows] != STAGES.index("churned")  # who has left is won back first
     lift = np.array(answer.lift)[product] * (can_buy(config, state, rows)[every, product] & here)
     mass = np.minimum(lift * np.exp(total), np.exp(_MOST_LOG_MASS))
@@ -224,3 +226,20 @@ def _by_a_person(config: WorldConfig) -> BoolArray:
     human = [channel.family == "human" for channel in config.catalogue.channels]
     minutes = config.capacity.minutes or (0.0,) * len(human)
     return np.array([one or time > 0 for one, time in zip(human, minutes, strict=True)])
+
+
+def _takes_up(
+    config: WorldConfig, state: WorldState, rows: IntArray, channel: IntArray, waits: IntArray
+) -> BoolArray:
+    """(m,) the last digital contact brought no interest some days ago, and the channel was not used since."""
+    days, kept_since = state.day - np.arange(1, HISTORY_DAYS + 1), state.touched[rows] - HISTORY_DAYS
+    made = (state.contacts[rows][:, :, None] >> (days % 64).astype(np.uint64)) & np.uint64(1) > 0
+    made &= (days >= kept_since[:, None])[:, None]
+    last = np.where(made.any(axis=2), days[made.argmax(axis=2)], -np.inf)
+    digital = np.array([one.family == "digital" for one in config.catalogue.channels])
+    message = last[:, digital].max(axis=1, initial=-np.inf)
+    first, until = config.response.follow_up_days
+    since = np.where(state.lead_day[rows] < message, state.day + waits - message, np.inf)
+    used = last[np.arange(rows.size), channel] >= message
+    takes: BoolArray = (since >= first) & (since <= until) & ~used
+    return takes

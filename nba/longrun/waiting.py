@@ -152,6 +152,7 @@ class Waiting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ) -> dict[str, AnyArray]:
         """Raw columns (B,) after so many days."""
         moved = dict(now) | {one.attribute: one.later(now[one.attribute], days) for one in self.clocks}
+        moved |= {column.name: now[column.name] + days for column in schema.since}  # and nothing comes
         levels = {column.name: column.levels for column in schema.columns if isinstance(column, Category)}
         for turn in self.turns:
             level, otherwise = (float(levels[turn.attribute].index(n)) for n in (turn.level, turn.otherwise))

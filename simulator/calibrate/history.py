@@ -35,7 +35,8 @@ from nba.randomness import Purpose, keyed_uniforms
 from simulator.calibrate.columns import ColumnMap
 from simulator.calibrate.past import Calls, Past
 from simulator.config import STAGES, WorldConfig
-from simulator.config.world import Mechanism, MechanismsConfig
+from simulator.config.names import Mechanism
+from simulator.config.world import MechanismsConfig
 from simulator.hazards import HazardLaw
 from simulator.mechanisms import switched
 from simulator.population import STEPS
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 # The market of the table's years is in the clients' background; what else a world adds to a day is off.
 _QUIET: tuple[Mechanism, ...] = (
-    *("capacity", "competitors", "cross_sell", "drift", "events", "hand_off", "holidays"),
+    *("capacity", "competitors", "cross_sell", "drift", "events", "follow_up", "hand_off", "holidays"),
     *("payday", "platform_limits", "recency", "regime_breaks", "return_flow", "seasons"),
 )
 _FIRST_CALLS = 2  # calls after which `first_selection` says who is called again

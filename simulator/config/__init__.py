@@ -9,6 +9,7 @@ from simulator.config.contacts import (
     PlatformLimit,
     ResponseConfig,
 )
+from simulator.config.names import MECHANISMS, OBSERVED
 from simulator.config.people import (
     EVENTS,
     N_INTERESTS,
@@ -32,8 +33,6 @@ from simulator.config.world import (
     HISTORY_DAYS,
     LAST_DAY,
     LONGEST_WAIT_DAYS,
-    MECHANISMS,
-    OBSERVED,
     MechanismsConfig,
     WorldConfig,
 )

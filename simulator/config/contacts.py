@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from nba.catalogue import Catalogue
 from nba.conditions import Tag
 from nba.constraints import ContactPolicy, Rule
 from nba.errors import require
+from nba.features import FeatureSchema
 from simulator.config.fields import Amount, Count, LogFactor, Logit, Positive, Probability
 
 
@@ -32,6 +34,21 @@ def check_policy(world: str, policy: ContactPolicy, history_days: int) -> None:
     for name in ("quiet_hours", "apart", "back_off"):
         rule = "must be left out: a simulated history knows neither hours, products nor refusals"
         require(not getattr(policy, name), world, f"contact.policy.{name}", rule)
+
+
+def check_since(world: str, schema: FeatureSchema, catalogue: Catalogue, history_days: int) -> None:
+    """Refuse what a simulated history does not tell: it knows contacts for a while, and interest online."""
+    for column in schema.since:
+        pointer, told = f"schema.columns.{column.name}", {*column.outcomes, *column.unless_outcomes}
+        rule = f'a simulated bank sees interest online, "engaged", and no other outcome; got {sorted(told)}'
+        require(told <= {"engaged"}, world, f"{pointer}.outcomes", rule)
+        families = {one.family for one in catalogue.products if one.name in column.products}
+        missing = [one.name for one in catalogue.products if one.family in families]
+        missing = sorted(set(missing) - set(column.products))
+        rule = f"must be whole families, which is all that a simulated bank sees of interest; add {missing}"
+        require(not missing, world, f"{pointer}.products", rule)
+        rule = f"must end by {history_days}, as far as a simulated history reaches, got {column.bands[-1]:g}"
+        require(column.bands[-1] <= history_days, world, f"{pointer}.bands", rule)
 
 
 class PlatformLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +104,8 @@ class ResponseConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recency: tuple[LogFactor, ...] = (0.0,)  # by band and beyond, on hazards of the family last bought
     hand_off: LogFactor = 0.0  # on the lift of a person's contact about what the customer looked for online
     hand_off_days: Count = 14
+    follow_up: LogFactor = 0.0  # on the lift after a digital contact through another channel without interest
+    follow_up_days: tuple[Count, Count] = (2, 7)  # first and last day after it on which that counts
     return_flow: Logit = 0.0  # engagement with digital contacts after a person's contact
     return_days: Count = 7
     platform_limits: tuple[PlatformLimit, ...] = ()

@@ -9,6 +9,8 @@ from msgspec import structs
 
 from nba.catalogue import Catalogue
 from nba.constraints import ContactLimit
+from nba.features import FeatureSchema
+from nba.since import Since
 from simulator.capacity import CapacityConfig
 from simulator.config.contacts import ContactRules, ResponseConfig
 from simulator.config.people import SAME_FAMILY, EventKind
@@ -39,6 +41,7 @@ def only(
     return structs.replace(
         config,
         catalogue=small,
+        schema=_schema(config.schema, set(channels), set(products)),
         contact=_contact(config.contact, small),
         population=structs.replace(
             people,
@@ -66,6 +69,24 @@ def _pick(row: Row, places: Sequence[int]) -> Row:
 
 def _of(table: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name in names}
+
+
+def _schema(schema: FeatureSchema, channels: set[str], products: set[str]) -> FeatureSchema:
+    """Without what is counted from channels and products alone that are gone."""
+    columns = (_since(one, channels, products) if isinstance(one, Since) else one for one in schema.columns)
+    return structs.replace(schema, columns=tuple(one for one in columns if one is not None))
+
+
+def _since(column: Since, channels: set[str], products: set[str]) -> Since | None:
+    about = tuple(name for name in column.products if name in products)
+    outcomes = column.outcomes if about or not column.products else ()
+    begun, ended = (
+        tuple(name for name in names if name in channels)
+        for names in (column.contacts, column.unless_contacts)
+    )
+    if not begun and not outcomes:
+        return None
+    return structs.replace(column, contacts=begun, outcomes=outcomes, products=about, unless_contacts=ended)
 
 
 def _contact(contact: ContactRules, small: Catalogue) -> ContactRules:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import date
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -17,8 +17,9 @@ from nba.policies import NoContact
 from nba.posteriors import SegmentRatesModel
 from nba.strategy import Strategy
 from simulator.capacity import CapacityConfig
-from simulator.config.contacts import ContactRules, ResponseConfig, check_policy
+from simulator.config.contacts import ContactRules, ResponseConfig, check_policy, check_since
 from simulator.config.fields import check, check_families, check_length
+from simulator.config.names import MECHANISMS, OBSERVED, Mechanism
 from simulator.config.people import (
     EVENTS,
     N_INTERESTS,
@@ -44,73 +45,6 @@ WAITED_FOR = (WEEKEND, "days_to_key_day")  # what contacts can be planned for
 LAST_DAY = 32_000  # days are kept in 16 bits
 MOST_CHANNELS = 16  # consents are a mask of 16 bits
 MOST_PRODUCTS = 32  # products held are a mask of 32 bits
-
-Mechanism = Literal[
-    "amounts",
-    "capacity",
-    "competitors",
-    "complaints",
-    "cross_sell",
-    "delay",
-    "drift",
-    "events",
-    "fatigue",
-    "habituation",
-    "halo",
-    "hand_off",
-    "heterogeneity",
-    "holidays",
-    "life_cycle",
-    "opt_out",
-    "organic",
-    "payday",
-    "platform_limits",
-    "receptivity",
-    "recency",
-    "referral",
-    "regime_breaks",
-    "return_flow",
-    "seasons",
-]
-MECHANISMS: tuple[str, ...] = get_args(Mechanism)
-
-# What a bank may observe of a simulated customer: the columns that a world's schema chooses from.
-OBSERVED = (
-    "age",
-    "is_60_plus",
-    "wealth_tier",
-    "digital_index",
-    "tenure_years",
-    "segment",
-    "stage",
-    "is_customer",
-    "branch",
-    "manager",
-    "has_manager",
-    "interest_saving",
-    "interest_investing",
-    "interest_borrowing",
-    "interest_daily",
-    "has_app",
-    "digital_engagement",
-    "human_engagement",
-    "recent_engagement",
-    "active_mornings",
-    "active_evenings",
-    "active_weekends",
-    "risk_class",
-    "days_to_key_day",
-    "days_since_login",
-    "days_since_complaint",
-    "days_since_purchase",
-    "days_unanswered",
-    "last_event",
-    "days_since_event",
-    "timing_type",
-    "balance_trend",
-    "has_lead",
-    "queue",
-)
 
 
 class MechanismsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -236,6 +170,9 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             check_families(self.name, f"{pointer}.owns", {kind.owns} - {""}, families)
         self.calendar.check_families(families)
         self.capacity.check_channels(len(self.catalogue.channels))
+        first, last = self.response.follow_up_days
+        rule = f"must be a first and a last day of 1..{HISTORY_DAYS}, got {first} and {last}"
+        require(1 <= first <= last <= HISTORY_DAYS, self.name, "response.follow_up_days", rule)
         for index, limit in enumerate(self.response.platform_limits):
             self._check_level(f"response.platform_limits[{index}].channel", "channel", limit.channel)
         for index, name in enumerate(self.life_cycle.entry_products):
@@ -261,7 +198,9 @@ class WorldConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             rule = f"must be one of {', '.join(WAITED_FOR)}, or absent, got {timing.waits_for!r}"
             pointer = f"catalogue.timings[{index}].waits_for"
             require(timing.waits_for in (None, *WAITED_FOR), self.name, pointer, rule)
-        unseen = [column.name for column in self.schema.columns if column.name not in OBSERVED]
+        check_since(self.name, self.schema, self.catalogue, HISTORY_DAYS)
+        declared = {column.name for column in self.schema.columns} - {one.name for one in self.schema.since}
+        unseen = sorted(declared - set(OBSERVED))
         rule = f"customers have no {unseen}; a column must be one of {', '.join(OBSERVED)}"
         require(not unseen, self.name, "schema.columns", rule)
         for column in self.schema.columns:

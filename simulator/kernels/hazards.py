@@ -36,6 +36,7 @@ def ceiling_logs(law: HazardLaw, state: WorldState, rows: IntArray) -> FloatArra
 def logs(law: ContactLaw, hazards: HazardLaw, now: Today, state: WorldState, one: Contacts) -> Logs:
     """The sums of response.logs, of one contact each."""
     found, tastes, people = np.empty((4, one.rows.size)), np.empty(one.rows.size), state.people
+    met = one[:8]  # what a contact takes up is no part of the sums
     where = (one.products, one.waits)
     _pressures(
         _law(hazards),
@@ -51,12 +52,12 @@ def logs(law: ContactLaw, hazards: HazardLaw, now: Today, state: WorldState, one
     listens = (state.stage, people.preference, people.digital, people.receptivity, people.week_class)
     slopes = (*law.fatigue, *law.return_flow)
     days = (state.day, now.weekday, now.engagement)
-    _engagements(logit, slopes, (*listens, state.human), one, days, found[0])
+    _engagements(logit, slopes, (*listens, state.human), met, days, found[0])
     lift = (law.log_lift, law.fit, law.habituation, hazards.family, law.is_personal)
     wants = (halves(people.responsiveness), state.lead, state.lead_day)
-    _lifts(lift, law.hand_off, wants, one, state.day, found[1])
+    _lifts(lift, law.hand_off, wants, met, state.day, found[1])
     loud = (law.complaint_elderly, law.risk, people.age, people.risk)
-    _troubles(loud, (*law.opt_out_slopes, *law.complaint_slopes), one, tastes, found[2:])
+    _troubles(loud, (*law.opt_out_slopes, *law.complaint_slopes), met, tastes, found[2:])
     return Logs(*found)
 
 

@@ -1,0 +1,73 @@
+"""Names of what can be switched off in a world, and of what a bank sees of its customers."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Mechanism = Literal[
+    "amounts",
+    "capacity",
+    "competitors",
+    "complaints",
+    "cross_sell",
+    "delay",
+    "drift",
+    "events",
+    "fatigue",
+    "follow_up",
+    "habituation",
+    "halo",
+    "hand_off",
+    "heterogeneity",
+    "holidays",
+    "life_cycle",
+    "opt_out",
+    "organic",
+    "payday",
+    "platform_limits",
+    "receptivity",
+    "recency",
+    "referral",
+    "regime_breaks",
+    "return_flow",
+    "seasons",
+]
+MECHANISMS: tuple[str, ...] = get_args(Mechanism)
+
+# What a bank may observe of a simulated customer: the columns that a world's schema chooses from.
+OBSERVED = (
+    "age",
+    "is_60_plus",
+    "wealth_tier",
+    "digital_index",
+    "tenure_years",
+    "segment",
+    "stage",
+    "is_customer",
+    "branch",
+    "manager",
+    "has_manager",
+    "interest_saving",
+    "interest_investing",
+    "interest_borrowing",
+    "interest_daily",
+    "has_app",
+    "digital_engagement",
+    "human_engagement",
+    "recent_engagement",
+    "active_mornings",
+    "active_evenings",
+    "active_weekends",
+    "risk_class",
+    "days_to_key_day",
+    "days_since_login",
+    "days_since_complaint",
+    "days_since_purchase",
+    "days_unanswered",
+    "last_event",
+    "days_since_event",
+    "timing_type",
+    "balance_trend",
+    "has_lead",
+    "queue",
+)
