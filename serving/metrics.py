@@ -12,6 +12,34 @@ _CHANCES = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.95, 1.0)
 _LAGS = (1.0, 60.0, 3_600.0, 86_400.0, 604_800.0, 2_592_000.0)
 
 
+class PropensityAudit:
+    """Compares how often nobody is contacted with what the logged propensities say.
+
+    1{no contact} - propensity of no contact is a martingale difference whatever the policy does, so the gauge
+    is about standard normal if propensities are what they claim; beyond 4 somebody should look.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._chosen = Histogram(
+            "nba_propensity", "Propensity of what was decided.", buckets=_CHANCES, registry=registry
+        )
+        self._z = Gauge(
+            "nba_propensity_audit_z",
+            "No-contact decisions beyond the sum of their propensities, in standard deviations.",
+            registry=registry,
+        )
+        self._beyond = self._variance = 0.0
+
+    def note(self, decision: Decision) -> None:
+        """Count a decision."""
+        chosen, silent = decision.actions[0], decision.no_contact_propensity
+        self._chosen.observe(chosen.propensity)
+        self._beyond += float(chosen.channel is None) - silent
+        self._variance += silent * (1.0 - silent)
+        if self._variance > 0.0:
+            self._z.set(self._beyond / self._variance**0.5)
+
+
 class Metrics:
     """What the service counts; no label ever holds a customer or a decision."""
 
@@ -34,15 +62,7 @@ class Metrics:
         self.scoring = Histogram(
             "nba_scoring_seconds", "Time to decide, without the log.", buckets=_FAST, registry=own
         )
-        self.propensity = Histogram(
-            "nba_propensity", "Propensity of what was decided.", buckets=_CHANCES, registry=own
-        )
-        self.propensity_audit = Gauge(
-            "nba_propensity_audit_z",
-            "No-contact decisions beyond the sum of their propensities, in standard deviations.",
-            registry=own,
-        )
-        self._beyond = self._variance = 0.0
+        self.audit = PropensityAudit(own)
         self.commits = Histogram("nba_commit_seconds", "Time of a group commit.", buckets=_FAST, registry=own)
         self.committed = Counter("nba_committed_operations", "Writes made durable.", registry=own)
         self.posterior_seq = Gauge(
@@ -59,19 +79,6 @@ class Metrics:
             "nba_budget_left", "Units left of a budget in its period.", ["budget"], registry=own
         )
         self.snapshot_age = Gauge("nba_snapshot_age_seconds", "Age of the published snapshot.", registry=own)
-
-    def decided(self, decision: Decision) -> None:
-        """Note a decision, and compare how often nobody is contacted with what the propensities say.
-
-        1{no contact} - propensity of no contact is a martingale difference whatever the policy does, so the
-        gauge is standard normal if propensities are what they claim; beyond 4 somebody should look.
-        """
-        chosen, silent = decision.actions[0], decision.no_contact_propensity
-        self.propensity.observe(chosen.propensity)
-        self._beyond += float(chosen.channel is None) - silent
-        self._variance += silent * (1.0 - silent)
-        if self._variance > 0.0:
-            self.propensity_audit.set(self._beyond / self._variance**0.5)
 
     def committed_batch(self, n_operations: int, seconds: float) -> None:
         """Note one group commit."""

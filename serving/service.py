@@ -207,7 +207,7 @@ class DecisionService:
 
     def _answer(self, made: Made) -> DecisionResponse:
         self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
-        self._metrics.decided(made.decision)
+        self._metrics.audit.note(made.decision)
         return response_of(made.decision, made.row)
 
     def _first_told(self, event: EventRow) -> EventRow:

@@ -66,7 +66,7 @@ def test_an_erased_customer_is_nowhere_and_the_log_stays_whole(tmp_path: Path) -
             again = (await client.delete(f"/v1/customers/{ERIKA}")).json()
             assert again == {"decisions": 0, "events": 0, "objections": 0}
             calls = (await client.get("/v1/admin-calls")).json()
-            assert [(one["what"], one["actor"]) for one in calls] == [("erase", "loopback")] * 2
+            assert [(one["what"], one["actor"]) for one in calls] == [("erase", "no key")] * 2
             assert calls[0]["detail"]["decisions"] == 12
             assert (await client.get("/v1/admin-calls?after=1")).json() == calls[1:]
             late = await reported(client, made[1], "seen")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import apsw
 import msgspec
@@ -22,6 +23,7 @@ from serving.ledger import operations
 from serving.ledger.operations import DECISION_COLUMNS, EVENT_COLUMNS
 from serving.ledger.receipts import forget_salts, seal
 from serving.ledger.records import AdminRow
+from serving.ledger.writer import Writer
 
 OBJECTION_KEY = "objection_key"  # of `meta`
 Redact = Callable[[bytes, str], bytes]
@@ -41,6 +43,25 @@ class Erased(Struct, frozen=True, kw_only=True):
     events: int
     objections: int  # channels that stay closed for who comes back
     pseudonym: str
+
+
+class AdministrativeWrites:
+    """What a ledger does for administrators beside keeping decisions and events."""
+
+    writer: Writer
+
+    def erase(self, customer_id: str, at: int, actor: str, redact: Redact) -> Future[Erased]:
+        """Forget a customer, also in the log of writes; `actor` is who asked."""
+
+        def operation(db: apsw.Connection) -> Erased:
+            self.writer.wants_checkpoint = True
+            return erase(db, customer_id, at, actor, redact)
+
+        return self.writer.submit(operation)
+
+    def note(self, row: AdminRow) -> Future[int]:
+        """Store what an administrator did; gives its position."""
+        return self.writer.submit(lambda db: note(db, row))
 
 
 def objection_digest(key: str, customer_id: str) -> str:

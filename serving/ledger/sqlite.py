@@ -15,13 +15,13 @@ from urllib.parse import quote
 import apsw
 from msgspec import structs
 
-from serving.ledger import erasure, operations
+from serving.ledger import operations
+from serving.ledger.erasure import AdministrativeWrites
 from serving.ledger.lock import WriterLock
 from serving.ledger.migrations import migrate, shipped
 from serving.ledger.receipt_reads import ReceiptReads
 from serving.ledger.receipts import adopt
 from serving.ledger.records import (
-    AdminRow,
     Appended,
     DecisionRow,
     Due,
@@ -219,7 +219,7 @@ class SQLiteReader(ReceiptReads):
         return row[0]
 
 
-class SQLiteLedger:
+class SQLiteLedger(AdministrativeWrites):
     """Writes through one thread; raises StoreLocked when another process already writes the file."""
 
     def __init__(self, path: Path) -> None:
@@ -258,19 +258,6 @@ class SQLiteLedger:
     def save_posterior(self, saved: SavedPosterior, saved_at: int) -> Future[None]:
         """Store a posterior and its cursor in one transaction; the one before it is kept."""
         return self.writer.submit(lambda db: operations.save_posterior(db, saved, saved_at))
-
-    def erase(self, customer_id: str, at: int, actor: str, redact: erasure.Redact) -> Future[erasure.Erased]:
-        """Forget a customer, on the disk and in its log of writes; `actor` is who asked."""
-
-        def operation(db: apsw.Connection) -> erasure.Erased:
-            self.writer.wants_checkpoint = True
-            return erasure.erase(db, customer_id, at, actor, redact)
-
-        return self.writer.submit(operation)
-
-    def note(self, row: AdminRow) -> Future[int]:
-        """Store what an administrator did; gives its position."""
-        return self.writer.submit(lambda db: erasure.note(db, row))
 
     def bind(self, key: str, value: str) -> Future[str]:
         """Set a setting once; gives what is stored, which an earlier call may have set otherwise."""
