@@ -62,7 +62,9 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     `opens_at` is when the contact is made, which may be days after the decision (`at` itself without a
     contact): limits count it and its attribution window begins there. `features` are what learning from
-    it needs, `removed` counts actions by the first rule against them.
+    it needs, `removed` counts actions by the first rule against them. `best` is the eligible action of the
+    highest expected value and `forgone` what its value is above that of the action at rank 1: money spent to
+    learn, 0 where the decision explored nothing. Both are None in logs of an older nba.
     """
 
     decision_id: str
@@ -81,6 +83,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     features: tuple[float, ...]
     removed: dict[str, int]
     terms: tuple[Terms, ...] = ()  # of `actions`, in their order
+    best: str | None = None
+    forgone: float | None = None  # account currency, >= 0
 
 
 class DecisionBatch(NamedTuple):

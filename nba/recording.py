@@ -47,6 +47,7 @@ class Recording(NamedTuple):
         batch, terms = self.batch, self.reckoning().terms(self.batch.ranked)
         silent, n_eligible = batch.distribution[:, NO_ACTION].tolist(), batch.eligible.sum(axis=1).tolist()
         masks, features = np.packbits(batch.eligible, axis=1), self.contexts.features.tolist()
+        best, forgone = self._best()
         waits, removed, origin = self._waits().tolist(), self._removed(), self.origin._asdict()
         return [
             Decision(
@@ -62,6 +63,8 @@ class Recording(NamedTuple):
                 features=tuple(features[row]),
                 removed=removed[row],
                 terms=terms[row],
+                best=best[row],
+                forgone=forgone[row],
                 **origin,
             )
             for row, (context, decision_id, ranked) in enumerate(
@@ -74,6 +77,14 @@ class Recording(NamedTuple):
         features, fatigue, values = self.contexts.features, self.contexts.fatigue, self.batch.expected_values
         parts = features, fatigue, self.known, self.scores, values
         return Reckoning(self.strategy, self.tariff, self.outcomes, *parts)
+
+    def _best(self) -> tuple[list[str], list[float]]:
+        """By customer the action that would be chosen without exploring, and what it is worth more."""
+        values, rows = self.batch.expected_values, np.arange(self.batch.actions.size)
+        best = values.argmax(axis=1)
+        ids = self.strategy.catalogue.action_ids
+        forgone = values[rows, best].astype(np.float64) - values[rows, self.batch.actions]
+        return [ids[action] for action in best.tolist()], forgone.tolist()
 
     def _removed(self) -> list[dict[str, int]]:
         """How many actions each rule was the first to remove, by customer; rules without any are left out."""

@@ -15,7 +15,7 @@ from serving.wire import AdminCall, DecisionAudit, DecisionResponse, FeedbackEnt
 
 _SAME_IN_AUDIT = (
     "decision_id", "customer_id", "at", "opens_at", "policy", "policy_version", "posterior_seq",
-    "price_version", "actions", "no_contact_propensity", "n_eligible", "removed", "terms",
+    "price_version", "actions", "no_contact_propensity", "n_eligible", "removed", "terms", "best", "forgone",
     "eligible_digest", "distribution_digest",
 )  # fmt: skip
 
@@ -45,6 +45,7 @@ def audit_of(row: DecisionRow, reader: Reader, strategy: Strategy) -> DecisionAu
         contacts=len(context.contacts),
         opted_out=context.opted_out,
         feedback_until=from_micros(row.feedback_until),
+        is_exploration=None if decision.forgone is None else decision.forgone > 0.0,
         why_not=() if is_erased else why_not(strategy, context, requested),
         prices=prices_of(reader, strategy, decision.price_version),
         budget_left=context.left,

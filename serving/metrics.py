@@ -28,12 +28,16 @@ class PropensityAudit:
             "No-contact decisions beyond the sum of their propensities, in standard deviations.",
             registry=registry,
         )
+        self._forgone = Counter(
+            "nba_forgone_value", "Expected value spent on exploration, account currency.", registry=registry
+        )
         self._beyond = self._variance = 0.0
 
     def note(self, decision: Decision) -> None:
         """Count a decision."""
         chosen, silent = decision.actions[0], decision.no_contact_propensity
         self._chosen.observe(chosen.propensity)
+        self._forgone.inc(decision.forgone or 0.0)
         self._beyond += float(chosen.channel is None) - silent
         self._variance += silent * (1.0 - silent)
         if self._variance > 0.0:

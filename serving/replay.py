@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from nba.bundle import bundle_digest, load_bundle, posterior_bytes
 from nba.snapshot import Snapshot
@@ -118,4 +118,6 @@ class _Replay:
 def _is_same(body: DecisionBody, snapshot: Snapshot) -> bool:
     requested = requested_of(body, snapshot.strategy.catalogue)
     again = snapshot.decide_one(body.context, body.decision.decision_id, body.limit, requested)
+    if body.decision.best is None:  # an older nba did not tell
+        again = structs.replace(again, best=None, forgone=None)
     return again == body.decision

@@ -167,6 +167,9 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     n_eligible: int
     removed: dict[str, int]  # rule -> actions that it was the first to remove
     terms: tuple[Terms, ...]  # of `actions`: what their expected values are made of
+    best: str | None  # the eligible action of the highest expected value; None if an older nba decided
+    forgone: float | None  # by how much it is above the action of rank 1, account currency
+    is_exploration: bool | None  # whether something is forgone, in order to learn
     why_not: tuple[Removal, ...]  # the actions that were removed, by rule
     eligible_digest: str
     distribution_digest: str

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from math import fsum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from serving_fixtures import contacted, decided, reported, service, tiny_strategy
 
 from nba.conditions import Condition
 from nba.constraints import Consent, NotOwned, OnlyIf, Rest
 from nba.scope import Scope
+from serving.body import decode_body
 from serving.replay import replay
 
 ADULT = OnlyIf(name="adult", scope=Scope(product="loan"), when=Condition(attribute="age", at_least=50))
@@ -98,3 +101,33 @@ async def removed(client: Any, name: str = "c1") -> dict[str, int]:
             assert one["needs"] == "no rest of 60 days after 2 x rejected in 30 days for one product"
     found: dict[str, int] = audit["removed"]
     return found
+
+
+def test_exploration_is_told_with_its_price(tmp_path: Path) -> None:
+    """What is forgone is the best expected value of all eligible actions less that of the one decided on."""
+
+    async def test() -> None:
+        async with service(tmp_path) as client:
+            snapshot = client.app.state.runtime.learner.published.snapshot
+            reader, spent, seen = client.app.state.runtime.ledger.reader(), 0.0, set()
+            for number in range(40):
+                made = await decided(client, f"c{number}")
+                audit = (await client.get(f"/v1/decisions/{made['decision_id']}")).json()
+                context = decode_body(reader.decision(made["decision_id"]).body).context
+                encoded, ids = (
+                    snapshot.strategy.encode([context]),
+                    np.array([made["decision_id"]], dtype=object),
+                )
+                values = snapshot.decide(encoded, ids).expected_values[0]
+                chosen = audit["actions"][0]["expected_value"]
+                assert audit["forgone"] == float(values.max()) - chosen >= 0.0
+                assert snapshot.strategy.catalogue.action_ids[int(values.argmax())] == audit["best"]
+                spent += audit["forgone"]
+                seen.add(audit["is_exploration"])
+            reader.close()
+            assert seen == {False, True}
+            text = (await client.get("/metrics")).text
+            found = re.search(r"^nba_forgone_value_total (\S+)$", text, flags=re.MULTILINE)
+            assert found and abs(float(found[1]) - spent) < 1e-9
+
+    run(test())
