@@ -191,16 +191,15 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return tuple(column for column in self.columns if column.in_model)
 
     @cached_property
-    def _kinds(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Numbers, flags and categories, each (3, n): column of the model, place when encoded, level."""
+    def _kinds(self) -> tuple[IntArray, ...]:
+        """Numbers, flags, categories, days since, each (3, n): column of the model, encoded place, level."""
         cells = [(of, level) for of, one in enumerate(self._modelled) for level in range(len(one.labels))]
         rows = [(of, at, level) for at, (of, level) in enumerate(cells)]
         kinds = [
             [row for row in rows if isinstance(self._modelled[row[0]], kind)]
-            for kind in (Numeric, Flag, Category)
+            for kind in (Numeric, Flag, Category, Since)
         ]
-        numbers, flags, categories = (np.array(found, dtype=np.int64).reshape(-1, 3).T for found in kinds)
-        return numbers, flags, categories
+        return tuple(np.array(found, dtype=np.int64).reshape(-1, 3).T for found in kinds)
 
     @cached_property
     def _scaling(self) -> FloatArray:
@@ -208,17 +207,25 @@ class FeatureSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         numbers = [(one.mean, one.scale) for one in self._modelled if isinstance(one, Numeric)]
         return np.array(numbers, dtype=np.float64).reshape(-1, 2).T[:, :, None]
 
+    @cached_property
+    def _spans(self) -> FloatArray:
+        """(2, n, 1) first days and ends of the bands of days since."""
+        spans = [span for one in self._modelled if isinstance(one, Since) for span in one.spans]
+        return np.array(spans, dtype=np.float64).reshape(-1, 2).T[:, :, None]
+
     def _encoded(self, columns: Mapping[str, AnyArray], n_contexts: int) -> FloatArray:
         """Raw columns (B,) to those of a model (m, B): all of a kind at once, also for one customer."""
         raw = np.array([columns[column.name] for column in self._modelled], dtype=np.float64)
         raw = raw.reshape(len(self._modelled), n_contexts)
-        (numbers, at, _), (flags, flags_at, _), (categories, categories_at, levels) = self._kinds
-        encoded = np.empty((at.size + flags.size + categories.size, n_contexts))
+        (numbers, at, _), (flags, flags_at, _), (categories, categories_at, levels), days = self._kinds
+        encoded = np.empty((at.size + flags.size + categories.size + days.shape[1], n_contexts))
         mean, scale = self._scaling
         standardised = np.minimum(np.maximum((raw[numbers] - mean) / scale, -_CLIP), _CLIP)
         encoded[at] = np.where(np.isnan(standardised), 0.0, standardised)
         encoded[flags_at] = raw[flags] > 0
         encoded[categories_at] = raw[categories] == levels[:, None]
+        (since, since_at, _), (begins, ends) = days, self._spans
+        encoded[since_at] = (raw[since] >= begins) & (raw[since] < ends)
         return encoded
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:

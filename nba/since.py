@@ -13,7 +13,7 @@ from datetime import datetime
 import numpy as np
 from msgspec import Struct
 
-from nba.arrays import AnyArray, FloatArray
+from nba.arrays import FloatArray
 from nba.catalogue import Catalogue
 from nba.context import OUTCOMES, AttributeValue, Context
 from nba.errors import BadContext, InvalidConfig, UnknownAction, require
@@ -45,7 +45,7 @@ class Since(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     def __post_init__(self) -> None:
         """Check the bands and the names of outcomes; those of channels are the catalogue's, see `check`."""
         where = f"columns.{self.name}"
-        rises = len(self.bands) > 1 and all(a < b for a, b in zip(self.bands, self.bands[1:], strict=False))
+        rises = len(self.bands) > 1 and all(begin < end for begin, end in self.spans)
         finite = all(0.0 <= edge <= _LARGEST for edge in self.bands)
         rule = f"must be two or more days that are finite, >= 0 and rise, got {list(self.bands)}"
         require(rises and finite, "schema", f"{where}.bands", rule)
@@ -76,17 +76,15 @@ class Since(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
             raise BadContext(f"/{self.name}", f"must be a finite number of days >= 0, got {value!r}")
         return float(value)  # type: ignore[arg-type]
 
-    def encode(self, raw: AnyArray) -> FloatArray:
-        """(B,) to (B, bands)."""
-        edges, days = np.array(self.bands), raw[:, None]
-        within: FloatArray = ((days >= edges[:-1]) & (days < edges[1:])).astype(np.float64)
-        return within
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """First day and end of each encoded column."""
+        return tuple(zip(self.bands, self.bands[1:], strict=False))
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the encoded columns."""
-        pairs = zip(self.bands, self.bands[1:], strict=False)
-        return tuple(f"{self.name}={begin:g}-{end:g}" for begin, end in pairs)
+        return tuple(f"{self.name}={begin:g}-{end:g}" for begin, end in self.spans)
 
     @property
     def memory_days(self) -> float:

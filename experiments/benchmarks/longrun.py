@@ -20,7 +20,7 @@ occasions. `gain_over_caps` and `opt_out_difference` are against the cap that do
 judge, `gain_ci_low` is the lowest and `opt_out_ci_high` the highest end of all intervals, caps, no price and
 rules. FOLDER keeps every run, so that a proof that was stopped goes on; learning is done again. With
 --members N also in N worlds that fit the same data, at the same price and cap, 4 seeds each: the share of
-worlds in which the price is ahead of cap, no price and rules, and its lead over the cap. Without --cells all
+worlds in which the price is ahead of cap, no price and rules, and its leads. Without --cells all
 these figures are absent.
 
 `half_life_..._assumed_...` are shares under a price tuned for a wrong half-life, and with --bank-half-lives

@@ -114,7 +114,7 @@ def _lives(worlds: dict[str, World], customers: int, seed: int) -> dict[str, Jou
     found = {"silent": journeys(worlds["blind"], by(_start(worlds["blind"], "no-contact", seed)), judged)}
     for name, world in worlds.items():
         spec = load_experiment("long-run").spec("fitted-q")
-        model = structs.replace(spec.model, growths=4)
+        model = structs.replace(spec.model, growths=4, tolerance=0.02)
         start = _started(structs.replace(spec, model=model), world, seed)
         found[name] = journeys(world, by(learnt(start, logged(world, log))[0]), judged)
     return found

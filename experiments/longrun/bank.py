@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import structs
@@ -11,10 +12,11 @@ from msgspec import structs
 from experiments.executor import Executor
 from experiments.longrun.cells import Cell, Ground, Played, play
 from experiments.longrun.prepared import Order, prepared, where
-from experiments.longrun.proof import Proof, School, judged, proof, student
+from experiments.longrun.proof import PlayOn, Proof, School, judged, proof, student
 from experiments.longrun.tune import Search
 from experiments.spec import Phase
 from nba.errors import require
+from nba.fatigue import FatiguePrice
 from simulator.calibrate.ensemble import apply
 from simulator.world import World, load_world
 
@@ -28,7 +30,8 @@ def retail_bank(cells: Path, workers: int, quick: bool, members: int = 0) -> dic
 
     With members also the ranking in as many worlds that fit the same data.
     """
-    require(members >= 0, "benchmark longrun", "--members", f"must be >= 0, got {members}")
+    if members:
+        fitting_worlds(load_world(_WORLD), members)  # refused here, not after hours
     size = _quick() if quick else _full()
     order = Order("demo", "thompson", _WORLD, *size, cells, workers, None)
     search, n_schools = (_quick_search(), 1) if quick else (_search(), _SCHOOLS)
@@ -41,29 +44,51 @@ def retail_bank(cells: Path, workers: int, quick: bool, members: int = 0) -> dic
         if members == 0:
             return told(found)
         seeds = search.fresh_seeds[:_SEEDS_OF_MEMBER]
-        others = [
-            judged(taught(order._replace(world=world), 1, executor), found.price, [found.cap], seeds, played)
-            for world in fitting_worlds(load_world(_WORLD), members)
-        ]
+        others = in_worlds(order, Ranking(found.price, (found.cap,), seeds, members), executor, played)
     return told(found) | over_worlds(others)
+
+
+class Ranking(NamedTuple):
+    """What is ranked in the first members of the ensemble: a price against caps, no price and rules."""
+
+    price: FatiguePrice
+    caps: tuple[int | None, ...]  # contacts in the longest window; None for the bank's own
+    seeds: tuple[int, ...]
+    members: int
+
+
+def in_worlds(order: Order, ranking: Ranking, executor: Executor, play: PlayOn) -> list[Proof]:
+    """One verdict per world: strategy and rules learn in it, and are played there at the same price."""
+    found = []
+    for world in fitting_worlds(load_world(_WORLD), ranking.members):
+        schools = taught(order._replace(world=world), 1, executor)
+        found.append(judged(schools, ranking.price, ranking.caps, ranking.seeds, play))
+    return found
 
 
 def fitting_worlds(world: World, members: int) -> list[World]:
     """The first members of a world's ensemble: other worlds that fit the data as well."""
-    bare = structs.replace(world.config, ensemble=())
-    return [World(apply(bare, vector)) for vector in world.config.ensemble[:members]]
+    bare, vectors = structs.replace(world.config, ensemble=()), world.config.ensemble
+    rule = f"must be 1 to {len(vectors)}, the worlds of the ensemble of {bare.name}, got {members}"
+    require(1 <= members <= len(vectors), "benchmark longrun", "--members", rule)
+    return [World(apply(bare, vector)) for vector in vectors[:members]]
 
 
 def over_worlds(found: Sequence[Proof]) -> dict[str, float]:
-    """In how many worlds the price is ahead of all others, and its mean lead with worlds as the units."""
+    """In how many worlds the price is ahead of all others, and its mean leads with worlds as the units.
+
+    The lead over caps is that over the best of them in each world, in hindsight.
+    """
     gains = np.array([[one.caps[one.cap].net.mean, one.myopic.net.mean, one.rules.net.mean] for one in found])
-    over_caps = student(gains[:, 0])
-    return {
-        "members": len(found),
-        "members_ahead": float((gains > 0.0).all(axis=1).mean()),
-        "members_gain_over_caps": over_caps.mean,
-        "members_gain_ci_low": over_caps.low,
-    }
+    figures = {"members": float(len(found)), "members_ahead": float((gains > 0.0).all(axis=1).mean())}
+    for name, column in zip(("caps", "myopic", "rules"), gains.T, strict=True):
+        over = student(column)
+        figures |= {f"members_gain_over_{name}": over.mean, f"members_gain_over_{name}_low": over.low}
+        figures |= {
+            f"members_gain_over_{name}_high": over.high,
+            f"members_ahead_of_{name}": float((column > 0.0).mean()),
+        }
+    return figures
 
 
 def taught(order: Order, n_schools: int, executor: Executor) -> list[School]:
