@@ -61,7 +61,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             strategy=contender.strategy.name,
             phase=phase,
             oracle=oracle,
-            world_sha256=_sha256(msgspec.json.encode(world.config, order="deterministic")),
+            world_sha256=digest_of_world(world),
             strategy_sha256=_sha256(*(msgspec.json.encode(part, order="deterministic") for part in given)),
             code_sha256=code_digest(),
             numpy=np.__version__,
@@ -203,6 +203,11 @@ def write_json(path: Path, record: Struct) -> None:
     """Write a record for machines and people."""
     text = msgspec.json.format(msgspec.json.encode(record), indent=2)
     write_whole(path, lambda draft: draft.write_bytes(text + b"\n"))
+
+
+def digest_of_world(world: World) -> str:
+    """SHA-256 of a world's configuration."""
+    return _sha256(msgspec.json.encode(world.config, order="deterministic"))
 
 
 def code_digest() -> str:

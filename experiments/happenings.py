@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.choices import Decided
 from nba.apprentice import Decider, Tutored
 from nba.arrays import IntArray, join_rows, take_rows
 from nba.catalogue import Catalogue
 from nba.constraints import Happened, Rest, rests_of
 from nba.constraints.suppression import CODES, Counting
 from nba.context import ContextBatch
+from nba.snapshot import Snapshot
 from simulator.state import Conversions, Responses
 
 _OF_RESPONSES = ("contacted", "delivered", "seen", "engaged", "opted_out", "complained")
@@ -39,6 +40,11 @@ class Happenings(NamedTuple):
     def none(decider: Decider, catalogue: Catalogue) -> Happenings:
         """Nothing yet, for the rules of everybody who may decide or be compared."""
         deciders = [decider.learner, decider.rules] if isinstance(decider, Tutored) else [decider]
+        return Happenings.of(deciders, catalogue)
+
+    @staticmethod
+    def of(deciders: Sequence[Snapshot], catalogue: Catalogue) -> Happenings:
+        """Nothing yet, for the rules of all of them."""
         strategies = [one.strategy for one in deciders]
         rules = {rule: counting for one in strategies for rule, counting in one.rulebook.rests.items()}
         nothing = np.zeros(0, dtype=np.int64)
@@ -56,19 +62,22 @@ class Happenings(NamedTuple):
         happened = Happened(place[mine.customers], mine.codes, mine.channels, mine.products, ages)
         return contexts._replace(rests=rests_of(self.rules, happened, rows.size))
 
-    def after(self, decided: Decided, responses: Responses, sold: Conversions, day: int) -> Happenings:
+    def after(
+        self, rows: IntArray, actions: IntArray, responses: Responses, sold: Conversions, day: int
+    ) -> Happenings:
         """With a day's contacts, on the day on which they are made, and its sales; the old is forgotten.
 
-        Sales count on no channel: a bank sees what was bought, and not what brought it about.
+        `actions` (B,) were decided for the customers `rows` (B,) of the block. Sales count on no channel: a
+        bank sees what was bought, and not what brought it about.
         """
         if not self.rules:
             return self
-        actions, parts = decided.choices.actions, [self.dated]
+        parts = [self.dated]
         for name in _OF_RESPONSES:
             hit = np.flatnonzero(responses.contacted & getattr(responses, name))
             channels, products = (of[actions[hit]] for of in self._factors)
             codes, days = np.full_like(hit, CODES[name]), day + responses.waits[hit]
-            parts.append(Dated(decided.rows[hit], codes, channels, products, days))
+            parts.append(Dated(rows[hit], codes, channels, products, days))
         codes, nowhere, days = (np.full_like(sold.customers, n) for n in (CODES["converted"], -1, day))
         parts.append(Dated(sold.customers, codes, nowhere, sold.products, days))
         joined, memory = join_rows(parts), max(rule.memory_days for rule in self.rules)

@@ -232,7 +232,8 @@ def run_stretch(work: Stretch, report: Report) -> StretchResult:
         daily.append(day_row(tally))
         outcomes = OutcomeLog.of(world, state, conversions, credited)
         logs.append(Logs(DecisionLog.of(state, day.numbers, tally), outcomes))
-        happenings = block.happenings.after(day, responses, conversions, state.day)
+        answered = day.rows, day.choices.actions, responses
+        happenings = block.happenings.after(*answered, conversions, state.day)
         block = Block(after, ledger, planned, happenings, block.totals.after(tally))
         report(block.totals.value.size)
     return StretchResult(

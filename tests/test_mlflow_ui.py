@@ -20,11 +20,17 @@ from typing import Any
 
 import pytest
 from experiment_fixtures import empty_store, record_quickly, small_result
+from sweep_fixtures import HEAD, plan_in, swept_in
 
 from experiments.mlflow_ui import server
 from experiments.mlflow_ui.links import links_of
 from experiments.mlflow_ui.server import ServerNotStarted
 from experiments.store import MissingStoreError
+from experiments.sweeps.compared import compare_sweep
+from experiments.sweeps.page import page_html
+from experiments.sweeps.plan import Row
+from experiments.sweeps.record import record_sweep
+from experiments.sweeps.shelved import keep, kept_sweep
 from experiments.tracking import record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -111,6 +117,32 @@ def test_a_browser_finds_runs_charts_and_the_report_with_their_numbers(store: Pa
         assert "thompson" in report and "+4.00" in report and "24.00" in report
         champion = text_of(seen(links["champion"], tmp_path))
         assert "nba-policy" in champion and "nba.gate" in champion and "champion" in champion
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here")
+def test_a_browser_finds_the_numbers_of_a_sweep(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    store, folder = empty_store(tmp_path_factory), tmp_path / "sweep"
+    folder.mkdir()
+    keep(swept_in(folder, plan_in(folder, HEAD.replace("seeds = 3", "seeds = 2"))), folder)
+    compared = compare_sweep(kept_sweep(folder, "small"))
+    recorded = record_sweep(compared, page_html(compared), store)
+    (line,) = (one for one in compared.lines if one.row == Row("thompson", "clickbait"))
+    gain = f"{line.figures['net_value'].difference.mean:.4g}".lstrip("-")[:4]
+    with started(store) as (links, _):
+        charts = text_of(seen(links["compare small"], tmp_path / "browser"))
+        assert "thompson in clickbait" in charts and "difference/net_value" in charts
+        base = links["compare small"].partition("?")[0]
+        row = text_of(seen(f"{base}/{recorded.run_ids['thompson in clickbait']}", tmp_path / "browser"))
+        assert "difference/net_value" in row and gain in row and "clickbait evaluation" in row
+        root = links["runs"].partition("/#/")[0]
+        summary = f"path=report/index.html&run_uuid={recorded.run_ids['summary']}"
+        with urllib.request.urlopen(f"{root}/get-artifact?{summary}") as got:
+            (tmp_path / "report.html").write_bytes(got.read())
+        report = text_of(seen((tmp_path / "report.html").as_uri(), tmp_path / "browser"))
+        assert "thompson" in report and gain in report
 
 
 @pytest.mark.slow

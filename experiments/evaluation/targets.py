@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 
 from experiments.evaluation.ledger_target import OfLedger, ledger_target
+from experiments.evaluation.lived import FILE as LIVED
+from experiments.evaluation.lived import OfRun, run_target
 from experiments.evaluation.names import ANY_OTHER, PREFIXED, Rows, prefixed
 from experiments.evaluation.own import BODY
 from experiments.evaluation.stored import Stored
@@ -141,7 +143,7 @@ class OfBundle(NamedTuple):
         return target
 
 
-Target: TypeAlias = Always | Uniform | Logged | OfChosen | OfAll | OfBundle | OfLedger
+Target: TypeAlias = Always | Uniform | Logged | OfChosen | OfAll | OfBundle | OfLedger | OfRun
 
 
 def target_of(text: str, log: Stored, labels: tuple[str, ...]) -> Target:
@@ -159,11 +161,10 @@ def target_of(text: str, log: Stored, labels: tuple[str, ...]) -> Target:
         return Always(_label(rest, log, labels))
     rule = f"{text!r} is neither a bundle's folder nor one of {_WORDS}"
     require(Path(text).is_dir(), log.source, "--target", rule)
-    return (
-        ledger_target(Path(text), log)
-        if BODY in log.columns and log.is_own
-        else _bundle(Path(text), log, labels)
-    )
+    if log.is_own and LIVED in log.columns:
+        return run_target(Path(text), log)
+    is_ledger = BODY in log.columns and log.is_own
+    return ledger_target(Path(text), log) if is_ledger else _bundle(Path(text), log, labels)
 
 
 def _label(text: str, log: Stored, labels: tuple[str, ...]) -> str:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from experiments.evaluation.lived import FILE as LIVED
+from experiments.evaluation.lived import ROW as LIVED_ROW
+from experiments.evaluation.lived import lived_contexts, relived_run
 from experiments.evaluation.names import Asked
-from experiments.evaluation.own import BODY, Body
+from experiments.evaluation.own import BODY, Body, is_run
 from experiments.evaluation.run import Difference, Order, difference, evaluate, in_parts
 from experiments.evaluation.stored import Stored
 from experiments.evaluation.targets import asked_columns, contexts_of
@@ -51,7 +54,7 @@ class Judging(NamedTuple):
 
 def evidence_of_log(by: OfLog, bundles: tuple[Path, Path], gates: Gates, workers: int) -> Evidence:
     """Judge the first bundle against the second; InvalidConfig where the log cannot tell of them."""
-    candidate = load_bundle(bundles[0])
+    candidate, baseline = map(load_bundle, bundles)
     asked = Asked(VALUE, by.action, by.propensity, cluster=by.cluster)
     order = Order(
         by.log,
@@ -64,7 +67,11 @@ def evidence_of_log(by: OfLog, bundles: tuple[Path, Path], gates: Gates, workers
     )
     with TemporaryDirectory(prefix="nba-promote-") as name:
         with progress("read", max(by.log.stat().st_size // 40, 1) if by.log.is_file() else 1) as report:
-            log = in_parts(order, Path(name), report)
+            scratch, policies = Path(name), (candidate, baseline)
+            of_run = is_run(by.log)
+            log = (
+                relived_run(by.log, scratch, policies, report) if of_run else in_parts(order, scratch, report)
+            )
         costs = dict(
             zip(
                 candidate.strategy.catalogue.action_ids,
@@ -72,7 +79,9 @@ def evidence_of_log(by: OfLog, bundles: tuple[Path, Path], gates: Gates, workers
                 strict=True,
             )
         )
-        wanted = Wanted(by.reward or "reward", by.action, by.cluster, by.at, gates.elderly_age, costs)
+        # The reward of a run is less its costs and losses already.
+        reward = by.reward or ("net_value" if of_run else "reward")
+        wanted = Wanted(reward, by.action, by.cluster, by.at, gates.elderly_age, costs)
         ready = extended(log, wanted, Path(name))
         timed = latency(candidate, _contexts(log, bundles[0], candidate), gates.confidence)
         return judged_by(Judging(order._replace(ready=ready.log), ready, gates), timed)
@@ -160,6 +169,9 @@ def _why_not(found: Difference) -> str:
 
 def _contexts(log: Stored, path: Path, candidate: Snapshot) -> ContextBatch:
     """The contexts of the first rounds: as a ledger keeps them, or the columns that a bundle asks for."""
+    if log.is_own and LIVED in log.columns:
+        table = first_rows(log, [LIVED, LIVED_ROW], (), TIMED)
+        return next(lived_contexts(table, log.parts[0].path.parent))[1]
     if BODY in log.columns and log.is_own:
         table = first_rows(log, [BODY], (BODY,), TIMED)
         bodies = [msgspec.json.decode(text, type=Body) for text in table.columns[BODY].to_pylist()]
