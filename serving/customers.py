@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct, field, structs
 
@@ -23,10 +23,14 @@ from serving.wire import Customer
 
 _MOMENT = 0.002  # seconds: about a commit
 _LONGEST_DAYS = 36_500  # a century: what must never meet is remembered for good
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Remembered(Struct, kw_only=True):
-    """The history of one customer; `pending` counts decisions that are not on the disk yet."""
+    """The history of one customer; `pending` counts decisions that are not on the disk yet.
+
+    What lies `since` then is here, what came before can be read again.
+    """
 
     contacts: dict[str, Contact] = field(default_factory=dict)  # by decision id
     # Where rules ask for them, by decision id, outcome and product: what is told twice of one contact is one.
@@ -35,6 +39,7 @@ class Remembered(Struct, kw_only=True):
     bought: set[str] = field(default_factory=set)
     household: str | None = None
     pending: int = 0
+    since: datetime = _EVER
 
 
 class CustomerBook:
@@ -50,7 +55,7 @@ class CustomerBook:
 
     def context(self, customer: Customer, at: datetime, left: dict[str, float] | None = None) -> Context:
         """The context of a customer: what the caller says, and what the log adds; `left` of budgets."""
-        known, oldest = self.remembered(customer.id), at - self._memory
+        known, oldest = self._recent(customer.id, at), at - self._memory
         household = customer.household or known.household
         elsewhere = (Contact(channel=c.channel, product=c.product, at=c.at) for c in customer.contacts)
         own = [*known.contacts.values(), *elsewhere]
@@ -64,8 +69,29 @@ class CustomerBook:
             left=left or {},
             zone=customer.zone,
             household=household,
-            household_contacts=tuple(one for one in self._others(customer.id, household) if one.at > oldest),
+            household_contacts=tuple(
+                one for one in self._others(customer.id, household, at) if one.at > oldest
+            ),
         )
+
+    def _recent(self, customer_id: str, at: datetime) -> Remembered:
+        """The history of a customer that a decision at a moment may ask for.
+
+        What is twice as old as anything that is asked for is forgotten, so that no history grows for ever. A
+        decision for a moment in the past reads it again. Nothing is forgotten before it is on the disk.
+        """
+        known = self.remembered(customer_id)
+        if at - self._memory < known.since:
+            before = self._of(customer_id, self._reader.history(customer_id))
+            known.contacts = before.contacts | known.contacts
+            known.outcomes = before.outcomes | known.outcomes
+            known.since = _EVER
+        forgotten = at - 2 * self._memory
+        if known.pending == 0 and any(one.at <= forgotten for one in known.contacts.values()):
+            known.contacts = {name: one for name, one in known.contacts.items() if one.at > forgotten}
+            known.outcomes = {name: one for name, one in known.outcomes.items() if one.at > forgotten}
+            known.since = forgotten
+        return known
 
     def recall(self, customer_ids: Iterable[str]) -> None:
         """Read the histories of customers who will be asked for, at once."""
@@ -118,11 +144,11 @@ class CustomerBook:
         for members in self._members.values():
             members.discard(customer_id)
 
-    def _others(self, customer_id: str, household: str | None) -> Iterator[Contact]:
+    def _others(self, customer_id: str, household: str | None, at: datetime) -> Iterator[Contact]:
         """Contacts of the other members of a household, if any limit asks for them."""
         if self.has_households and household is not None:
             for member in sorted(self._home(household) - {customer_id}):
-                yield from self.remembered(member).contacts.values()
+                yield from self._recent(member, at).contacts.values()
 
     def _home(self, household: str) -> set[str]:
         """The members of a household; in memory may be who is not on the disk yet, or has just moved out."""

@@ -44,7 +44,7 @@ class EnsembleLinear(FactoredLinear, frozen=True, kw_only=True, eq=False, tag="e
         from scipy.linalg import cho_solve
 
         shifts = self.shift[:, None] + self.prior_noise + self.noise
-        solved: FloatArray = cho_solve((self._cholesky(), True), shifts, overwrite_b=True, check_finite=False)
+        solved: FloatArray = cho_solve((self._factor, True), shifts, overwrite_b=True, check_finite=False)
         return solved.T
 
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> FactoredDraws:

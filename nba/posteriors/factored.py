@@ -12,6 +12,7 @@ current mean, therefore evidence simply adds, in any cut of the log.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ class FactoredEvidence(NamedTuple):
         return FactoredEvidence(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="factored_linear"):
+class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=True, tag="factored_linear"):
     """Posterior of the factored model in information form: precision (Q, Q) and shift (Q,)."""
 
     layout: Layout
@@ -60,7 +61,7 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="fa
         """(Q,) posterior mean of the parameters."""
         from scipy.linalg import cho_solve
 
-        mean: FloatArray = cho_solve((self._cholesky(), True), self.shift, check_finite=False)
+        mean: FloatArray = cho_solve((self._factor, True), self.shift, check_finite=False)
         return mean
 
     @property
@@ -79,14 +80,14 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="fa
 
         size = self.layout.organic_start
         identity = np.eye(self.layout.n_parameters, size)
-        columns = cho_solve((self._cholesky(), True), identity, overwrite_b=True, check_finite=False)
+        columns = cho_solve((self._factor, True), identity, overwrite_b=True, check_finite=False)
         return QuadraticSpread.of_factored(self.layout, columns[:size], self.forecast)
 
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> FactoredDraws:
         """M independent draws of the parameters: mean + scale * L^-T z (methods A3)."""
         from scipy.linalg import cho_solve, solve_triangular
 
-        factor = self._cholesky()
+        factor = self._factor
         mean = cho_solve((factor, True), self.shift, check_finite=False)
         noise = rng.standard_normal((self.layout.n_parameters, n_draws))
         spread = solve_triangular(factor, noise, lower=True, trans="T", check_finite=False)
@@ -172,7 +173,9 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, tag="fa
         if rounds.rewards.any():
             shift[where] += design.T @ rounds.rewards
 
-    def _cholesky(self) -> FloatArray:
+    @cached_property
+    def _factor(self) -> FloatArray:
+        """(Q, Q) lower Cholesky factor of the precision: made once for all that a publication asks."""
         from scipy.linalg import cholesky
 
         factor: FloatArray = cholesky(self.precision, lower=True, check_finite=False)
