@@ -5,9 +5,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from serving.openapi import problems
+from serving.runtime import Runtime
 from serving.service import DecisionService
 from serving.wire import (
     DECODERS,
+    Activation,
     DecisionAudit,
     DecisionRequest,
     DecisionResponse,
@@ -21,13 +23,11 @@ from serving.wire import (
     status_code=200,
     summary="Decide the next best action of a customer",
     opt={"decoder": DECODERS[DecisionRequest], "scope": "decide"},
-    responses=problems(400, 401, 403, 413, 415, 422, 503),
+    responses=problems(400, 401, 403, 409, 413, 415, 422, 503),
 )
-async def decide(
-    data: JSONBody[DecisionRequest], service: NamedDependency[DecisionService]
-) -> DecisionResponse:
+async def decide(data: JSONBody[DecisionRequest], runtime: NamedDependency[Runtime]) -> DecisionResponse:
     """Answer once the decision is on the disk; the same request_id gives the same answer."""
-    return await service.decide(data)
+    return await runtime.in_time.decide(data)
 
 
 @post(
@@ -40,6 +40,18 @@ async def decide(
 async def record(data: JSONBody[Feedback], service: NamedDependency[DecisionService]) -> FeedbackReceipt:
     """Answer once the feedback is on the disk; the learner folds it within moments."""
     return await service.record(data)
+
+
+@post(
+    "/v1/decisions/{decision_id:str}/activate",
+    status_code=202,
+    summary="Let a deferred decision count from now on",
+    opt={"scope": "decide"},
+    responses=problems(401, 403, 404, 409, 503),
+)
+async def activate(decision_id: FromPath[str], service: NamedDependency[DecisionService]) -> Activation:
+    """Answer once it is on the disk: the contact was made, and what comes of it teaches."""
+    return await service.activate(decision_id)
 
 
 @get(
