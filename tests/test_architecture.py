@@ -43,6 +43,7 @@ EDGES = {
     "nba.kernels.randomness": {"numba"},
     "nba.kernels.allocation": {"numba"},
     "simulator.commands": {"typer", "rich"},
+    "experiments.benchmarks.load.echo": {"litestar", "uvicorn"},  # the bare server a benchmark compares with
 }
 
 # Inside nba a module imports from its own line or the lines above, and never in a circle.
