@@ -17,7 +17,6 @@ from serving.logs import set_up
 from serving.runtime import Runtime
 from serving.settings import Settings
 
-
 _ALLOCATIONS = 50_000  # objects made and not freed, before cycles are looked for; Python's own is 700
 
 

@@ -7,7 +7,7 @@ under its own rules and limits; the store is new. Load comes from a process of i
     throughput_ratio       requests a second of the service over those of the echo, median of rounds in turn
     p50_ms, p99_ms         of decisions at 500 requests a second, each timed from the moment it was due
     batch_per_second       decisions a second of the batch endpoint, median of batches
-    feedback_to_policy_ms  from sending feedback until a policy that has learnt from it decides, the slowest
+    feedback_to_policy_ms  from sending feedback until a policy decides that has learnt from it, at worst
 
 Wall-clock figures move with whatever else the machine does; CPU time of the server's process for each
 request (`*_cpu_us`) moves less. `--soak MINUTES` tells memory instead: the slope of the resident size under
