@@ -10,8 +10,8 @@ under its own rules and limits; the store is new. Load comes from a process of i
     feedback_to_policy_ms  from sending feedback until a policy decides that has learnt from it, at worst
 
 Wall-clock figures move with whatever else the machine does; CPU time of the server's process for each
-request (`*_cpu_us`) moves less. `--soak MINUTES` tells memory instead: the slope of the resident size under
-a steady load, with its standard error.
+request (`*_cpu_us`) moves less. `--soak MINUTES` measures memory instead: the slope of the resident size
+under a steady load, with its standard error.
 """
 
 from __future__ import annotations
