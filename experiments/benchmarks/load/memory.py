@@ -22,7 +22,7 @@ _MEGABYTE = 2.0**20
 
 
 class Slope(NamedTuple):
-    """A straight line through the floors of blocks, and the standard error that their scatter about it gives."""
+    """A line through the floors of blocks, with the standard error that their scatter about it gives."""
 
     per_hour: float
     error: float
