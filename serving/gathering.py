@@ -13,17 +13,17 @@ Found = TypeVar("Found")
 
 
 class Gathering(Generic[Asked, Found]):
-    """Hands on, as one list, what is asked within one turn of the event loop.
+    """Hands on, as one list, what is asked within one turn of the event loop or while a list is under way.
 
-    Nobody waits for company: a request that comes alone is answered alone. Under load several are ready
-    at once, and what is done once for a list is then done once for all of them. `answer` gives each
-    request's answer, or what refuses it.
+    Nobody waits for company: a request that comes alone is answered alone. Under load lists grow, up to
+    MOST, and what is done once for a list is done once for all of it, the wait for the disk among it.
+    `answer` gives each request's answer, or what refuses it; it must not ask here itself.
     """
 
     def __init__(self, answer: Callable[[Sequence[Asked]], Awaitable[Sequence[Found | Exception]]]) -> None:
         self._answer = answer
         self._waiting: list[tuple[Asked, asyncio.Future[Found]]] = []
-        self._under_way: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks weakly
+        self._under_way: asyncio.Task[None] | None = None
 
     async def ask(self, asked: Asked) -> Found:
         """The answer to one request. Who stops waiting stops nobody else, nor what was begun."""
@@ -34,11 +34,14 @@ class Gathering(Generic[Asked, Found]):
         return await found
 
     def _hand_on(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), MOST):
-            task = asyncio.get_running_loop().create_task(self._settle(waiting[start : start + MOST]))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+        if self._waiting and self._under_way is None:
+            some, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            self._under_way = asyncio.get_running_loop().create_task(self._settle(some))
+            self._under_way.add_done_callback(self._has_settled)
+
+    def _has_settled(self, task: asyncio.Task[None]) -> None:
+        self._under_way = None
+        self._hand_on()
 
     async def _settle(self, waiting: list[tuple[Asked, asyncio.Future[Found]]]) -> None:
         answers: Sequence[Found | Exception]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from typing import Any
@@ -15,6 +16,8 @@ from serving.app import create_app
 from serving.logs import set_up
 from serving.runtime import Runtime
 from serving.settings import Settings
+
+_ALLOCATIONS = 50_000  # objects made and not freed, before cycles are looked for; Python's own is 700
 
 
 class Server(uvicorn.Server):
@@ -32,6 +35,7 @@ class Server(uvicorn.Server):
 
     async def _tell(self) -> None:
         await self._runtime.ready.wait()
+        _spare_the_collector()
         if self._runtime.failure is not None:
             self.should_exit = True
             return
@@ -75,6 +79,16 @@ def run(settings: Settings, port: int, *, as_json: bool = False) -> None:
         failure = runtime.failure
         reason = str(failure) if isinstance(failure, NBAError) else type(failure).__name__
         raise NBAError(f"The learner stopped, and the service with it: {reason}") from failure
+
+
+def _spare_the_collector() -> None:
+    """Look for cycles of references seldom: looking at what decisions make took a tenth of their CPU time.
+
+    Decisions leave none behind. What was made at the start stays, and is not looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -181,7 +181,8 @@ class DecisionService:
                 await self._in_flight[name].is_done.wait()
             stored = self._reader.decision_of_request(name)
             if stored is None:  # the first was refused
-                return await self.decide(asked.request)
+                (answer,) = await self.decide_all([asked.request], waits=waits)
+                return answer
             check_same_request(stored.fingerprint, asked.fingerprint)
         except Exception as reason:
             return reason

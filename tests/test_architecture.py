@@ -36,6 +36,7 @@ THIRD_PARTY = {
 }  # fmt: skip
 # The modules that talk to a terminal in packages that otherwise do not.
 EDGES = {
+    "experiments.benchmarks.load.echo": {"litestar", "uvicorn"},
     "nba.cli": {"typer"},
     "nba.doctor": {"typer", "apsw"},
     "nba.kernels.draws": {"numba"},  # these are imported only where Numba is installed

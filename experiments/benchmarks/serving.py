@@ -2,17 +2,16 @@
 
 The service is `nba serve` with its defaults: uvicorn, a SQLite log that is on the disk before an answer
 is given, and learning; one request in twenty is feedback. The bank's 840 contacts are all in the catalogue,
-under its own rules and limits; the store is new. Load comes from a process of its own over plain sockets.
+under its own rules and limits; the store is new. Load comes from a process of its own, by plain sockets.
 
     throughput_ratio       requests a second of the service over those of the echo, median of rounds in turn
     p50_ms, p99_ms         of decisions at 500 requests a second, each timed from the moment it was due
-    batch_per_second       decisions a second of the batch endpoint, the median over batches
-    feedback_to_policy_ms  from sending feedback until a decision is made by a policy that has learnt from it,
-                           the slowest of all asked
+    batch_per_second       decisions a second of the batch endpoint, median of batches
+    feedback_to_policy_ms  from sending feedback until a policy decides that has learnt from it, at worst
 
 Wall-clock figures move with whatever else the machine does; CPU time of the server's process for each
-request (`*_cpu_us`) moves less. `--soak MINUTES` tells memory instead: the slope of the resident size under
-a steady load, with its standard error.
+request (`*_cpu_us`) moves less. `--soak MINUTES` measures memory instead: the slope of the resident size
+under a steady load, with its standard error.
 """
 
 from __future__ import annotations

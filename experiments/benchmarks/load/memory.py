@@ -22,21 +22,22 @@ _MEGABYTE = 2.0**20
 
 
 class Slope(NamedTuple):
-    """A straight line through block means, and the standard error that their scatter about it gives."""
+    """A line through the floors of blocks, with the standard error that their scatter about it gives."""
 
     per_hour: float
     error: float
 
     @staticmethod
     def of(hours: FloatArray, values: FloatArray, blocks: int = _BLOCKS) -> Slope:
-        """Of a series (n,) with its times (n,), by ordinary least squares over the means of blocks.
+        """Of a series (n,) with its times (n,), by ordinary least squares over the least values of blocks.
 
-        Successive values of a process hang together; means of blocks hardly do, so that their residuals, and
-        not those of single values, tell the error (batch means; Law 2015, 9.5.3). NaN for too few values.
+        A publication needs memory for a moment: what stays is the floor. Successive values of a process hang
+        together and blocks hardly do, so their residuals tell the error. NaN for too few values.
         """
         if hours.size < 2 * blocks:
             return Slope(float("nan"), float("nan"))
-        x, y = (np.array([part.mean() for part in np.array_split(one, blocks)]) for one in (hours, values))
+        parts = np.array_split(np.arange(hours.size), blocks)
+        x, y = np.array([hours[one].mean() for one in parts]), np.array([values[one].min() for one in parts])
         centred = x - x.mean()
         spread = float(centred @ centred)
         slope = float(centred @ y) / spread
