@@ -7,10 +7,11 @@
 - `speedup_2`: wall seconds of eight cells of the retail bank in this process, over those on two Ray workers
   that are up and have run a cell each; Ray's own start is `ray_start_seconds`. A worker takes the next cell
   when it has finished one, and all use one BLAS thread. `cell_seconds` and `cell_cpu_seconds`: a cell alone.
-- What takes from it: `cpu_share_1` and `cpu_share_2` are CPU seconds in parts of the wall seconds of tasks, 1
-  on a quiet machine and less where other work waits for the same cores; `cpu_inflation_2` is the CPU of a cell
-  beside another one over that alone (caches and memory are shared); `busy_2` the share of their time in which
-  workers had a task, the rest is overhead. `speedup_2_by_cpu`, 2 x busy / inflation, leaves other work out.
+- What takes from it: `cpu_share_1` and `cpu_share_2` are CPU seconds in parts of the wall seconds of tasks,
+  1 on a quiet machine and less where other work waits for the same cores; `cpu_inflation_2` is the CPU of a
+  cell beside another one over that alone (caches and memory are shared); `busy_2` is the share of their time
+  in which workers had a task, the rest is overhead. `speedup_2_by_cpu`, 2 x busy / inflation, leaves other
+  work out.
 """
 
 from __future__ import annotations
