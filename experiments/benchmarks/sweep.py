@@ -12,6 +12,7 @@
   cell beside another one over that alone (caches and memory are shared); `busy_2` is the share of their time
   in which workers had a task, the rest is overhead. `speedup_2_by_cpu`, 2 x busy / inflation, leaves other
   work out.
+- `aa_promotions`, `power`: shares of 200 trials of the gates (40 when quick), as `promotion` tells in full.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import NamedTuple
 import msgspec
 
 from experiments.executor import Finishing, Report, SerialExecutor, executor, silent
+from experiments.promotion.proof import proof
 from experiments.store import open_store
 from experiments.sweeps.cells import Cell, run_cell
 from experiments.sweeps.config import load_sweep
@@ -50,7 +52,9 @@ def measure(quick: bool) -> dict[str, float]:
     with TemporaryDirectory() as name:
         figures = resumed(Path(name), quick) | speedup(quick)
     bank_seconds = figures["cells"] * figures["cell_seconds"]
-    return figures | {"tracking_overhead_bank": figures["tracking_seconds"] / bank_seconds}
+    figures |= {"tracking_overhead_bank": figures["tracking_seconds"] / bank_seconds}
+    promoted = proof(40 if quick else 200)
+    return figures | {"aa_promotions": promoted.aa_promotions, "power": promoted.power}
 
 
 def resumed(folder: Path, quick: bool) -> dict[str, float]:
