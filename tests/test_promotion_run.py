@@ -36,7 +36,7 @@ def run_of(folder: Path, world: World, policy: Snapshot, phase: Phase) -> Path:
 
 @pytest.fixture(scope="module")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    phase = Phase(customers=300, days=15, seed=5, settle_days=4)
+    phase = Phase(customers=150, days=15, seed=5, settle_days=4)
     return run_of(tmp_path_factory.mktemp("toy") / "run", TOY, toy_policy("random"), phase)
 
 
@@ -56,7 +56,7 @@ def chances(log: Stored, target: OfRun) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(again), np.concatenate(logged)
 
 
-@pytest.mark.parametrize("name", ["toy", "bank"])
+@pytest.mark.parametrize("name", ["toy", pytest.param("bank", marks=pytest.mark.slow)])
 def test_the_policy_of_a_run_gives_its_logged_propensities_again(
     name: str, toy_run: Path, tmp_path: Path
 ) -> None:

@@ -23,9 +23,14 @@ from nba.apprentice import Apprentice
 from nba.bundle import load_bundle, posterior_bytes
 from nba.errors import InvalidConfig
 from nba.learning import learnt_batch
-from nba.posteriors import EnsembleModel, FittedQModel, Model
+from nba.posteriors import BaggedModel, EnsembleModel, FittedQModel, HazardModel, Model, NeuralLinearModel
 
 LEARNERS = [model for model in instances() if not isinstance(model, FittedQModel)]
+LONG = BaggedModel, HazardModel, NeuralLinearModel
+QUICK_AND_SLOW = [
+    pytest.param(one, id=type(one).__name__, marks=[pytest.mark.slow] if isinstance(one, LONG) else [])
+    for one in LEARNERS
+]
 
 
 # --- Blocks ----------------------------------------------------------------------------------------
@@ -61,7 +66,7 @@ def test_tasks_of_any_size_add_up_to_the_same_bits(tasks: int, monkeypatch: pyte
     assert whole == pytest.approx(values.sum(), abs=1e-6)
 
 
-@pytest.mark.parametrize("model", LEARNERS, ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("model", QUICK_AND_SLOW)
 def test_a_batch_in_blocks_teaches_what_it_teaches_at_once(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

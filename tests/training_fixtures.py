@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ LINEAR = FactoredModel(half_life_days=30.0)
 NO_FEATURES = ("customer", "channel", "product", "revenue", "chance")
 
 
+@cache
 def town(branch: int = 10) -> World:
     """The bank with few actions, in small branches, so that there are several tasks."""
     return small_world(population={"branch_customers": branch})

@@ -5,8 +5,14 @@
 - `tracking_overhead`: seconds of logging it to an MLflow store that is there, with the import of MLflow, in
   parts of the seconds that its cells took; `tracking_overhead_bank` of as many cells of the retail bank.
 - `speedup_2`: wall seconds of eight cells of the retail bank in this process, over those on two Ray workers
-  that are up and have run a cell each; `cell_seconds` is the mean of a cell alone. Other work on the machine
-  takes from both, from two workers more.
+  that are up and have run a cell each; Ray's own start is `ray_start_seconds`. A worker takes the next cell
+  when it has finished one, and all use one BLAS thread. `cell_seconds` and `cell_cpu_seconds`: a cell alone.
+- What takes from it: `cpu_share_1` and `cpu_share_2` are CPU seconds in parts of the wall seconds of tasks,
+  1 on a quiet machine and less where other work waits for the same cores; `cpu_inflation_2` is the CPU of a
+  cell beside another one over that alone (caches and memory are shared); `busy_2` is the share of their time
+  in which workers had a task, the rest is overhead. `speedup_2_by_cpu`, 2 x busy / inflation, leaves other
+  work out.
+- `aa_promotions`, `power`: shares of 200 trials of the gates (40 when quick), as `promotion` tells in full.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ from __future__ import annotations
 from experiments.benchmarks._harness import run  # first: it pins the BLAS threads
 
 # isort: split
+import os
 import signal
 import subprocess
 import sys
@@ -21,16 +28,19 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import NamedTuple
 
 import msgspec
 
-from experiments.executor import Finishing, SerialExecutor, executor
+from experiments.executor import Finishing, Report, SerialExecutor, executor, silent
+from experiments.promotion.proof import proof
 from experiments.store import open_store
 from experiments.sweeps.cells import Cell, run_cell
 from experiments.sweeps.config import load_sweep
 from experiments.sweeps.plan import Plan, Row, load_plan, plan_of
 from experiments.sweeps.record import DIGEST
 from experiments.sweeps.shelved import kept_sweep
+from experiments.training.timed import Spent, TimedExecutor
 
 SWEEP = "known-worlds"
 _COMMAND = "import typer; from experiments.sweeps.commands import sweep; typer.run(sweep)"
@@ -42,7 +52,9 @@ def measure(quick: bool) -> dict[str, float]:
     with TemporaryDirectory() as name:
         figures = resumed(Path(name), quick) | speedup(quick)
     bank_seconds = figures["cells"] * figures["cell_seconds"]
-    return figures | {"tracking_overhead_bank": figures["tracking_seconds"] / bank_seconds}
+    figures |= {"tracking_overhead_bank": figures["tracking_seconds"] / bank_seconds}
+    promoted = proof(40 if quick else 200)
+    return figures | {"aa_promotions": promoted.aa_promotions, "power": promoted.power}
 
 
 def resumed(folder: Path, quick: bool) -> dict[str, float]:
@@ -84,22 +96,48 @@ def started(config: Path, out: Path, store: Path) -> subprocess.Popen[str]:
 
 def speedup(quick: bool) -> dict[str, float]:
     """Eight cells in turn, and on two workers."""
-    cells = bank_cells(quick)
+    cells, begun = bank_cells(quick), perf_counter()
     with executor(2) as ray:
+        started_in = perf_counter() - begun
+        if set(ray.map(blas_threads, range(2))) | {blas_threads(0, silent)} != {"1"}:
+            raise RuntimeError("a process has more than one BLAS thread: set OPENBLAS_NUM_THREADS=1")
         timed(cells[:2], ray)
         together = timed(cells, ray)
     timed(cells[:1], SerialExecutor())
     alone = timed(cells, SerialExecutor())
-    return {"speedup_2": alone / together, "cell_seconds": alone / len(cells)}
+    inflation, busy = together.spent.cpu / alone.spent.cpu, together.spent.wall / (2.0 * together.wall)
+    return {
+        "speedup_2": alone.wall / together.wall,
+        "speedup_2_by_cpu": 2.0 * busy / inflation,
+        "cell_seconds": alone.wall / len(cells),
+        "cell_cpu_seconds": alone.spent.cpu / len(cells),
+        "ray_start_seconds": started_in,
+        "cpu_share_1": alone.spent.cpu / alone.spent.wall,
+        "cpu_share_2": together.spent.cpu / together.spent.wall,
+        "cpu_inflation_2": inflation,
+        "busy_2": busy,
+    }
 
 
-def timed(cells: list[Cell], where: Finishing) -> float:
-    """Wall seconds until all are finished."""
-    begun = perf_counter()
-    results = where.map(run_cell, cells)
+class Timing(NamedTuple):
+    """Wall seconds from the first cell to the last, and the seconds of all tasks."""
+
+    wall: float
+    spent: Spent
+
+
+def timed(cells: list[Cell], where: Finishing) -> Timing:
+    """Run all and wait."""
+    run, begun = TimedExecutor(where), perf_counter()
+    results = run.map(run_cell, cells)
     if any(result.failure for result in results):
         raise RuntimeError(results[0].failure)
-    return perf_counter() - begun
+    return Timing(perf_counter() - begun, run.spent)
+
+
+def blas_threads(number: int, report: Report) -> str:
+    """A task: how many threads its process was told to use."""
+    return os.environ.get("OPENBLAS_NUM_THREADS", "all")
 
 
 def bank_cells(quick: bool) -> list[Cell]:

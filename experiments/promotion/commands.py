@@ -16,7 +16,9 @@ def promote(
     candidate: Annotated[str, typer.Option(help=f"The version to promote: {Version}.")],
     log: Annotated[
         Path | None,
-        typer.Option(help="Judge by a log: the ledger of `nba serve`, or a table as for `nba evaluate`."),
+        typer.Option(
+            help="Judge by a log: a ledger, a folder of `nba simulate`, a table as for `nba evaluate`."
+        ),
     ] = None,
     world: Annotated[
         str | None, typer.Option(help="Judge by a world: a shipped one, or the path of a TOML file.")

@@ -86,6 +86,12 @@ def learnt_in_blocks(posterior: Posterior, blocks: Blocks, run: Executor) -> Pos
     return found
 
 
+def learnt_in_order(posterior: Posterior, rounds: RoundBatch, run: Executor) -> Posterior:
+    """The posterior after rounds that are folded one by one, which no second worker can help with."""
+    (found,) = getattr(run, "here", run).map(partial(_folded, posterior), [rounds])
+    return found
+
+
 def least_rows(posterior: Posterior, blocks: Blocks) -> int:
     """Rows that weigh as much as their evidence, which is about the size of half of what is learnt."""
     size = sum(int(array.size) for array in state_of(posterior).values())
@@ -137,6 +143,11 @@ def _branch(
 ) -> Summand | None:
     """A task: the sum over some neighbours."""
     return merged(None if blocks is None else leaf(*blocks) for blocks in joined)
+
+
+def _folded(posterior: Posterior, rounds: RoundBatch, report: Report) -> Posterior:
+    found: Posterior = posterior.fold(rounds)
+    return found
 
 
 def _evidence(posterior: Any, blocks: Blocks, first: int, stop: int) -> Any:

@@ -21,7 +21,7 @@ from experiments.inputs import file_digest
 from experiments.tables.learn import Order, Plan
 from experiments.tables.lessons import Lessons, Means, Score, losses
 from experiments.tables.read import coded, told_rows
-from experiments.training.blocks import even_edges, learnt_in_blocks, summed
+from experiments.training.blocks import even_edges, learnt_in_blocks, learnt_in_order, summed
 from experiments.training.folder import TrainingFolder
 from experiments.training.timed import TimedExecutor
 from nba.arrays import AnyArray, FloatArray, IntArray
@@ -106,7 +106,7 @@ def train(
         found = _foretold(posterior, blocks, standing.tally, run)
         if asked.online:
             rounds = lessons.rounds(rows, lessons.encoded.matrix(rows))[0]
-            posterior = posterior.fold(rounds)
+            posterior = learnt_in_order(posterior, rounds, run)
         else:
             posterior = learnt_in_blocks(posterior, blocks, run)
         tally = _tallied(standing.tally, lessons, rows)

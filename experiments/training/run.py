@@ -112,7 +112,9 @@ def train_simulated(asked: SimulatedTraining, place: Place) -> Trained:
         figures |= dict(
             zip(("decisions", "contacts", "conversions"), done.daily.sum(axis=0).tolist(), strict=False)
         )
-        return folder.finish(served(snapshot), figures | _costs(run, n_workers, seconds, done.batches, place))
+        return folder.finish(
+            served(snapshot), figures | _costs(run, n_workers, seconds, done.batches, asked.online)
+        )
 
 
 def train_logged(asked: LoggedTraining, place: Place) -> Trained:
@@ -139,7 +141,7 @@ def train_logged(asked: LoggedTraining, place: Place) -> Trained:
             "prequential": score._asdict() | {"gain": score.gain},
         }
         write_json(place.out / NOTES, plan.notes)  # so that `nba learn --continue` can go on
-        return folder.finish(snapshot, figures | _costs(run, n_workers, seconds, done.batches, place))
+        return folder.finish(snapshot, figures | _costs(run, n_workers, seconds, done.batches, asked.online))
 
 
 def served(snapshot: Snapshot) -> Snapshot:
@@ -156,11 +158,11 @@ def workers_of(place: Place, inner: Finishing) -> int:
     return max(int(ray.cluster_resources().get("CPU", 1)), 1)
 
 
-def _costs(run: TimedExecutor, workers: int, seconds: float, batches: int, place: Place) -> dict[str, Any]:
+def _costs(run: TimedExecutor, workers: int, seconds: float, batches: int, online: bool) -> dict[str, Any]:
     """What the training took in this process and its workers; what an earlier process took is not in it."""
     return {
         "batches": batches,
-        "blocks": N_BLOCKS,
+        "blocks": 1 if online else N_BLOCKS,
         "workers": workers,
         "seconds": round(seconds, 3),
         "task_seconds": round(run.spent.wall, 3),

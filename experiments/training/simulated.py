@@ -27,7 +27,7 @@ from experiments.rollout import (
 )
 from experiments.spec import Contender, Phase
 from experiments.tallies import DAILY
-from experiments.training.blocks import N_BLOCKS, HeldBlocks, learnt_in_blocks
+from experiments.training.blocks import N_BLOCKS, HeldBlocks, learnt_in_blocks, learnt_in_order
 from experiments.training.folder import TrainingFolder
 from experiments.training.timed import TimedExecutor
 from experiments.training.trees import arrays_of, with_arrays
@@ -139,7 +139,7 @@ def _teacher(asked: SimulatedTraining, run: TimedExecutor) -> Teach:
     def teach(decider: Decider, lesson: Lesson, seq: int) -> Decider:
         assert isinstance(decider, Snapshot) and lesson.customers is not None
         if asked.online:
-            posterior = decider.posterior.fold(lesson.rounds)
+            posterior = learnt_in_order(decider.posterior, lesson.rounds, run)
         else:
             blocks = lesson.customers * N_BLOCKS // asked.phase.customers
             posterior = learnt_in_blocks(decider.posterior, HeldBlocks.of(lesson.rounds, blocks), run)
