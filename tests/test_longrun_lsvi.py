@@ -93,7 +93,8 @@ def test_a_price_is_learnt_for_every_segment_and_channel(taught: Ground) -> None
     for one in (found.price, *found.price.segments.values()):
         assert len(one.levels) == len(one.slopes) == 7 and min(one.levels.values()) >= 0
     assert max(found.price.levels.values()) > 0.05  # an opt-out alone costs that much
-    assert 0.0 <= found.clipped_share < 0.5
+    # After 12 days draws tell little: their best contacts are worth next to nothing, and so is attention.
+    assert 0.0 <= found.clipped_share < 0.75
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ the strategy's own models, never of the world. Customers are met in silence, so 
 and each moment is given the fatigue of somebody else under the strategy without a price, thinned by a uniform
 factor: who is contacted often is then not taken for what fatigue does. Values are learnt in classes of
 customers of like worth, because a value that mixes them takes the next customer for the next day.
+Under Thompson sampling every moment has one of the draws: its best contact counts at what that is worth in
+the mean, and the price is told in what draws say (nba.longrun.reading), which lies above means.
 Shape letters: n moments, C channels, B customers of a day.
 """
 
@@ -24,10 +26,13 @@ from nba.context import ContextBatch
 from nba.errors import require
 from nba.fatigue import FatiguePrice, SegmentPrice
 from nba.features import FeatureSchema
-from nba.longrun import AfterStateIteration, LongRun, Moments, nearest_affine
+from nba.longrun import AfterStateIteration, LongRun, Moments, Reading, nearest_affine
 from nba.outcomes import StageModel
+from nba.policies import ThompsonSampling
 from nba.snapshot import Snapshot
+from nba.strategy import Strategy
 
+_CHUNK = 64  # contexts whose draws are made at a time: stays in the cache
 _WATCHED = StageModel(stage="opted_out", rate=0.003)  # as a prior, of so many in a thousand contacts
 # Thousands of moments, not hundreds of thousands: of higher degree, the iteration does not settle on them.
 _ITERATION = AfterStateIteration(degree=2, precision=1e-3, tolerance=1e-4)
@@ -40,8 +45,17 @@ class Asked(NamedTuple):
     segment: IntArray  # (n,)
     fatigue: FloatArray  # (n, C, 2) given to the moment
     is_open: BoolArray  # (n, C)
-    gains: FloatArray  # (n, C) best contact of each channel, before any price; -inf where none is allowed
+    seen: FloatArray  # (n, C) best contact of each channel as the policy sees it, before any price; or -inf
+    gains: FloatArray  # (n, C) what that contact is worth in the mean; -inf where none is allowed
     leaves: FloatArray  # (n, C) chance that a contact closes its channel
+
+    @property
+    def reading(self) -> Reading:
+        """What the best of all contacts is worth at what the policy sees."""
+        best = np.where(self.is_open, self.seen, -np.inf).argmax(axis=1)[:, None]
+        seen, gains = (np.take_along_axis(one, best, axis=1)[:, 0] for one in (self.seen, self.gains))
+        known = np.isfinite(seen)
+        return Reading.of(seen[known], gains[known])
 
     @property
     def moments(self) -> Moments:
@@ -89,6 +103,9 @@ def learn_price(ground: Ground, search: ValueSearch) -> Learnt:
     stages = ground.snapshot.outcomes.stages
     charged = any(one.model.stage == _WATCHED.stage and bool(one.money.any()) for one in stages)
     dues, values, clipped = np.zeros(asked.leaves.shape), [], 0.0
+    reading = asked.reading if _draws(strategy) else None
+    if reading is not None:
+        asked = asked._replace(gains=reading.expected(asked.seen))
     for rows in _classes(asked, search.classes):
         mine = take_rows(asked, rows)
         found = method.fit(mine.moments, strategy.fatigue, spill, flows, rng)
@@ -97,6 +114,8 @@ def learn_price(ground: Ground, search: ValueSearch) -> Learnt:
         dues[rows] = prices.due(leaves, np.zeros_like(leaves))
         values.append(found)
         clipped += prices.clipped_share * rows.size / asked.customers.size
+    if reading is not None:
+        dues = reading.price(dues)
     return Learnt(_by_segment(ground, asked, dues), tuple(values), asked.customers.size, step_days, clipped)
 
 
@@ -108,7 +127,7 @@ def ask(ground: Ground, search: ValueSearch, rng: np.random.Generator) -> tuple[
     for ids, contexts in met(ground, silent, search):
         rows = rng.integers(len(pool), size=ids.size)
         fatigue = pool[rows] * rng.random((ids.size, 1, 1))
-        parts.append(_asked(free, ids, contexts, fatigue))
+        parts.append(_asked(free, ids, contexts, fatigue, rng))
     asked = join_rows(parts)
     n = asked.customers.size
     kept = rng.choice(n, size=min(search.moments, n), replace=False)
@@ -126,19 +145,60 @@ def met(ground: Ground, snapshot: Snapshot, search: ValueSearch) -> Iterator[tup
         work = work._replace(block=run_stretch(work, lambda _: None).block)
 
 
-def _asked(snapshot: Snapshot, ids: IntArray, contexts: ContextBatch, fatigue: FloatArray) -> Asked:
+def _asked(
+    snapshot: Snapshot,
+    ids: IntArray,
+    contexts: ContextBatch,
+    fatigue: FloatArray,
+    rng: np.random.Generator,
+) -> Asked:
     """What an unpriced snapshot says of contexts, had they another fatigue (B, C, 2)."""
     strategy, schema = snapshot.strategy, snapshot.strategy.schema
     features = tired(contexts.features, fatigue, schema)
     contexts = contexts._replace(features=features, fatigue=fatigue)
-    values = snapshot.expected_values(contexts, strategy.eligible(contexts).mask)
-    channels = strategy.catalogue.channel_of
-    gains = np.stack([values[:, channels == c].max(axis=1) for c in range(fatigue.shape[1])], axis=1)
+    eligible = strategy.eligible(contexts).mask
+    values = snapshot.expected_values(contexts, eligible)
+    drawn = _drawn(snapshot, contexts, eligible, rng) if _draws(strategy) else values
+    seen, gains = _by_channel(drawn, values, strategy.catalogue.channel_of, fatigue.shape[1])
     (leaves,) = (
         one.probabilities(features) for one in snapshot.frozen.outcomes.stages if one.stage == _WATCHED.stage
     )
     codes = features[:, schema.segment_columns]
-    return Asked(ids, codes.argmax(axis=1), fatigue, contexts.consents, gains, leaves)
+    return Asked(ids, codes.argmax(axis=1), fatigue, contexts.consents, seen, gains, leaves)
+
+
+def _draws(strategy: Strategy) -> bool:
+    """Whether decisions go by draws and not by means."""
+    return isinstance(strategy.policy, ThompsonSampling)
+
+
+def _drawn(
+    snapshot: Snapshot, contexts: ContextBatch, eligible: BoolArray, rng: np.random.Generator
+) -> FloatArray:
+    """(B, A) utilities under one of the frozen draws for each context, -inf where not eligible."""
+    posterior, draws, known = snapshot.posterior, snapshot.frozen.ready.draws, snapshot.known(contexts)
+    parts = [np.zeros((0, eligible.shape[1]))]
+    for start in range(0, contexts.n_contexts, _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, contexts.n_contexts))
+        features = contexts.features[rows]
+        money = snapshot.money(features, contexts.fatigue[rows], known.take(rows))
+        utilities = money.utilities(posterior.scores(draws, features)).astype(np.float64)
+        parts.append(utilities[rng.integers(utilities.shape[0], size=rows.size), np.arange(rows.size)])
+    drawn: FloatArray = np.where(eligible, np.concatenate(parts), -np.inf)
+    return drawn
+
+
+def _by_channel(
+    drawn: FloatArray, values: FloatArray, channel_of: IntArray, n_channels: int
+) -> tuple[FloatArray, FloatArray]:
+    """(B, C) what the draw (B, A) says of its best contact in each channel, and its mean in values (B, A)."""
+    seen, gains = np.full((2, drawn.shape[0], n_channels), -np.inf)
+    for channel in range(n_channels):
+        (actions,) = np.nonzero(channel_of == channel)
+        best = drawn[:, actions].argmax(axis=1)[:, None]
+        for table, of in ((seen, drawn), (gains, values)):
+            table[:, channel] = np.take_along_axis(of[:, actions], best, axis=1)[:, 0]
+    return seen, gains
 
 
 def tired(features: FloatArray, fatigue: FloatArray, schema: FeatureSchema) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from nba.longrun.fitted_q import FittedQ, fit_q
 from nba.longrun.iteration import AfterStateIteration, Moments, ValuesDiverged
+from nba.longrun.reading import Reading
 from nba.longrun.steps import Steps
 from nba.longrun.values import Basis, LongRun, LongRunPrices, affine_price, nearest_affine
 
@@ -12,6 +13,7 @@ __all__ = [
     "LongRun",
     "LongRunPrices",
     "Moments",
+    "Reading",
     "Steps",
     "ValuesDiverged",
     "affine_price",
