@@ -292,3 +292,15 @@ def test_no_log_line_metric_or_problem_of_a_key_names_a_person(
 
 async def _fail(self: Any, request: Any) -> Any:
     raise ValueError(f"cannot decide for {request}")
+
+
+def test_a_position_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with service(tmp_path) as client:
+            for path in ("/v1/admin-calls", "/v1/export"):
+                for after in ("x", "-1", str(2**63), "1.5"):
+                    answer = await client.get(path, params={"after": after})
+                    assert answer.status_code == 400 and answer.json()["detail"].startswith("?after=: ")
+            assert (await client.get("/v1/admin-calls")).json() == []
+
+    asyncio.run(check())

@@ -1,4 +1,4 @@
-"""The commands `nba import ...`: logs of other systems as tables."""
+"""Make tables of the decision logs of other systems: `nba import dsjson`."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from serving.answers import admin_call_of
 from serving.auth import actor_of
 from serving.batches import MEDIA_TYPE as NDJSON
 from serving.openapi import problems
+from serving.problems import Rejected
 from serving.runtime import Runtime
 from serving.wire import AdminCall, ErasureReport, ExportedRecord
 
@@ -52,6 +53,7 @@ async def erase(
 )
 async def admin_calls(runtime: NamedDependency[Runtime], after: FromQuery[int] = 0) -> list[AdminCall]:
     """Show up to 1,000 deeds past a position, in their order."""
+    _check(after)
     return [admin_call_of(row) for row in runtime.admin_rows(after, MOST)]
 
 
@@ -60,5 +62,11 @@ async def export(
     request: Request[Any, Any, Any], runtime: NamedDependency[Runtime], after: FromQuery[int] = 0
 ) -> Stream:
     """Show up to 1,000 decisions past a position, whole; `seq` of the last one is the next `after`."""
+    _check(after)
     await runtime.noted("export", {"after": after}, actor_of(request.scope))
     return Stream(runtime.records(after, MOST), media_type=NDJSON)
+
+
+def _check(after: int) -> None:
+    if not 0 <= after < 2**63:
+        raise Rejected(400, f"?after=: must be a position of the log, 0 or more, got {after}")
