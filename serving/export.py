@@ -1,9 +1,9 @@
 """The log of a store as files that other tools read: DSJSON of Vowpal Wabbit, or a Parquet or Arrow table.
 
 DSJSON wants the probabilities of all actions, and the log keeps those of the ranked ones with a digest of the
-rest: every decision is made again under its own posterior, as `nba replay` does. Erased decisions are left
-out, for nobody knows any more what they knew. Order is by posterior, then by position in the log. Lines of
-DSJSON are written one by one; a table is put together in memory.
+rest: every decision is made again under its own posterior, as `nba replay` does. Decisions that were never
+carried out are left out, and erased ones, for nobody knows any more what they knew. Order is by posterior,
+then by position in the log. Lines of DSJSON are written one by one; a table is put together in memory.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nba.context import AttributeValue
 from serving.binding import check_bound
 from serving.body import DecisionBody, requested_of
 from serving.ledger import DecisionRow, EventRow, LedgerError, open_reader
+from serving.ledger.records import ACTIVATED
 from serving.replay import Replay
 
 FORMATS = ("dsjson", "parquet", "arrow")
@@ -66,16 +67,14 @@ def exported(bundle: Path, store: str) -> Iterator[Exported]:
         ids = base.strategy.catalogue.action_ids
         erased = reader.erased("decision")
         for row, body, snapshot in Replay(base.at(base.posterior, 0), reader).decisions():
-            if row.seq in erased:
+            if row.seq in erased or not _counts(body, events := reader.events_of(row.decision_id)):
                 continue
             strategy, decision = snapshot.strategy, body.decision
             names = np.array([decision.decision_id], dtype=object)
             requested = requested_of(body, strategy.catalogue)
             batch = snapshot.decide(strategy.encode([body.context]), names, 1, requested)
             actions = np.flatnonzero(batch.eligible[0]).tolist()
-            found = Exported(
-                row, body, actions, batch.distribution[0, actions], ids, reader.events_of(row.decision_id)
-            )
+            found = Exported(row, body, actions, batch.distribution[0, actions], ids, events)
             if found.chances[found.chosen] != decision.actions[0].propensity:
                 raise LedgerError(
                     f"Decision {decision.decision_id} has another propensity when it is made again: the log "
@@ -84,6 +83,12 @@ def exported(bundle: Path, store: str) -> Iterator[Exported]:
             yield found
     finally:
         reader.close()
+
+
+def _counts(body: DecisionBody, events: list[EventRow]) -> bool:
+    """Whether a decision was carried out: no shadow, and activated if it waited for that."""
+    is_active = not body.is_deferred or any(one.outcome == ACTIVATED for one in events)
+    return body.mode == "live" and is_active
 
 
 def dsjson(one: Exported) -> bytes:
@@ -129,6 +134,7 @@ def table_row(one: Exported) -> dict[str, Any]:
     chosen = decision.actions[0]
     own = {
         "decision_id": decision.decision_id,
+        "role": one.body.role,
         "customer": decision.customer_id,
         "at": decision.at.isoformat(),
         "action": chosen.action_id,
