@@ -92,6 +92,17 @@ def _entry(event: EventRow) -> FeedbackEntry:
     )
 
 
+def record_of(row: DecisionRow, reader: Reader) -> bytes:
+    """A line of the log as it is exported, with its end: the stored record as it is."""
+    line = {
+        "seq": row.seq,
+        "record": msgspec.Raw(row.body),
+        "feedback": [_entry(event) for event in reader.events_of(row.decision_id)],
+        "receipt": _proof(reader.receipts_of("decision", row.seq)[-1]),
+    }
+    return msgspec.json.encode(line) + b"\n"
+
+
 def admin_call_of(row: AdminRow) -> AdminCall:
     """What an administrator did, as it is told."""
     detail = msgspec.json.decode(row.detail)

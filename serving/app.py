@@ -21,7 +21,7 @@ from serving.checks import check_content
 from serving.errors import explained
 from serving.metrics import Metrics
 from serving.problems import MEDIA_TYPE, Rejected, undecodable
-from serving.routes.administration import admin_calls, erase
+from serving.routes.administration import admin_calls, erase, export
 from serving.routes.batches import decide_batch, record_batch
 from serving.routes.decisions import activate, audit, decide, record
 from serving.routes.operations import docs, learner, livez, metrics, readyz
@@ -37,6 +37,7 @@ _HANDLERS = [
     audit,
     erase,
     admin_calls,
+    export,
     learner,
     livez,
     readyz,

@@ -119,3 +119,23 @@ def erase(
             f"{found.decisions} decisions and {found.events} events are {found.pseudonym} now; "
             f"{found.objections} closed channels stay closed for who comes back."
         )
+
+
+def export(
+    bundle: Bundle,
+    store: Store,
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    form: Annotated[str, typer.Option("--format", help="dsjson, parquet or arrow.")] = "parquet",
+    as_json: AsJson = False,
+) -> None:
+    """Write a store's decisions, with all probabilities and what came of them, for other tools to read."""
+    _pin_threads()
+    import msgspec
+
+    from nba.errors import require
+    from serving.export import FORMATS, write
+
+    require(form in FORMATS, "export", "--format", f"must be one of {', '.join(FORMATS)}, got {form!r}")
+    count = write(bundle, store, out, form)
+    facts = {"decisions": count, "out": str(out), "format": form}
+    typer.echo(msgspec.json.encode(facts).decode() if as_json else f"{count} decisions are in {out}")

@@ -32,6 +32,9 @@ def _document(error: Exception) -> Problem:
     if isinstance(error, LedgerError | apsw.Error):
         return problem(503, "The store cannot be used; nothing was stored. Try again later.")
     if isinstance(error, HTTPException):
+        for one in error.extra if isinstance(error.extra, list) else ():
+            if isinstance(one, dict) and one.get("source") == "query":
+                return problem(error.status_code, f"?{one.get('key')}=: {one.get('message')}")
         if error.status_code == 400:  # an empty body is the one error that never reaches the decoder
             return invalid("", "the body is empty; it must be a JSON object", status=400).document()
         return problem(error.status_code, error.detail)

@@ -1,4 +1,4 @@
-"""The commands `nba keys new | revoke | list`."""
+"""Make, revoke and list the keys of a service: `nba keys new | revoke | list`."""
 
 from __future__ import annotations
 

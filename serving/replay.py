@@ -49,37 +49,46 @@ def replay(bundle: Path, store: str, anchor: Anchor | None = None) -> ReplayRepo
     reader = open_reader(store)
     try:
         check_bound(reader, digest)
-        return _Replay(base.at(base.posterior, 0), reader).report(digest, verify(reader, anchor))
+        return Replay(base.at(base.posterior, 0), reader).report(digest, verify(reader, anchor))
     finally:
         reader.close()
 
 
-class _Replay:
+class Replay:
+    """Goes through the decisions of a log under the posteriors and prices that made them."""
+
     def __init__(self, base: Snapshot, reader: Reader) -> None:
         self._base, self._reader = base, reader
         self._folder, self._known_ways = Folder(base), dict[str, Ways]()
+        self._wrong_prices, self._prices = self._priced()
 
-    def report(self, digest: str, receipts: ChainReport) -> ReplayReport:
-        decisions = snapshots = n_erased = 0
+    def decisions(self) -> Iterator[tuple[DecisionRow, DecisionBody, Snapshot]]:
+        """Every decision with the snapshot that made it, ordered by posterior and position; once only."""
         snapshot: Snapshot | None = None
         state: Priced | None = None  # of the snapshot's prices
-        mismatched, prices = self._prices()
-        erased = self._reader.erased("decision")
         for row in self._rows():
             if snapshot is None or snapshot.posterior_seq != row.posterior_seq:
                 self._fold_to(row.posterior_seq)
                 snapshot = self._base.at(self._folder.posterior, row.posterior_seq, self._folder.outcomes)
-                snapshots, state = snapshots + 1, None
-            decisions += 1
+                state = None
             body = decode_body(row.body)
             version = body.decision.price_version
-            if version in prices and prices[version] is not state:
-                state = prices[version]
+            if version in self._prices and self._prices[version] is not state:
+                state = self._prices[version]
                 snapshot = at_prices(snapshot, state)
-            chooser = self._ways(body.arms).snapshot(snapshot, Way(body.role, body.direction))
+            yield row, body, self._ways(body.arms).snapshot(snapshot, Way(body.role, body.direction))
+
+    def report(self, digest: str, receipts: ChainReport) -> ReplayReport:
+        """Make every decision again and compare."""
+        decisions, n_erased, snapshots = 0, 0, set[int]()
+        mismatched = list(self._wrong_prices)
+        erased = self._reader.erased("decision")
+        for row, body, snapshot in self.decisions():
+            decisions += 1
+            snapshots.add(row.posterior_seq)
             if row.seq in erased:
                 n_erased += 1
-            elif not _is_same(body, chooser):
+            elif not _is_same(body, snapshot):
                 mismatched.append(row.decision_id)
         self._fold_to(None)
         learnt = posterior_bytes(self._folder.posterior, self._folder.outcomes)
@@ -87,7 +96,7 @@ class _Replay:
             bundle_digest=digest,
             counts=self._reader.counts(),
             decisions=decisions,
-            snapshots=snapshots,
+            snapshots=len(snapshots),
             mismatches=len(mismatched),
             mismatched=mismatched[:SHOWN],
             erased=n_erased,
@@ -102,7 +111,7 @@ class _Replay:
             self._known_ways[arms] = stored_ways(self._reader, self._base.strategy, arms)
         return self._known_ways[arms]
 
-    def _prices(self) -> tuple[list[str], dict[int, Priced]]:
+    def _priced(self) -> tuple[list[str], dict[int, Priced]]:
         """Versions of the prices of budgets that the decisions do not make, by name, and all by number."""
         found = list(replayed(self._base.strategy, self._reader))
         wrong = [f"prices:{state.version}" for state, is_same in found if not is_same]

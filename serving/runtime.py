@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
 
 from nba.bundle import bundle_digest, load_bundle
 from nba.errors import require
+from serving.answers import record_of
 from serving.body import redacted
 from serving.chain import head_of
 from serving.fallback import Breaker, InTime, Served
@@ -92,6 +97,18 @@ class Runtime:
     def admin_rows(self, after: int, limit: int) -> list[AdminRow]:
         """What administrators did past a position of their log."""
         return self._reader.admin_rows(after, limit)
+
+    async def noted(self, what: str, detail: dict[str, Any], actor: str) -> None:
+        """Put what an administrator does into the log before it is done."""
+        told = msgspec.json.encode(detail).decode()
+        row = AdminRow(at=to_micros(self.clock()), actor=actor, what=what, detail=told)
+        await asyncio.shield(asyncio.wrap_future(self.ledger.note(row)))
+
+    async def records(self, after: int, limit: int) -> AsyncIterator[bytes]:
+        """Lines of decisions past a position; other requests come in between."""
+        for row in self._reader.decisions_after(after, limit):
+            yield record_of(row, self._reader)
+            await asyncio.sleep(0)
 
     async def status(self) -> LearnerStatus | None:
         """Where the learner is; None while the log is being replayed."""

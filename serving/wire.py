@@ -230,6 +230,15 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     receipt: ReceiptProof
 
 
+class ExportedRecord(Struct, frozen=True, kw_only=True):
+    """A decision of the log: `seq` is the cursor, `record` what was asked, known and answered."""
+
+    seq: int
+    record: dict[str, Any]
+    feedback: list[FeedbackEntry]
+    receipt: ReceiptProof
+
+
 class LearnerStatus(Struct, frozen=True, kw_only=True):
     """Where the learner is: `lag` counts accepted events that it has not folded yet."""
 

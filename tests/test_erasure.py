@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -69,6 +70,10 @@ def test_an_erased_customer_is_nowhere_and_the_log_stays_whole(tmp_path: Path) -
             assert [(one["what"], one["actor"]) for one in calls] == [("erase", "no key")] * 2
             assert calls[0]["detail"]["decisions"] == 12
             assert (await client.get("/v1/admin-calls?after=1")).json() == calls[1:]
+            lines = (await client.get("/v1/export?after=2")).text
+            assert [json.loads(line)["seq"] for line in lines.splitlines()] == list(range(3, 25))
+            assert ERIKA not in lines and "Otto" in lines and HOUSE not in lines
+            assert (await client.get("/v1/admin-calls?after=2")).json()[0]["what"] == "export"
             late = await reported(client, made[1], "seen")
             assert late["status"] == "accepted"
             status = (await client.get("/v1/learner")).json()

@@ -49,8 +49,11 @@ SELECT d.seq, d.customer_id, d.at, d.channel, d.product, d.posterior_seq, d.body
        EXISTS (SELECT 1 FROM event a WHERE a.decision_id = d.decision_id AND a.outcome = 'activated')
 FROM decision d LEFT JOIN event e
   ON e.decision_id = d.decision_id AND e.kind = 'feedback' AND e.status = 'accepted'
-WHERE d.seq > ? GROUP BY d.seq ORDER BY d.seq LIMIT ?
+WHERE d.seq > ? {whole} GROUP BY d.seq ORDER BY d.seq LIMIT ?
 """
+# Of an erased decision, whose receipt is its second, the log no longer says what it knew.
+_WHOLE = "AND (SELECT count(*) FROM receipt r WHERE r.kind = 'decision' AND r.row = d.seq) < 2"
+_HAS_RECEIPTS = "SELECT 1 FROM sqlite_master WHERE name = 'receipt'"
 
 
 class Body(Struct, frozen=True, kw_only=True):
@@ -195,10 +198,11 @@ def _decisions(db: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
     """Decisions in the order in which they were made, some at a time.
 
     Those of shadows, of other arms than the champion's, inbound, or never activated are another policy's, or
-    nobody's: the bundle would not make them again.
+    nobody's: the bundle would not make them again. Of those that were erased nobody knows what they knew.
     """
-    after, decoder = 0, msgspec.json.Decoder(Way)
-    while rows := db.execute(_DECISIONS, (after, _ROWS)).fetchall():
+    whole = _WHOLE if db.execute(_HAS_RECEIPTS).fetchone() else ""
+    after, decoder, statement = 0, msgspec.json.Decoder(Way), _DECISIONS.format(whole=whole)
+    while rows := db.execute(statement, (after, _ROWS)).fetchall():
         after = rows[-1][0]
         ways = [decoder.decode(row[6]) for row in rows]
         is_own = [structs.replace(way, is_deferred=False) == Way() for way in ways]
