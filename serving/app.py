@@ -23,7 +23,7 @@ from serving.metrics import Metrics
 from serving.problems import MEDIA_TYPE, Rejected, undecodable
 from serving.routes.administration import admin_calls, erase
 from serving.routes.batches import decide_batch, record_batch
-from serving.routes.decisions import audit, decide, record
+from serving.routes.decisions import activate, audit, decide, record
 from serving.routes.operations import docs, learner, livez, metrics, readyz
 from serving.runtime import Runtime
 from serving.settings import Clock, Settings, wall_clock
@@ -31,6 +31,7 @@ from serving.settings import Clock, Settings, wall_clock
 _HANDLERS = [
     decide,
     decide_batch,
+    activate,
     record,
     record_batch,
     audit,
@@ -148,7 +149,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     headers = dict(getattr(error, "headers", None) or {})
     if document.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if document.status == 503:
+    if document.status == 503 or document.type.endswith(":request-in-flight"):
         headers["retry-after"] = "1"
     content = msgspec.json.encode(document)
     return Response(content, status_code=document.status, media_type=MEDIA_TYPE, headers=headers)

@@ -14,11 +14,15 @@ from nba.context import Context
 from nba.decision import Decision
 from nba.errors import UnknownAction
 from serving.problems import invalid
-from serving.wire import DecisionRequest
+from serving.wire import DecisionRequest, Direction, Mode, Role
 
 
-class DecisionBody(Struct, frozen=True, kw_only=True):
-    """What was asked, the context as it was used (with the history known then), and the answer."""
+class DecisionBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was asked, the context as it was used (with the history known then), and the answer.
+
+    `role`, `direction` and `arms` (the digest of the store's arms then) say by which strategy it was decided.
+    The last slot of a request with placements knows the decisions of the `slots` before it.
+    """
 
     channels: list[str] | None
     candidates: list[str] | None
@@ -26,6 +30,13 @@ class DecisionBody(Struct, frozen=True, kw_only=True):
     limit: int
     context: Context
     decision: Decision
+    role: Role = "champion"
+    direction: Direction = "outbound"
+    mode: Mode = "live"
+    is_deferred: bool = False
+    placement: str | None = None
+    slots: tuple[str, ...] = ()
+    arms: str = ""
 
 
 _decoder = msgspec.json.Decoder(DecisionBody)
@@ -54,7 +65,8 @@ def redacted(blob: bytes, pseudonym: str) -> bytes:
 
 def requested_of(request: DecisionRequest | DecisionBody, catalogue: Catalogue) -> BoolArray | None:
     """(1, A) the actions that a request leaves; None when it narrows nothing."""
-    if request.channels is None and request.candidates is None and not request.exclude:
+    is_now = request.direction == "inbound"
+    if request.channels is None and request.candidates is None and not (request.exclude or is_now):
         return None
     mask = np.ones(catalogue.n_actions, dtype=np.bool_)
     if request.channels is not None:
@@ -65,6 +77,9 @@ def requested_of(request: DecisionRequest | DecisionBody, catalogue: Catalogue) 
         pointer = f"/exclude/{request.exclude.index(NO_ACTION_ID)}"
         raise invalid(pointer, "no-contact is always possible and cannot be excluded")
     mask &= ~_any(catalogue, "/exclude", request.exclude, _named)
+    if is_now:  # the customer is here: what waits is for another day
+        waits = np.array([timing.waits_for is not None for timing in catalogue.timings])
+        mask &= ~waits[catalogue.timing_of]
     mask[NO_ACTION] = True
     return mask[None, :]
 

@@ -79,6 +79,22 @@ def feedback_fingerprint(feedback: Feedback, outcome: str, occurred_at: int) -> 
     return fingerprint_of(structs.replace(feedback, outcome=outcome, **same))
 
 
+def check_way(request: DecisionRequest) -> None:
+    """Refuse what cannot go together: direction, mode, placements and the time of activation."""
+    if request.direction == "inbound" and len(request.channels or ()) != 1:
+        rule = "inbound, must name the one channel on which the customer is here"
+        raise invalid("/channels", rule)
+    if request.mode == "dry_run" and request.request_id is not None:
+        rule = "a dry run stores nothing, so that its answer cannot be given again; leave the id out"
+        raise invalid("/request_id", rule)
+    if request.mode != "live" and request.defer_activation:
+        raise invalid("/defer_activation", f"is of live decisions; nothing of mode {request.mode!r} can act")
+    names = [place.name for place in request.placements]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise invalid(f"/placements/{index}/name", f"must be another: {name!r} is a place already")
+
+
 def check_contacts(contacts: list[OtherContact], catalogue: Catalogue) -> None:
     """Refuse contacts on channels, and about products, that the catalogue does not know."""
     for index, contact in enumerate(contacts):

@@ -33,6 +33,7 @@ class Remembered(Struct, kw_only=True):
     """
 
     contacts: dict[str, Contact] = field(default_factory=dict)  # by decision id
+    held: dict[str, datetime] = field(default_factory=dict)  # until when a contact may still be activated
     # Where rules ask for them, by decision id, outcome and product: what is told twice of one contact is one.
     outcomes: dict[tuple[str, str, str], Outcome] = field(default_factory=dict)
     opted_out: set[str] = field(default_factory=set)
@@ -58,7 +59,7 @@ class CustomerBook:
         known, oldest = self._recent(customer.id, at), at - self._memory
         household = customer.household or known.household
         elsewhere = (Contact(channel=c.channel, product=c.product, at=c.at) for c in customer.contacts)
-        own = [*known.contacts.values(), *elsewhere]
+        own = [*counted(known, at), *elsewhere]
         return Context(
             customer_id=customer.id,
             at=at,
@@ -83,12 +84,12 @@ class CustomerBook:
         known = self.remembered(customer_id)
         if at - self._memory < known.since:
             before = self._of(customer_id, self._reader.history(customer_id))
-            known.contacts = before.contacts | known.contacts
+            known.contacts, known.held = before.contacts | known.contacts, before.held | known.held
             known.outcomes = before.outcomes | known.outcomes
             known.since = _EVER
         forgotten = at - 2 * self._memory
-        if known.pending == 0 and any(one.at <= forgotten for one in known.contacts.values()):
-            known.contacts = {name: one for name, one in known.contacts.items() if one.at > forgotten}
+        if known.pending == 0 and any(last <= forgotten for _, _, last in lasting(known)):
+            known.contacts = {name: one for name, one, last in lasting(known) if last > forgotten}
             known.outcomes = {name: one for name, one in known.outcomes.items() if one.at > forgotten}
             known.since = forgotten
         return known
@@ -125,6 +126,17 @@ class CustomerBook:
         elif event.outcome in TAKEN_BACK:
             _take_back(known, event.decision_id, first_told)
 
+    def activate(self, customer_id: str, decision_id: str, opened_at: datetime) -> None:
+        """A deferred contact has been made; it counts from then on as any other."""
+        known = self._known.get(customer_id)
+        if (
+            known is not None
+            and known.held.pop(decision_id, None) is not None
+            and decision_id in known.contacts
+        ):
+            contact = known.contacts[decision_id]
+            known.contacts[decision_id] = structs.replace(contact, at=opened_at)
+
     def move(self, customer: Customer) -> None:
         """Let a customer live where a request that was not refused says."""
         household, known = customer.household, self.remembered(customer.id)
@@ -148,7 +160,7 @@ class CustomerBook:
         """Contacts of the other members of a household, if any limit asks for them."""
         if self.has_households and household is not None:
             for member in sorted(self._home(household) - {customer_id}):
-                yield from self._recent(member, at).contacts.values()
+                yield from counted(self._recent(member, at), at)
 
     def _home(self, household: str) -> set[str]:
         """The members of a household; in memory may be who is not on the disk yet, or has just moved out."""
@@ -178,6 +190,7 @@ class CustomerBook:
         for decision_id, channel, product, at, refused in history.contacts:
             made = Contact(channel=channel, product=product, at=from_micros(at), refused=refused)
             known.contacts[decision_id] = made
+        known.held = {name: from_micros(until) for name, until in history.held.items()}
         if self._asks_outcomes:
             for told in self._reader.outcomes(customer_id):
                 self._tell(known, *told)
@@ -211,17 +224,43 @@ def closed_channels(channel: str | None, catalogue: Catalogue) -> set[str]:
     return {channel} if channel is not None else {each.name for each in catalogue.channels}
 
 
+def counted(known: Remembered, at: datetime) -> Iterator[Contact]:
+    """Contacts as limits count them at a moment.
+
+    One that may still be activated counts as made right now, the moment that leaves the least room: whenever
+    it is made, no limit is broken. One that no longer may was never made.
+    """
+    for decision_id, contact in known.contacts.items():
+        until = known.held.get(decision_id)
+        if until is None:
+            yield contact
+        elif at <= until:
+            yield structs.replace(contact, at=max(contact.at, at))
+
+
 def planned(known: Remembered, channels: set[str], now: datetime) -> tuple[str, ...]:
     """Decisions whose contacts are still to come on some channels, in the order of the decisions."""
-    rows = known.contacts.items()
-    return tuple(name for name, one in rows if one.channel in channels and one.at > now and not one.refused)
+    rows = lasting(known)
+    return tuple(
+        name for name, one, last in rows if one.channel in channels and last > now and not one.refused
+    )
 
 
-def with_contact(known: Remembered, decision_id: str, contact: Contact | None) -> None:
-    """Count a decision that is on its way to the disk."""
+def lasting(known: Remembered) -> Iterator[tuple[str, Contact, datetime]]:
+    """Decision ids, contacts, and the last moment at which each may still be made."""
+    for name, one in known.contacts.items():
+        yield name, one, max(one.at, known.held.get(name, one.at))
+
+
+def with_contact(
+    known: Remembered, decision_id: str, contact: Contact | None, held: datetime | None = None
+) -> None:
+    """Count a decision that is on its way to the disk; `held` says until when it may be activated."""
     known.pending += 1
     if contact is not None:
         known.contacts[decision_id] = contact
+        if held is not None:
+            known.held[decision_id] = held
 
 
 def settled(known: Remembered, decision_id: str, *, is_stored: bool) -> None:

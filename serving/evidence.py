@@ -190,7 +190,7 @@ class Folder:
         if is_exposure:
             interval = np.array([event.step])
         elif event.outcome == "converted":
-            age = max((event.occurred_at - to_micros(decision.opens_at)) / 1e6 / _DAY_SECONDS, 0.0)
+            age = max((event.occurred_at - logged.opened_at) / 1e6 / _DAY_SECONDS, 0.0)
             interval = schedule.interval(product, np.array([age]))
             if interval[0] == N_INTERVALS:
                 return None  # after the window of a probe: no exposure stands against it

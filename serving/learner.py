@@ -18,6 +18,7 @@ from typing import NamedTuple
 from nba.bundle import outcomes_from_bytes, posterior_bytes, posterior_from_bytes
 from nba.errors import BundleError
 from nba.snapshot import Snapshot
+from serving.arms import open_ways
 from serving.binding import bind
 from serving.evidence import Folder, Windows
 from serving.failpoints import failpoint
@@ -48,6 +49,7 @@ class OnlineLearner:
         self.published: Published | None = None
         self.is_healthy = True
         self._ledger, self._reader, self._settings = ledger, ledger.reader(), settings
+        self.ways = open_ways(self.base, ledger, settings.arms)
         self._prices = PriceKeeper(self.base, ledger, self._reader, settings.prices)
         self.till: Till | None = None  # what is left of budgets, for the event loop alone
         self._windows = Windows(base.strategy)

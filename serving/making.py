@@ -14,24 +14,18 @@ from nba.decision import Decision
 from nba.errors import BadContext
 from nba.snapshot import Snapshot
 from serving.body import DecisionBody, encode_body, requested_of
-from serving.checks import attribute_pointer, check_contacts, decision_time
+from serving.checks import attribute_pointer, check_contacts, check_way, decision_time
 from serving.customers import CustomerBook, Remembered, settled, with_contact
 from serving.evidence import Watch, Windows
 from serving.ids import new_id
 from serving.learner import OnlineLearner
 from serving.ledger import DecisionRow
-from serving.ledger.records import to_micros
+from serving.ledger.records import from_micros, to_micros
 from serving.metrics import Metrics
+from serving.placements import Asked, in_place, slot_of
 from serving.problems import Rejected, invalid
 from serving.settings import Clock
 from serving.wire import DecisionRequest
-
-
-class Asked(NamedTuple):
-    """A request and what tells it from others."""
-
-    request: DecisionRequest
-    fingerprint: str
 
 
 class Made(NamedTuple):
@@ -43,6 +37,13 @@ class Made(NamedTuple):
     contact: Contact | None
     action: int  # row of the catalogue
     at: datetime  # when it was made, which is when budgets count it
+    body: DecisionBody
+    before: tuple[Made, ...] = ()  # the slots before it, of a request with placements
+
+    @property
+    def slots(self) -> tuple[Made, ...]:
+        """All decisions of the request, in their order."""
+        return (*self.before, self)
 
 
 class _Ready(NamedTuple):
@@ -61,7 +62,7 @@ class Maker:
     ) -> None:
         self._learner, self._book, self._windows = learner, book, windows
         self._clock, self._metrics = clock, metrics
-        self._strategy = learner.base.strategy
+        self._strategy, self._ways = learner.base.strategy, learner.ways
 
     def snapshot(self) -> Snapshot:
         """What is published; Rejected while the log is being replayed."""
@@ -84,34 +85,52 @@ class Maker:
         budgets; those that could touch each other are decided in turns, and all others at once.
         """
         snapshot, found = self.snapshot(), dict[int, Made | Rejected]()
-        self._book.recall(request.customer.id for request, _ in asked)
+        self._book.recall(one.request.customer.id for one in asked)
         try:
             for turn in self._turns(asked):
-                found.update(self._turn(snapshot, {place: asked[place] for place in turn}))
+                if asked[turn[0]].request.placements:
+                    found[turn[0]] = self._filled(snapshot, asked[turn[0]])
+                else:
+                    found.update(self._turn(snapshot, {place: asked[place] for place in turn}))
         except BaseException:  # nothing of it will be stored
             for made in found.values():
-                if isinstance(made, Made):
-                    self.settle(made, is_stored=False)
+                for slot in made.slots if isinstance(made, Made) else ():
+                    self.settle(slot, is_stored=False)
             raise
         return [found[place] for place in range(len(asked))]
 
     def settle(self, made: Made, *, is_stored: bool) -> None:
         """Note that a decision reached the disk, or take back what was counted."""
+        if made.body.mode != "live":
+            return
         settled(made.known, made.row.decision_id, is_stored=is_stored)
         if self._learner.till is not None and not is_stored:
             self._learner.till.give_back(made.action, made.at)
+
+    def _filled(self, snapshot: Snapshot, asked: Asked) -> Made | Rejected:
+        """Placements one after another, as decisions of their own; what a slot takes the next leave out."""
+        made: list[Made] = []
+        for number, place in enumerate(asked.request.placements):
+            part = slot_of(asked, number, [one.decision for one in made])
+            found = self._turn(snapshot, {0: part})[0]
+            if isinstance(found, Rejected):
+                for one in made:
+                    self.settle(one, is_stored=False)
+                return in_place(found, place, number)
+            made.append(found)
+        return made[-1]._replace(before=tuple(made[:-1]))
 
     def _turns(self, asked: Sequence[Asked]) -> list[list[int]]:
         """Places that can be decided at once: nobody twice, no household twice, one length of list."""
         if self._learner.till is not None:
             return [[place] for place in range(len(asked))]
-        turns: dict[tuple[int, int], list[int]] = {}
+        turns: dict[tuple[int, int, str, str, int], list[int]] = {}
         last: dict[tuple[str, str], int] = {}
         homes: dict[
             str, set[str]
         ] = {}  # where a customer may live by then: a request can move it, or be refused
-        for place, (request, _) in enumerate(asked):
-            customer = request.customer
+        for place, one in enumerate(asked):
+            request, customer = one.request, one.request.customer
             names = {("customer", customer.id)}
             if self._book.has_households:
                 told = (customer.household, self._book.remembered(customer.id).household)
@@ -120,7 +139,9 @@ class Maker:
                 names.update(("household", home) for home in own)
             turn = 1 + max(last.get(name, -1) for name in names)
             last.update(dict.fromkeys(names, turn))
-            turns.setdefault((turn, request.limit), []).append(place)
+            alone = place if request.placements else -1
+            key = (turn, request.limit, *self._ways.way(customer.id, request.direction), alone)
+            turns.setdefault(key, []).append(place)
         return [places for _, places in sorted(turns.items())]
 
     def _turn(self, snapshot: Snapshot, asked: dict[int, Asked]) -> dict[int, Made | Rejected]:
@@ -149,6 +170,7 @@ class Maker:
 
     def _ready(self, asked: Asked, now: datetime) -> _Ready:
         request, till = asked.request, self._learner.till
+        check_way(request)
         at = decision_time(request.at, now)
         requested = requested_of(request, self._strategy.catalogue)
         check_contacts(request.customer.contacts, self._strategy.catalogue)
@@ -161,12 +183,15 @@ class Maker:
         requested = None
         if any(mask is not None for mask in masks):
             requested = np.concatenate([everything if mask is None else mask for mask in masks])
-        ids, limit = [new_id(now) for _ in ready], ready[0].asked.request.limit
+        ids, first = [new_id(now) for _ in ready], ready[0].asked.request
+        limit, way = first.limit, self._ways.way(first.customer.id, first.direction)
         with self._metrics.scoring.time():
-            return snapshot.decide_all([one.context for one in ready], ids, limit, requested)
+            chooser = self._ways.snapshot(snapshot, way)
+            return chooser.decide_all([one.context for one in ready], ids, limit, requested)
 
     def _counted(self, ready: _Ready, decision: Decision, watch: Watch, now: datetime) -> Made:
-        request, context = ready.asked.request, ready.context
+        asked, request, context = ready.asked, ready.asked.request, ready.context
+        role = self._ways.way(context.customer_id, request.direction).role
         body = DecisionBody(
             channels=request.channels,
             candidates=request.candidates,
@@ -174,32 +199,44 @@ class Maker:
             limit=request.limit,
             context=context,
             decision=decision,
+            role=role,
+            direction=request.direction,
+            mode=request.mode,
+            is_deferred=request.defer_activation,
+            placement=asked.placement,
+            slots=asked.slots,
+            arms="" if self._ways.arms is None else self._ways.arms.digest,
         )
-        known, contact = self._book.remembered(context.customer_id), _contact(decision)
+        known, row = self._book.remembered(context.customer_id), self._row(asked, body, watch)
         action = self._strategy.catalogue.row_of(decision.actions[0].action_id)
+        if request.mode != "live":
+            return Made(decision, row, known, None, action, now, body)
+        contact = _contact(decision)
         self._book.move(request.customer)
-        with_contact(known, decision.decision_id, contact)
+        until = from_micros(row.feedback_until) if body.is_deferred else None
+        with_contact(known, decision.decision_id, contact, until)
         if self._learner.till is not None:
             self._learner.till.take(action, now)
-        return Made(decision, self._row(ready.asked, body, watch), known, contact, action, now)
+        return Made(decision, row, known, contact, action, now, body)
 
     def _row(self, asked: Asked, body: DecisionBody, watch: Watch) -> DecisionRow:
-        (request, fingerprint), decision, chosen = asked, body.decision, body.decision.actions[0]
+        request, decision, chosen = asked.request, body.decision, body.decision.actions[0]
+        is_live, is_watched = body.mode == "live", body.mode == "live" and not body.is_deferred
         return DecisionRow(
             decision_id=decision.decision_id,
             request_id=request.request_id,
-            fingerprint=fingerprint,
+            fingerprint=asked.fingerprint,
             customer_id=decision.customer_id,
-            household=body.context.household,
+            household=body.context.household if is_live else None,
             at=to_micros(decision.at),
             opens_at=to_micros(decision.opens_at),
-            channel=chosen.channel,
-            product=chosen.product,
+            channel=chosen.channel if is_live else None,  # nobody is contacted by a shadow
+            product=chosen.product if is_live else None,
             policy_version=decision.policy_version,
             posterior_seq=decision.posterior_seq,
             feedback_until=to_micros(self._windows.feedback_until(decision.opens_at, chosen.product)),
             body=encode_body(body),
-            watched=watch.product,
+            watched=watch.product if is_watched else None,
             first_due=watch.first_due,
         )
 

@@ -109,6 +109,8 @@ class Pricer:
         return self._catalogue.row_of(decode_body(body).decision.actions[0].action_id)
 
     def _counted(self, row: DecisionRow) -> Priced:
+        if decode_body(row.body).mode != "live":  # a shadow uses nothing
+            return structs.replace(self.state, seq=row.seq)
         at, uses = _made_at(row.decision_id), self._use[self._action(row.body)].tolist()
         parts = zip(self.state.purses, self._pacing.budgets, uses, strict=True)
         purses = tuple(purse.after(budget, use, at) for purse, budget, use in parts)

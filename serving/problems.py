@@ -60,6 +60,12 @@ def invalid(pointer: str, rule: str, slug: str | None = None, status: int = 422)
     return Rejected(status, f"{pointer or 'the body'}: {rule}", Reason(pointer, rule), slug=slug)
 
 
+def in_flight() -> Rejected:
+    """A request whose first answer is still on its way; whoever asks again a moment later is given it."""
+    rule = "is being answered; ask again in a moment for the same answer"
+    return invalid("/request_id", rule, slug="request-in-flight", status=409)
+
+
 def problem(
     status: int, detail: str, reasons: list[Reason] | None = None, slug: str | None = None
 ) -> Problem:

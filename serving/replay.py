@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from nba.bundle import bundle_digest, load_bundle, posterior_bytes
 from nba.snapshot import Snapshot
+from serving.arms import Way, Ways, stored_ways
 from serving.binding import check_bound
 from serving.body import DecisionBody, decode_body, requested_of
 from serving.chain import Anchor, ChainReport, verify
@@ -56,7 +57,7 @@ def replay(bundle: Path, store: str, anchor: Anchor | None = None) -> ReplayRepo
 class _Replay:
     def __init__(self, base: Snapshot, reader: Reader) -> None:
         self._base, self._reader = base, reader
-        self._folder = Folder(base)
+        self._folder, self._known_ways = Folder(base), dict[str, Ways]()
 
     def report(self, digest: str, receipts: ChainReport) -> ReplayReport:
         decisions = snapshots = n_erased = 0
@@ -75,9 +76,10 @@ class _Replay:
             if version in prices and prices[version] is not state:
                 state = prices[version]
                 snapshot = at_prices(snapshot, state)
+            chooser = self._ways(body.arms).snapshot(snapshot, Way(body.role, body.direction))
             if row.seq in erased:
                 n_erased += 1
-            elif not _is_same(body, snapshot):
+            elif not _is_same(body, chooser):
                 mismatched.append(row.decision_id)
         self._fold_to(None)
         learnt = posterior_bytes(self._folder.posterior, self._folder.outcomes)
@@ -93,6 +95,12 @@ class _Replay:
             last_seq=self._folder.seq,
             posterior_sha256=sha256(learnt).hexdigest(),
         )
+
+    def _ways(self, arms: str) -> Ways:
+        """The ways of decisions that were made under the arms of a digest."""
+        if arms not in self._known_ways:
+            self._known_ways[arms] = stored_ways(self._reader, self._base.strategy, arms)
+        return self._known_ways[arms]
 
     def _prices(self) -> tuple[list[str], dict[int, Priced]]:
         """Versions of the prices of budgets that the decisions do not make, by name, and all by number."""

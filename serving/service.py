@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, TypeVar
 
-from msgspec import structs
-
 from nba.errors import UnknownAction
+from serving.activation import activated_at, active, begun, never_made, too_late
 from serving.answers import audit_of, response_of
-from serving.body import decode_body
+from serving.body import DecisionBody, decode_body
 from serving.checks import check_same_request, feedback_fingerprint, issued, outcome_time
 from serving.customers import CustomerBook, closed_channels, planned
 from serving.evidence import Windows
@@ -20,12 +20,14 @@ from serving.gathering import Gathering
 from serving.ids import made_at
 from serving.learner import OnlineLearner
 from serving.ledger import Appended, DecisionRow, EventRow, Ledger, LedgerError
-from serving.ledger.records import TAKEN_BACK, to_micros
-from serving.making import Asked, Made, Maker
+from serving.ledger.records import TAKEN_BACK, from_micros, to_micros
+from serving.making import Made, Maker
 from serving.metrics import Metrics
-from serving.problems import Rejected, invalid
+from serving.placements import Asked
+from serving.problems import Rejected, in_flight, invalid
 from serving.settings import Clock
 from serving.wire import (
+    Activation,
     DecisionAudit,
     DecisionRequest,
     DecisionResponse,
@@ -41,7 +43,7 @@ class InFlight(NamedTuple):
     """A request id whose answer is on its way."""
 
     fingerprint: str
-    answer: asyncio.Future[DecisionResponse]
+    is_done: asyncio.Event
 
 
 class DecisionService:
@@ -55,29 +57,35 @@ class DecisionService:
         self._book = CustomerBook(self._reader, self._strategy)
         self._maker = Maker(learner, self._book, self._windows, clock, metrics)
         self._in_flight: dict[str, InFlight] = {}
-        self._gathering = Gathering(self.decide_all)
+        self._gathering = Gathering(partial(self.decide_all, waits=False))
 
     async def decide(self, request: DecisionRequest) -> DecisionResponse:
         """Decide once for each request id; the answer is durable before it is given."""
         return await self._gathering.ask(request)
 
-    async def decide_all(self, requests: Sequence[DecisionRequest]) -> list[DecisionResponse | Exception]:
-        """The same for many, one answer or its refusal each: as if they had come one after another."""
+    async def decide_all(
+        self, requests: Sequence[DecisionRequest], *, waits: bool = True
+    ) -> list[DecisionResponse | Exception]:
+        """The same for many, one answer or its refusal each: as if they had come one after another.
+
+        A request id that somebody else is being answered for is waited for, or refused unless it `waits`.
+        """
         asked = [Asked(request, fingerprint_of(request)) for request in requests]
         self.check_ready()
         fresh = dict(self._fresh(asked))
-        flights = {one.request.request_id: self._take_off(one) for one in fresh.values()}
-        found: dict[int, DecisionResponse | Exception] = {}
+        is_done = asyncio.Event()
+        named = {name: one for one in fresh.values() if (name := one.request.request_id) is not None}
+        self._in_flight |= {name: InFlight(one.fingerprint, is_done) for name, one in named.items()}
         try:
             answers = await self._decide_all(list(fresh.values()))
-            found.update(zip(fresh, answers, strict=True))
         finally:
-            for place, one in fresh.items():
-                cut_off = LedgerError("The first request with this id was cut off.")
-                self._land(one, flights[one.request.request_id], found.get(place, cut_off))
+            for name in named:
+                del self._in_flight[name]
+            is_done.set()
+        found = dict(zip(fresh, answers, strict=True))
         for place in range(len(asked)):
             if place not in found:
-                found[place] = await self._again(asked[place])
+                found[place] = await self._again(asked[place], waits)
         return [found[place] for place in range(len(asked))]
 
     def check_ready(self) -> None:
@@ -90,6 +98,8 @@ class DecisionService:
         row = self._reader.decision(feedback.decision_id.lower())
         if row is None:  # after a clock was set back, ids of this ledger lie ahead of it
             issued(feedback.decision_id, received_at)
+        elif row.watched is None:
+            row = active(row, self._reader.events_of(row.decision_id), self._windows)
         event = self._event(feedback, row, received_at)
         appended = await _durable(self._ledger.append_event(event))
         if appended.status == "conflict":
@@ -107,13 +117,25 @@ class DecisionService:
         found = await asyncio.gather(*(self.record(event) for event in events), return_exceptions=True)
         return [one if isinstance(one, FeedbackReceipt) else _told(one) for one in found]
 
+    async def activate(self, decision_id: str) -> Activation:
+        """Let a deferred decision count from now on; a second time changes nothing."""
+        row, now = self._made(decision_id), self._clock()
+        found, at = begun(row, self._windows, now), activated_at(self._reader.events_of(row.decision_id))
+        if at is None and now > from_micros(row.feedback_until):
+            raise too_late(row)
+        appended = await _durable(self._ledger.append_activation(found.event, found.first_due))
+        if appended.status == "conflict":
+            raise never_made()
+        if appended.status != "duplicate":
+            self._book.activate(row.customer_id, row.decision_id, found.opened_at)
+            return Activation(status="accepted", seq=appended.seq, feedback_until=found.feedback_until)
+        known = active(row, self._reader.events_of(row.decision_id), self._windows)
+        until = from_micros(known.feedback_until)
+        return Activation(status="duplicate", seq=appended.seq, feedback_until=until)
+
     def audit(self, decision_id: str) -> DecisionAudit:
         """All that is known about a decision."""
-        row = self._reader.decision(decision_id.lower())
-        if row is None:
-            rule = "this service has made no such decision"
-            raise invalid("/decision_id", rule, slug="unknown-decision", status=404)
-        return audit_of(row, self._reader, self._strategy)
+        return audit_of(self._made(decision_id), self._reader, self._strategy)
 
     async def forget(self, customer_id: str) -> None:
         """Forget what is remembered of a customer whom the ledger has forgotten."""
@@ -122,6 +144,13 @@ class DecisionService:
     def close(self) -> None:
         """Release the reader."""
         self._reader.close()
+
+    def _made(self, decision_id: str) -> DecisionRow:
+        row = self._reader.decision(decision_id.lower())
+        if row is None:
+            rule = "this service has made no such decision"
+            raise invalid("/decision_id", rule, slug="unknown-decision", status=404)
+        return row
 
     def _fresh(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Asked]]:
         """The requests that nobody has asked before, with their places."""
@@ -135,80 +164,65 @@ class DecisionService:
                 seen.add(name)
             yield place, one
 
-    def _take_off(self, asked: Asked) -> asyncio.Future[DecisionResponse] | None:
-        """Whoever asks the same again waits for this answer."""
-        name = asked.request.request_id
-        if name is None:
-            return None
-        answer: asyncio.Future[DecisionResponse] = asyncio.get_running_loop().create_future()
-        self._in_flight[name] = InFlight(asked.fingerprint, answer)
-        return answer
-
-    def _land(
-        self,
-        asked: Asked,
-        answer: asyncio.Future[DecisionResponse] | None,
-        found: DecisionResponse | Exception,
-    ) -> None:
-        if answer is None or asked.request.request_id is None:
-            return
-        del self._in_flight[asked.request.request_id]
-        if isinstance(found, Exception):
-            answer.set_exception(found)
-            answer.exception()  # looked at: nobody else may be waiting for it
-        else:
-            answer.set_result(found)
-
-    async def _again(self, asked: Asked) -> DecisionResponse | Exception:
+    async def _again(self, asked: Asked, waits: bool) -> DecisionResponse | Exception:
         """The answer to a request id that is known, or the refusal of a request that is another."""
         name = asked.request.request_id
         assert name is not None
         try:
-            flying = self._in_flight.get(name)
-            if flying is not None:
-                check_same_request(flying.fingerprint, asked.fingerprint)
-                return structs.replace(await asyncio.shield(flying.answer), replayed=True)
+            if name in self._in_flight:
+                check_same_request(self._in_flight[name].fingerprint, asked.fingerprint)
+                if not waits:
+                    raise in_flight()
+                await self._in_flight[name].is_done.wait()
             stored = self._reader.decision_of_request(name)
             if stored is None:  # the first was refused
                 return await self.decide(asked.request)
             check_same_request(stored.fingerprint, asked.fingerprint)
-        except Exception as reason:  # also the one that the first request met
+        except Exception as reason:
             return reason
         self._metrics.decisions.labels("replayed").inc()
-        return response_of(decode_body(stored.body).decision, stored, replayed=True)
+        return response_of(self._slots(stored), replayed=True)
 
     async def _decide_all(self, asked: Sequence[Asked]) -> list[DecisionResponse | Exception]:
         """Decide and count the contacts without a pause, then wait for the disk."""
         found: list[Made | Rejected] = self._maker.make_all(asked)
-        made = [one for one in found if isinstance(one, Made)]
+        kept = [one for one in found if isinstance(one, Made) and one.body.mode != "dry_run"]
+        slots = [slot for one in kept for slot in one.slots]
         failed: dict[str, LedgerError] = {}
         try:
-            for one, error in zip(made, await self._stored(made), strict=True):
+            for slot, error in zip(slots, await self._stored([one.row for one in slots]), strict=True):
                 if error is not None:
-                    failed[one.row.decision_id] = error
+                    failed[slot.row.decision_id] = error
         finally:
             # A request that is cut off here may be stored all the same, so its contact keeps counting.
-            for one in made:
-                self._maker.settle(one, is_stored=one.row.decision_id not in failed)
-        return [
-            one if isinstance(one, Rejected) else failed.get(one.row.decision_id) or self._answer(one)
-            for one in found
-        ]
+            for slot in slots:
+                self._maker.settle(slot, is_stored=slot.row.decision_id not in failed)
+        return [one if isinstance(one, Rejected) else self._answer(one, failed) for one in found]
 
-    async def _stored(self, made: Sequence[Made]) -> list[LedgerError | None]:
+    async def _stored(self, rows: Sequence[DecisionRow]) -> list[LedgerError | None]:
         """What kept each from the disk, None for those that are on it."""
-        if not made:
+        if not rows:
             return []
         try:
-            stored = await _durable(self._ledger.append_decisions([one.row for one in made]))
+            stored = await _durable(self._ledger.append_decisions(rows))
         except LedgerError as error:
-            return [error] * len(made)
+            return [error] * len(rows)
         return [one if isinstance(one, LedgerError) else None for one in stored]
 
-    def _answer(self, made: Made) -> DecisionResponse:
-        self._metrics.decisions.labels("contact" if made.contact else "no_contact").inc()
-        self._metrics.audit.note(made.decision)
-        return response_of(made.decision, made.row)
+    def _answer(self, made: Made, failed: Mapping[str, LedgerError]) -> DecisionResponse | LedgerError:
+        for slot in made.slots:
+            if slot.row.decision_id in failed:
+                return failed[slot.row.decision_id]
+            self._metrics.audit.note(slot.decision)
+        kind = "contact" if made.contact else "no_contact"
+        self._metrics.decisions.labels(kind if made.body.mode == "live" else made.body.mode).inc()
+        return response_of([(one.body, one.row) for one in made.slots])
+
+    def _slots(self, last: DecisionRow) -> list[tuple[DecisionBody, DecisionRow]]:
+        """The stored decisions of a request, of which the last one has the request's id."""
+        body = decode_body(last.body)
+        rows = [row for name in body.slots if (row := self._reader.decision(name)) is not None]
+        return [*((decode_body(row.body), row) for row in rows), (body, last)]
 
     def _first_told(self, event: EventRow) -> EventRow:
         """The first feedback on a decision; only what may take a contact back has to know."""

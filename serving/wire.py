@@ -20,6 +20,9 @@ Outcome = Literal[
     "delivered", "seen", "engaged", "converted", "rejected", "opted_out", "complained", "refused", "cancelled"
 ]  # fmt: skip
 FeedbackStatus = Literal["accepted", "duplicate", "late", "orphan"]
+Direction = Literal["outbound", "inbound"]
+Mode = Literal["live", "shadow", "dry_run"]
+Role = Literal["champion", "challenger", "random", "control", "fallback"]
 
 
 class OtherContact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -44,6 +47,14 @@ class Customer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     contacts: Annotated[list[OtherContact], Meta(max_length=1000)] = []
 
 
+class Placement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One place to fill; what it does not say of `candidates` is the request's, `exclude` adds to it."""
+
+    name: Name
+    candidates: list[Name] | None = None
+    exclude: list[Name] = []
+
+
 class DecisionRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Ask for the next best action of one customer.
 
@@ -52,6 +63,12 @@ class DecisionRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     out, the others are reserves. The same `request_id` gives the same answer. `at` is the moment decided for,
     now if it is left out: limits and quiet hours are those of that moment, so who asks at night for the
     morning names the morning.
+
+    `placements` are filled one after another, no product twice, each by a decision of its own. Inbound the
+    customer is here: `channels` names the one that they use, contacts are made at once, and contact limits
+    and quiet hours do not hold them up, though limits count them. A "shadow" is stored, and counts for
+    nothing and teaches nothing; a "dry_run" is not even stored. With `defer_activation` a decision teaches
+    from its activation on only. Whoever names `budget_ms` has an answer by then, if need be a fallback.
     """
 
     customer: Customer
@@ -61,10 +78,27 @@ class DecisionRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     limit: Annotated[int, Meta(ge=1, le=50)] = 1
     request_id: Identifier | None = None
     at: AwareTime | None = None
+    placements: Annotated[list[Placement], Meta(max_length=20)] = []
+    direction: Direction = "outbound"
+    mode: Mode = "live"
+    defer_activation: bool = False
+    budget_ms: Annotated[int, Meta(ge=1, le=60_000)] | None = None
+
+
+class Slot(Struct, frozen=True, kw_only=True):
+    """How a placement is filled: by a decision of its own, whose propensities are given the slots before."""
+
+    placement: str
+    decision_id: str
+    actions: tuple[RankedAction, ...]
+    feedback_until: datetime
 
 
 class DecisionResponse(Struct, frozen=True, kw_only=True):
-    """The ranked actions; `posterior_seq` is the log position up to which the posterior has learnt."""
+    """The ranked actions; `posterior_seq` is the log position up to which the posterior has learnt.
+
+    `role` says who chose. With placements `slots` has one for each, and the rest speaks of the first.
+    """
 
     decision_id: str
     policy: str
@@ -73,6 +107,17 @@ class DecisionResponse(Struct, frozen=True, kw_only=True):
     actions: tuple[RankedAction, ...]
     feedback_until: datetime
     replayed: bool = False
+    role: Role = "champion"
+    mode: Mode = "live"
+    slots: tuple[Slot, ...] = ()
+
+
+class Activation(Struct, frozen=True, kw_only=True):
+    """What became of an activation: its position in the log, and until when feedback teaches."""
+
+    status: Literal["accepted", "duplicate"]
+    seq: int
+    feedback_until: datetime
 
 
 class Feedback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,13 +190,19 @@ class AdminCall(Struct, frozen=True, kw_only=True):
 class DecisionAudit(Struct, frozen=True, kw_only=True):
     """Everything that is known about a decision: what it saw, what it did, what came of it.
 
-    Of one that was `erased` it is no longer known whom it was about, nor what it knew of them.
+    Of one that was `erased` it is no longer known whom it was about, nor what it knew of them. A deferred one
+    teaches, and its window begins, when the entry "activated" is in the log.
     """
 
     decision_id: str
     customer_id: str
     at: datetime
     opens_at: datetime  # when the contact is made
+    role: Role
+    mode: Mode
+    direction: Direction
+    is_deferred: bool
+    placement: str | None
     policy: str
     policy_version: int
     posterior_seq: int

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from serving.ledger.receipts import seal
 from serving.ledger.records import (
+    ACTIVATED,
     TAKEN_BACK,
     Appended,
     DecisionRow,
@@ -35,6 +36,47 @@ FIRST_TOLD = (
 KEPT_POSTERIORS = 2  # the newest, and the one before it should the newest be damaged
 
 
+def _activation(row: str, column: str, before: str | None = None) -> str:
+    """A column of the entry that activated a row of `decision`; what has been watched all along has none."""
+    known = "" if before is None else f" AND a.seq < {before}"
+    return (
+        f"CASE WHEN {row}.watched IS NULL THEN (SELECT a.{column} FROM event a WHERE a.decision_id = "
+        f"{row}.decision_id AND a.kind = 'exposure' AND a.outcome = '{ACTIVATED}'{known}) END"
+    )
+
+
+def watched(row: str, before: str | None = None) -> str:
+    """The product that is watched of a row of `decision`: that of a deferred one from its activation on."""
+    return f"coalesce({row}.watched, {_activation(row, 'product', before)})"
+
+
+def opened(row: str) -> str:
+    """When the contact of a row of `decision` was made: its activation if it was deferred and is overdue."""
+    return f"max({row}.opens_at, coalesce({_activation(row, 'occurred_at')}, 0))"
+
+
+def begun(row: str) -> str:
+    """When a row of `decision` began to count: when it was decided, or activated."""
+    return f"coalesce({_activation(row, 'occurred_at')}, {row}.at)"
+
+
+def held(row: str) -> str:
+    """Until when a row of `decision`, one of a contact, may still be activated; NULL for one that counts."""
+    return f"CASE WHEN {watched(row)} IS NULL THEN {row}.feedback_until END"
+
+
+# What is told of a contact of a customer.
+CONTACT = (
+    f"{held('decision')}, customer_id, decision_id, channel, product, {opened('decision')}, {FIRST_TOLD}"
+)
+# What folding an event `e` needs of its decision `d`; what it teaches follows from the log before it.
+KNOWN = (
+    f"{watched('d', 'e.seq')}, "
+    "(SELECT coalesce(group_concat(o.outcome), '') FROM event o WHERE o.decision_id = e.decision_id "
+    f"AND o.seq < e.seq AND o.status = 'accepted' AND o.teaches), {opened('d')}"
+)
+
+
 def _insert(table: str, columns: tuple[str, ...]) -> str:
     names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
     return f"INSERT INTO {table} ({names}) VALUES ({values})"
@@ -43,6 +85,7 @@ def _insert(table: str, columns: tuple[str, ...]) -> str:
 _INSERT_DECISION = _insert("decision", DECISION_COLUMNS)
 _INSERT_EVENT = _insert("event", EVENT_COLUMNS)
 _WATCH = "INSERT INTO watch (decision_seq, customer_id, product, step, due_at) VALUES (?, ?, ?, 0, ?)"
+_WATCH_ID = _WATCH.replace("VALUES (?,", "VALUES ((SELECT seq FROM decision WHERE decision_id = ?),")
 _IS_WATCHED = "SELECT 1 FROM watch WHERE customer_id = ? AND product = ? AND closed_at IS NULL"
 # A round that a newer contact cuts short is due at once.
 _CLOSE = (
@@ -55,11 +98,13 @@ _MOVE = "UPDATE watch SET step = ?2, due_at = min(?3, coalesce(closed_at, ?3)) W
 
 # A conversion is credited once (methods B1): not to a decision whose product a newer contact has taken
 # over, and, unless the product can be bought again, only the first time.
-_IS_SPENT = """
+_IS_SPENT = f"""
 SELECT EXISTS (
   SELECT 1 FROM decision d JOIN decision newer
-    ON newer.customer_id = d.customer_id AND newer.product = d.watched AND newer.channel IS NOT NULL
-   AND newer.seq > d.seq AND newer.opens_at <= :occurred_at
+    ON newer.customer_id = d.customer_id AND newer.channel IS NOT NULL AND newer.seq <> d.seq
+   AND {watched("newer")} = {watched("d")} AND {opened("newer")} <= :occurred_at
+   AND CASE WHEN newer.watched IS NULL OR d.watched IS NULL
+       THEN {begun("newer")} > {begun("d")} ELSE newer.seq > d.seq END
   WHERE d.decision_id = :decision_id
 ) OR (:is_once AND EXISTS (
   SELECT 1 FROM event
@@ -99,6 +144,24 @@ def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
     if row.watched is not None:
         db.execute(_WATCH, (seq, *cell, row.first_due))
     return seq
+
+
+def append_activation(db: apsw.Connection, row: EventRow, first_due: int) -> Appended:
+    """Log that a deferred decision counts from now on, and watch its product; a second time changes nothing.
+
+    One whose contact is known never to have been made is a conflict.
+    """
+    cell = (row.customer_id, row.product)
+    if _is_taken_back(db, row):
+        return Appended("conflict", 0)
+    if row.channel is None and row.product is not None and db.execute(_IS_WATCHED, cell).fetchone():
+        row = structs.replace(row, product=None)  # a probe gives way to what is watched
+    appended = append_event(db, row)
+    if appended.status == "accepted" and row.product is not None:
+        if row.channel is not None:
+            db.execute(_CLOSE, (row.occurred_at, *cell))
+        db.execute(_WATCH_ID, (row.decision_id, *cell, first_due))
+    return appended
 
 
 def append_event(db: apsw.Connection, row: EventRow) -> Appended:

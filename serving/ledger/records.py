@@ -12,6 +12,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 # A contact was never made if one of these is the first that is told of it.
 TAKEN_BACK = ("refused", "cancelled")
+ACTIVATED = "activated"  # the outcome of the entry that makes a deferred decision count
 EventStatus = Literal["accepted", "late", "orphan"]
 
 
@@ -30,7 +31,8 @@ class DecisionRow(Struct, frozen=True, kw_only=True):
 
     `watched` is the product whose conversions teach: the one offered, or after no-contact a probe, which
     the ledger drops when the customer and product are watched already. `first_due` is its first step.
-    `opens_at` is when the contact is made, `at` when it was decided.
+    `opens_at` is when the contact is made, `at` when it was decided. A contact that is watched only once it
+    is activated has no `watched`.
     """
 
     decision_id: str
@@ -88,9 +90,10 @@ class LoggedEvent(Struct, frozen=True):
     """An event with what folding it needs of its decision."""
 
     event: EventRow
-    watched: str | None
     body: bytes
+    watched: str | None
     told: str  # with commas: outcomes that taught of the decision before, "exposure" and "trial" among them
+    opened_at: int  # when its contact was made: that of a deferred decision is its activation
 
 
 class Due(Struct, frozen=True, kw_only=True):
@@ -118,13 +121,15 @@ class Exposed(Struct, frozen=True, kw_only=True):
 class History(Struct, frozen=True, kw_only=True):
     """What the ledger knows of a customer: contacts, opt-outs, conversions and the household last named.
 
-    A contact is (decision id, channel, product, at, refused); those that were cancelled are left out.
+    A contact is (decision id, channel, product, at, refused); those that were cancelled are left out. `held`
+    says until when those that wait for their activation may be activated.
     """
 
     contacts: list[tuple[str, str, str, int, bool]]
     opt_outs: list[str | None]  # a channel; None stands for all of them
     conversions: list[str]  # products
     household: str | None = None
+    held: dict[str, int] = {}  # by decision id
 
 
 class PriceRow(Struct, frozen=True, kw_only=True):

@@ -38,10 +38,6 @@ from serving.ledger.writer import Writer, attempt
 
 BUSY_MILLISECONDS = 5000
 _DECISION = ", ".join(operations.DECISION_COLUMNS)
-_TOLD = (
-    "(SELECT coalesce(group_concat(o.outcome), '') FROM event o WHERE o.decision_id = e.decision_id "
-    "AND o.seq < e.seq AND o.status = 'accepted' AND o.teaches)"
-)
 _PRICE = "SELECT version, decision_seq, planned, state FROM price"
 _EVENT = ", ".join(f"e.{name}" for name in operations.EVENT_COLUMNS)
 
@@ -76,13 +72,14 @@ class SQLiteReader(ReceiptReads):
         """The same of many customers at once."""
         some = f"customer_id IN ({', '.join('?' * len(customer_ids))})"
         found = {name: History(contacts=[], opt_outs=[], conversions=[]) for name in customer_ids}
-        for name, *made, told in self._db.execute(
-            f"SELECT customer_id, decision_id, channel, product, opens_at, {operations.FIRST_TOLD} "
-            f"FROM decision WHERE {some} AND channel IS NOT NULL ORDER BY seq",
+        for held, name, *made, told in self._db.execute(
+            f"SELECT {operations.CONTACT} FROM decision WHERE {some} AND channel IS NOT NULL ORDER BY seq",
             tuple(customer_ids),
         ):
             if told != "cancelled":
                 found[name].contacts.append((*made, told == "refused"))
+                if held is not None:
+                    found[name].held[made[0]] = held
         for name, outcome, channel, product in self._db.execute(
             "SELECT customer_id, outcome, channel, product FROM event "
             f"WHERE {some} AND outcome IN ('converted', 'opted_out') ORDER BY seq",
@@ -122,12 +119,12 @@ class SQLiteReader(ReceiptReads):
     def events_after(self, seq: int, limit: int) -> list[LoggedEvent]:
         """Accepted events past a log position, in log order, each with its decision."""
         rows = self._db.execute(
-            f"SELECT e.seq, {_EVENT}, d.watched, d.body, {_TOLD} "
+            f"SELECT e.seq, {_EVENT}, d.body, {operations.KNOWN} "
             "FROM event e JOIN decision d USING (decision_id) "
             "WHERE e.seq > ? AND e.status = 'accepted' ORDER BY e.seq LIMIT ?",
             (seq, limit),
         )
-        return [LoggedEvent(operations.event_of(row[:-3]), *row[-3:]) for row in rows]
+        return [LoggedEvent(operations.event_of(row[:-4]), *row[-4:]) for row in rows]
 
     def events_of(self, decision_id: str) -> list[EventRow]:
         """All events of a decision, in log order."""
@@ -137,8 +134,8 @@ class SQLiteReader(ReceiptReads):
     def due(self, now: int, limit: int) -> list[Due]:
         """Decisions of which a step is due, the longest due first."""
         rows = self._db.execute(
-            "SELECT decision_seq, step, due_at, decision_id, watch.customer_id, opens_at, watch.product, "
-            "channel FROM watch JOIN decision ON decision.seq = decision_seq WHERE due_at <= ? "
+            f"SELECT decision_seq, step, due_at, decision_id, w.customer_id, {operations.opened('d')}, "
+            "w.product, channel FROM watch w JOIN decision d ON d.seq = decision_seq WHERE due_at <= ? "
             "ORDER BY due_at, decision_seq LIMIT ?",
             (now, limit),
         )
@@ -242,6 +239,10 @@ class SQLiteLedger(AdministrativeWrites):
         """Store decisions in their order; gives the position of each, or what kept it from the store."""
         kept = [partial(operations.append_decision, row=row) for row in rows]
         return self.writer.submit(lambda db: [attempt(db, one) for one in kept], n_writes=len(kept))
+
+    def append_activation(self, row: EventRow, first_due: int) -> Future[Appended]:
+        """Store once that a deferred decision counts; a conflict if its contact was never made."""
+        return self.writer.submit(lambda db: operations.append_activation(db, row, first_due))
 
     def append_event(self, row: EventRow) -> Future[Appended]:
         """Store feedback once."""

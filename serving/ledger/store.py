@@ -163,6 +163,10 @@ class Ledger(Protocol):
         """Store decisions in their order; gives the position of each, or what kept it from the store."""
         ...
 
+    def append_activation(self, row: EventRow, first_due: int) -> Future[Appended]:
+        """Store once that a deferred decision counts; a conflict if its contact was never made."""
+        ...
+
     def append_event(self, row: EventRow) -> Future[Appended]:
         """Store feedback once."""
         ...

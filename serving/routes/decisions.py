@@ -8,6 +8,7 @@ from serving.openapi import problems
 from serving.service import DecisionService
 from serving.wire import (
     DECODERS,
+    Activation,
     DecisionAudit,
     DecisionRequest,
     DecisionResponse,
@@ -40,6 +41,18 @@ async def decide(
 async def record(data: JSONBody[Feedback], service: NamedDependency[DecisionService]) -> FeedbackReceipt:
     """Answer once the feedback is on the disk; the learner folds it within moments."""
     return await service.record(data)
+
+
+@post(
+    "/v1/decisions/{decision_id:str}/activate",
+    status_code=202,
+    summary="Let a deferred decision count from now on",
+    opt={"scope": "decide"},
+    responses=problems(401, 403, 404, 409, 503),
+)
+async def activate(decision_id: FromPath[str], service: NamedDependency[DecisionService]) -> Activation:
+    """Answer once it is on the disk: the contact was made, and what comes of it teaches."""
+    return await service.activate(decision_id)
 
 
 @get(
