@@ -89,6 +89,10 @@ def check_way(request: DecisionRequest) -> None:
         raise invalid("/request_id", rule)
     if request.mode != "live" and request.defer_activation:
         raise invalid("/defer_activation", f"is of live decisions; nothing of mode {request.mode!r} can act")
+
+
+def check_places(request: DecisionRequest) -> None:
+    """Refuse two placements of one name."""
     names = [place.name for place in request.placements]
     for index, name in enumerate(names):
         if name in names[:index]:

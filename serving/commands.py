@@ -28,6 +28,9 @@ def serve(
     prices: Annotated[
         Path | None, typer.Option(help="Output of `nba allocate --json`: where prices of budgets begin.")
     ] = None,
+    arms: Annotated[
+        Path | None, typer.Option(help="TOML of who is in the control, the random and the challenger's arm.")
+    ] = None,
     publish_seconds: Annotated[float, typer.Option(help="At most one new snapshot in this time.")] = 0.5,
     requests_per_second: Annotated[
         float | None, typer.Option(help="How often a key may ask whose line in the keys file has no rate=.")
@@ -45,6 +48,7 @@ def serve(
         host=host,
         keys_file=keys_file,
         prices=prices,
+        arms=arms,
         publish_seconds=publish_seconds,
         requests_per_second=requests_per_second,
     )

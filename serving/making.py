@@ -14,7 +14,7 @@ from nba.decision import Decision
 from nba.errors import BadContext
 from nba.snapshot import Snapshot
 from serving.body import DecisionBody, encode_body, requested_of
-from serving.checks import attribute_pointer, check_contacts, check_way, decision_time
+from serving.checks import attribute_pointer, check_contacts, check_places, check_way, decision_time
 from serving.customers import CustomerBook, Remembered, settled, with_contact
 from serving.evidence import Watch, Windows
 from serving.ids import new_id
@@ -110,6 +110,10 @@ class Maker:
     def _filled(self, snapshot: Snapshot, asked: Asked) -> Made | Rejected:
         """Placements one after another, as decisions of their own; what a slot takes the next leave out."""
         made: list[Made] = []
+        try:
+            check_places(asked.request)
+        except Rejected as error:
+            return error
         for number, place in enumerate(asked.request.placements):
             part = slot_of(asked, number, [one.decision for one in made])
             found = self._turn(snapshot, {0: part})[0]

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from dataset_fixtures import PHASE, SNAPSHOT, WORLD, in_small_parts, simulated
 from evaluation_fixtures import KNOWN, declared, estimates, evaluated, offers
-from serving_fixtures import caught_up, decided, reported, service
+from serving_fixtures import SURE, caught_up, decided, reported, service
 from tables_fixtures import run, written
 
 from experiments.evaluation.names import Asked
-from experiments.evaluation.own import Body, rounds_of
+from experiments.evaluation.own import Body, Way, rounds_of
 from experiments.evaluation.run import Order, evaluate
 from experiments.logs import Logs
 from experiments.rollout import rollout
@@ -140,6 +140,23 @@ def test_what_a_ledger_keeps_is_what_is_read_here() -> None:
     """The ledger's own record may grow, but not lose or rename what an evaluation reads."""
     kept = DecisionBody.__struct_fields__
     assert set(Body.__struct_fields__) <= set(kept)
+    assert set(Way.__struct_fields__) <= set(kept)
+
+
+def test_what_nobody_met_and_what_others_chose_is_not_judged(tmp_path: Path, capsys: Capsys) -> None:
+    async def some() -> None:
+        async with service(tmp_path, strategy=SURE) as client:
+            for number in range(8):
+                await decided(client, f"c{number}")
+            await decided(client, "d1", mode="shadow")
+            await decided(client, "d2", direction="inbound", channels=["mail"])
+            for name in ("e1", "e2"):
+                found = await decided(client, name, defer_activation=True)
+            await client.post(f"/v1/decisions/{found['decision_id']}/activate")
+
+    asyncio.run(some())
+    told = evaluated(capsys, tmp_path / "log.db", "--target", "always:no-contact", "--action", "contact")
+    assert told["n"] == 9
 
 
 def test_a_database_that_is_no_ledger(tmp_path: Path, capsys: Capsys) -> None:

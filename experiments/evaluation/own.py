@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from experiments.dataset import Settings, read_json
 from experiments.evaluation.stored import Stored, of_files
@@ -45,7 +45,8 @@ _DECISIONS = """
 SELECT d.seq, d.customer_id, d.at, d.channel, d.product, d.posterior_seq, d.body,
        coalesce(sum(CASE WHEN e.outcome = 'converted' AND e.teaches THEN e.value END), 0.0),
        coalesce(sum(e.outcome = 'converted' AND e.teaches), 0), coalesce(max(e.outcome = 'opted_out'), 0),
-       coalesce(max(e.outcome = 'complained'), 0)
+       coalesce(max(e.outcome = 'complained'), 0),
+       EXISTS (SELECT 1 FROM event a WHERE a.decision_id = d.decision_id AND a.outcome = 'activated')
 FROM decision d LEFT JOIN event e
   ON e.decision_id = d.decision_id AND e.kind = 'feedback' AND e.status = 'accepted'
 WHERE d.seq > ? GROUP BY d.seq ORDER BY d.seq LIMIT ?
@@ -60,6 +61,15 @@ class Body(Struct, frozen=True, kw_only=True):
     exclude: list[str]
     context: Context
     decision: Decision
+
+
+class Way(Struct, frozen=True, kw_only=True):
+    """How a decision of a ledger was made, and whether it counts from the start."""
+
+    role: str = "champion"
+    direction: str = "outbound"
+    mode: str = "live"
+    is_deferred: bool = False
 
 
 def is_run(path: Path) -> bool:
@@ -182,11 +192,21 @@ def _contacts(silent: AnyArray, chances: FloatArray) -> dict[str, AnyArray]:
 
 
 def _decisions(db: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
-    """Decisions in the order in which they were made, some at a time."""
-    after = 0
+    """Decisions in the order in which they were made, some at a time.
+
+    Those of shadows, of other arms than the champion's, inbound, or never activated are another policy's, or
+    nobody's: the bundle would not make them again.
+    """
+    after, decoder = 0, msgspec.json.Decoder(Way)
     while rows := db.execute(_DECISIONS, (after, _ROWS)).fetchall():
-        yield rows
         after = rows[-1][0]
+        ways = [decoder.decode(row[6]) for row in rows]
+        is_own = [structs.replace(way, is_deferred=False) == Way() for way in ways]
+        counts = [
+            own and (row[-1] or not way.is_deferred) for own, way, row in zip(is_own, ways, rows, strict=True)
+        ]
+        if any(counts):
+            yield [row[:-1] for row, one in zip(rows, counts, strict=True) if one]
 
 
 def _kinds(db: sqlite3.Connection) -> dict[str, type]:
