@@ -51,6 +51,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         own = self.registry
         self.decisions = Counter("nba_decisions", "Decisions answered, by kind.", ["kind"], registry=own)
+        self.fallbacks = Counter(
+            "nba_fallbacks", "Answers in place of a decision, by reason.", ["reason"], registry=own
+        )
         self.feedback = Counter(
             "nba_feedback", "Feedback taken, by status and outcome.", ["status", "outcome"], registry=own
         )

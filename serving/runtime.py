@@ -10,6 +10,7 @@ from nba.bundle import bundle_digest, load_bundle
 from nba.errors import require
 from serving.body import redacted
 from serving.chain import head_of
+from serving.fallback import Breaker, InTime, Served
 from serving.keys import KeyRing
 from serving.learner import OnlineLearner
 from serving.ledger import AdminRow, Erased, open_ledger
@@ -36,6 +37,8 @@ class Runtime:
             self.ledger.writer.observe = self.metrics.committed_batch
             self.learner = OnlineLearner(base, digest, self.ledger, settings)
             self.service = DecisionService(self.learner, self.ledger, clock, self.metrics)
+            served, breaker = Served(base.strategy.name, base.version), Breaker()
+            self.in_time = InTime(self.service, served, self.metrics, clock, breaker, time.monotonic)
             self._reader = self.ledger.reader()
         except BaseException:
             self.ledger.close()
@@ -63,6 +66,7 @@ class Runtime:
     async def stop(self) -> None:
         """Save the posterior and release everything."""
         self._stop.set()
+        await self.in_time.close()
         if self._learning is not None:
             await self._learning
         self.service.close()

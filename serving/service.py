@@ -137,6 +137,11 @@ class DecisionService:
         """All that is known about a decision."""
         return audit_of(self._made(decision_id), self._reader, self._strategy)
 
+    def is_cancelled(self, decision_id: str, event_id: str) -> bool:
+        """Whether a decision was told never to have been made, by the event of an id."""
+        told = self._reader.events_of(decision_id)
+        return any((one.outcome, one.event_id) == ("cancelled", event_id) for one in told)
+
     async def forget(self, customer_id: str) -> None:
         """Forget what is remembered of a customer whom the ledger has forgotten."""
         await self._book.forget(customer_id)

@@ -38,7 +38,7 @@ async def decide_batch(request: Request[Any, Any, Any], runtime: NamedDependency
     """Answer line by line, each once its decision is on the disk; a wrong line leaves the others alone."""
     lines, longest = await _lines(request), runtime.settings.max_body_bytes
     runtime.service.check_ready()
-    told = answers(lines, longest, DecisionRequest, runtime.service.decide_all)
+    told = answers(lines, longest, DecisionRequest, runtime.in_time.decide_all)
     return Stream(told, media_type=MEDIA_TYPE)
 
 

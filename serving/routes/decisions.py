@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from serving.openapi import problems
+from serving.runtime import Runtime
 from serving.service import DecisionService
 from serving.wire import (
     DECODERS,
@@ -22,13 +23,11 @@ from serving.wire import (
     status_code=200,
     summary="Decide the next best action of a customer",
     opt={"decoder": DECODERS[DecisionRequest], "scope": "decide"},
-    responses=problems(400, 401, 403, 413, 415, 422, 503),
+    responses=problems(400, 401, 403, 409, 413, 415, 422, 503),
 )
-async def decide(
-    data: JSONBody[DecisionRequest], service: NamedDependency[DecisionService]
-) -> DecisionResponse:
+async def decide(data: JSONBody[DecisionRequest], runtime: NamedDependency[Runtime]) -> DecisionResponse:
     """Answer once the decision is on the disk; the same request_id gives the same answer."""
-    return await service.decide(data)
+    return await runtime.in_time.decide(data)
 
 
 @post(
