@@ -14,11 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from serving.errors import explained
 from serving.problems import Rejected, invalid, undecodable
-from serving.wire import DECODERS, DecisionRequest, DecisionResponse, Feedback, FeedbackReceipt, Problem
+from serving.wire import DECODERS, DecisionRequest, DecisionResponse, Feedback, FeedbackReceipt, LineAnswer
 
 MEDIA_TYPE = "application/x-ndjson"
 MOST_LINES = 20_000
@@ -27,16 +26,6 @@ _AHEAD = 1  # stretches that are decided while an earlier one is not answered ye
 
 Record = TypeVar("Record", DecisionRequest, Feedback)
 Found = TypeVar("Found", DecisionResponse, FeedbackReceipt)
-
-
-class LineAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a line, counted from 1: the status and the answer, or the problem, of it alone."""
-
-    line: int
-    status: int
-    decision: DecisionResponse | None = None
-    receipt: FeedbackReceipt | None = None
-    problem: Problem | None = None
 
 
 def lines_of(body: bytes) -> list[bytes]:

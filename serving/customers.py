@@ -84,12 +84,12 @@ class CustomerBook:
         known = self.remembered(customer_id)
         if at - self._memory < known.since:
             before = self._of(customer_id, self._reader.history(customer_id))
-            known.contacts = before.contacts | known.contacts
+            known.contacts, known.held = before.contacts | known.contacts, before.held | known.held
             known.outcomes = before.outcomes | known.outcomes
             known.since = _EVER
         forgotten = at - 2 * self._memory
-        if known.pending == 0 and any(one.at <= forgotten for one in known.contacts.values()):
-            known.contacts = {name: one for name, one in known.contacts.items() if one.at > forgotten}
+        if known.pending == 0 and any(last <= forgotten for _, _, last in lasting(known)):
+            known.contacts = {name: one for name, one, last in lasting(known) if last > forgotten}
             known.outcomes = {name: one for name, one in known.outcomes.items() if one.at > forgotten}
             known.since = forgotten
         return known
@@ -240,10 +240,16 @@ def counted(known: Remembered, at: datetime) -> Iterator[Contact]:
 
 def planned(known: Remembered, channels: set[str], now: datetime) -> tuple[str, ...]:
     """Decisions whose contacts are still to come on some channels, in the order of the decisions."""
-    rows = ((name, one, known.held.get(name, one.at)) for name, one in known.contacts.items())
+    rows = lasting(known)
     return tuple(
         name for name, one, last in rows if one.channel in channels and last > now and not one.refused
     )
+
+
+def lasting(known: Remembered) -> Iterator[tuple[str, Contact, datetime]]:
+    """Decision ids, contacts, and the last moment at which each may still be made."""
+    for name, one in known.contacts.items():
+        yield name, one, max(one.at, known.held.get(name, one.at))
 
 
 def with_contact(

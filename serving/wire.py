@@ -281,6 +281,16 @@ class Problem(Struct, frozen=True, kw_only=True):
     errors: list[Reason] = []
 
 
+class LineAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a line, counted from 1: the status and the answer, or the problem, of it alone."""
+
+    line: int
+    status: int
+    decision: DecisionResponse | None = None
+    receipt: FeedbackReceipt | None = None
+    problem: Problem | None = None
+
+
 def fingerprint_of(record: Any) -> str:
     """SHA-256 of a record's canonical JSON: equal contents have equal fingerprints."""
     return sha256(msgspec.json.encode(record, order="deterministic")).hexdigest()

@@ -31,7 +31,7 @@ THIRD_PARTY = {
     },
     "serving": {
         "numpy", "msgspec", "typer", "rich", "litestar", "uvicorn", "apsw", "psycopg", "psycopg_pool",
-        "jinja2", "prometheus_client", "pyarrow",
+        "jinja2", "prometheus_client", "pyarrow", "httpx",
     },
 }  # fmt: skip
 # The modules that talk to a terminal in packages that otherwise do not.
@@ -44,7 +44,6 @@ EDGES = {
     "nba.kernels.randomness": {"numba"},
     "nba.kernels.allocation": {"numba"},
     "simulator.commands": {"typer", "rich"},
-    "experiments.benchmarks.load.echo": {"litestar", "uvicorn"},  # the bare server a benchmark compares with
 }
 
 # Inside nba a module imports from its own line or the lines above, and never in a circle.

@@ -8,11 +8,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
 from serving.auth import charge
-from serving.batches import MEDIA_TYPE, LineAnswer, answers, lines_of
+from serving.batches import MEDIA_TYPE, answers, lines_of
 from serving.checks import check_content
 from serving.openapi import problems
 from serving.runtime import Runtime
-from serving.wire import DecisionRequest, Feedback
+from serving.wire import DecisionRequest, Feedback, LineAnswer
 
 _ANSWERS = {
     200: ResponseSpec(
