@@ -46,7 +46,7 @@ def audit_of(row: DecisionRow, reader: Reader, strategy: Strategy) -> DecisionAu
         opted_out=context.opted_out,
         feedback_until=from_micros(row.feedback_until),
         why_not=() if is_erased else why_not(strategy, context, requested),
-        prices=prices_of(reader, strategy, decision.price_version),
+        prices=prices_of(reader, strategy, decision.price_version, body.own),
         budget_left=context.left,
         feedback=[_entry(event) for event in reader.events_of(row.decision_id)],
         erased=is_erased,

@@ -17,8 +17,12 @@ from serving.problems import invalid
 from serving.wire import DecisionRequest
 
 
-class DecisionBody(Struct, frozen=True, kw_only=True):
-    """What was asked, the context as it was used (with the history known then), and the answer."""
+class DecisionBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was asked, the context as it was used (with the history known then), and the answer.
+
+    `own` is the customer's row of each budget (`nba.allocation.budgets.Tally`), None where nobody knows it;
+    it stays when a customer is erased, for what is used stays used.
+    """
 
     channels: list[str] | None
     candidates: list[str] | None
@@ -26,6 +30,7 @@ class DecisionBody(Struct, frozen=True, kw_only=True):
     limit: int
     context: Context
     decision: Decision
+    own: tuple[int | None, ...] = ()
 
 
 _decoder = msgspec.json.Decoder(DecisionBody)

@@ -24,6 +24,7 @@ from serving.ledger.records import to_micros
 from serving.metrics import Metrics
 from serving.problems import Rejected, invalid
 from serving.settings import Clock
+from serving.till import Own
 from serving.wire import DecisionRequest
 
 
@@ -43,6 +44,7 @@ class Made(NamedTuple):
     contact: Contact | None
     action: int  # row of the catalogue
     at: datetime  # when it was made, which is when budgets count it
+    own: Own  # the rows of the budgets that count it
 
 
 class _Ready(NamedTuple):
@@ -51,6 +53,7 @@ class _Ready(NamedTuple):
     asked: Asked
     context: Context
     requested: BoolArray | None  # (1, A)
+    own: Own  # the customer's rows of the budgets
 
 
 class Maker:
@@ -99,7 +102,7 @@ class Maker:
         """Note that a decision reached the disk, or take back what was counted."""
         settled(made.known, made.row.decision_id, is_stored=is_stored)
         if self._learner.till is not None and not is_stored:
-            self._learner.till.give_back(made.action, made.at)
+            self._learner.till.give_back(made.action, made.at, made.own)
 
     def _turns(self, asked: Sequence[Asked]) -> list[list[int]]:
         """Places that can be decided at once: nobody twice, no household twice, one length of list."""
@@ -152,8 +155,9 @@ class Maker:
         at = decision_time(request.at, now)
         requested = requested_of(request, self._strategy.catalogue)
         check_contacts(request.customer.contacts, self._strategy.catalogue)
-        left = {} if till is None else till.left(now)
-        return _Ready(asked, self._book.context(request.customer, at, left), requested)
+        own = self._strategy.tally.own(request.customer.attributes)
+        left = {} if till is None else till.left(now, own)
+        return _Ready(asked, self._book.context(request.customer, at, left), requested, own)
 
     def _decided(self, snapshot: Snapshot, ready: Sequence[_Ready], now: datetime) -> list[Decision]:
         masks = [one.requested for one in ready]
@@ -174,14 +178,16 @@ class Maker:
             limit=request.limit,
             context=context,
             decision=decision,
+            own=tuple(ready.own),
         )
         known, contact = self._book.remembered(context.customer_id), _contact(decision)
         action = self._strategy.catalogue.row_of(decision.actions[0].action_id)
         self._book.move(request.customer)
         with_contact(known, decision.decision_id, contact)
         if self._learner.till is not None:
-            self._learner.till.take(action, now)
-        return Made(decision, self._row(ready.asked, body, watch), known, contact, action, now)
+            self._learner.till.take(action, now, body.own)
+        row = self._row(ready.asked, body, watch)
+        return Made(decision, row, known, contact, action, now, body.own)
 
     def _row(self, asked: Asked, body: DecisionBody, watch: Watch) -> DecisionRow:
         (request, fingerprint), decision, chosen = asked, body.decision, body.decision.actions[0]
