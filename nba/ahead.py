@@ -20,6 +20,7 @@ class Known(NamedTuple):
 
     held: FloatArray | None = None  # (B, n) 1 where a context weight's condition holds
     displaced: FloatArray | None = None  # (B, P) account currency of later contacts
+    own: FloatArray | None = None  # (B, A) account currency for the customer's own rows of limits
 
     def take(self, rows: IntArray | slice) -> Known:
         """The same of some contexts."""
@@ -44,10 +45,13 @@ class Coming(NamedTuple):
     actions: IntArray  # (B, D, P) the best contact about each product
 
     @staticmethod
-    def of(strategy: Strategy, contexts: ContextBatch, values: Values) -> Coming:
+    def of(
+        strategy: Strategy, contexts: ContextBatch, values: Values, own: FloatArray | None = None
+    ) -> Coming:
         """Value every moment in the context that it will find, and under the rules and limits of then.
 
-        InvalidConfig for a strategy without `waiting`.
+        `own` is as in `Known`: whose limits are used does not change. InvalidConfig for a strategy without
+        `waiting`.
         """
         waiting, catalogue, policy = _waiting(strategy), strategy.catalogue, strategy.contact_policy
         n_products = len(catalogue.products)
@@ -56,7 +60,7 @@ class Coming(NamedTuple):
         for number, days in enumerate(waiting.days):
             then = waiting.later(contexts, days, strategy.schema, strategy.fatigue, policy)
             mask = strategy.eligible(then).mask
-            table = values(then, mask, Known(_held(strategy, then)))[:, 1:].reshape(shape)
+            table = values(then, mask, Known(_held(strategy, then), own=own))[:, 1:].reshape(shape)
             best = table.argmax(axis=1)
             actions.append(1 + best * n_products + np.arange(n_products))
             worth.append(
@@ -75,12 +79,12 @@ class Coming(NamedTuple):
         )
 
 
-def known(strategy: Strategy, contexts: ContextBatch, values: Values) -> Known:
-    """What is asked of contexts; `values` are mean utilities of the strategy's contacts."""
-    held = _held(strategy, contexts)
+def known(strategy: Strategy, contexts: ContextBatch, values: Values, prices: FloatArray) -> Known:
+    """What is asked of contexts; `values` are mean utilities of the strategy's contacts at prices (J,)."""
+    held, own = _held(strategy, contexts), strategy.own_charges(contexts, prices)
     if strategy.waiting is None:
-        return Known(held)
-    return Known(held, Coming.of(strategy, contexts, values).ahead.displaced())
+        return Known(held, own=own)
+    return Known(held, Coming.of(strategy, contexts, values, own).ahead.displaced(), own)
 
 
 def _held(strategy: Strategy, contexts: ContextBatch) -> FloatArray | None:

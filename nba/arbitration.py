@@ -190,21 +190,22 @@ class Tariff(NamedTuple):
         weights: FloatArray | None = None,
         surcharge: FloatArray | None = None,
         displaced: FloatArray | None = None,
+        own: FloatArray | None = None,
     ) -> Money:
         """For customers with fatigue counters (B, C, 2).
 
         `worth` (B, C) is account currency that a contact on a channel brings beside conversions (methods B6),
         `ratios` (B, P) what a conversion is expected to bring in multiples of its product's value,
         `weights` (B, A) factors on values by context, `surcharge` (B, C) what the fatigue price of the
-        customer's segment adds, and `displaced` (B, P) the later contacts that
-        one now displaces (nba.longrun.plan).
+        customer's segment adds, `displaced` (B, P) the later contacts that one
+        now displaces (nba.longrun.plan), and `own` (B, A) shadow prices of the customer's own rows of limits.
         """
         charges = self.charges[None]  # where all customers cost the same
         if surcharge is not None:
             worth = -surcharge if worth is None else worth - surcharge
-        if self.slope or worth is not None or displaced is not None:
+        if self.slope or any(part is not None for part in (worth, displaced, own)):
             charges = self.charges[None].repeat(fatigue.shape[0], axis=0)
-            charges[:, 1:] = self._due(fatigue, worth, displaced)
+            charges[:, 1:] = self._due(fatigue, worth, displaced, own)
         values = self.values[None]
         if ratios is not None:
             values = values * ratios.astype(np.float32).take(self.product_of, axis=1, mode="wrap")
@@ -212,13 +213,21 @@ class Tariff(NamedTuple):
             values = values * weights.astype(np.float32)
         return Money(values, charges)
 
-    def _due(self, fatigue: FloatArray, worth: FloatArray | None, displaced: FloatArray | None) -> FloatArray:
+    def _due(
+        self,
+        fatigue: FloatArray,
+        worth: FloatArray | None,
+        displaced: FloatArray | None,
+        own: FloatArray | None,
+    ) -> FloatArray:
         """(B, A - 1) what each contact costs each customer, in 64 bits."""
         due, channels = self.fixed[None, 1:], self.channel_of[1:]
         if self.slope:
             due = due + self.slope * fatigue[:, channels, 1]
         if displaced is not None:
             due = due + displaced.take(self.product_of[1:], axis=1)
+        if own is not None:
+            due = due + own[:, 1:]
         return due if worth is None else due - worth.take(channels, axis=1)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
+from nba.allocation.owners import NO_OWNER
 from nba.arrays import BoolArray, IntArray
 from nba.conditions import Vocabulary
 from nba.constraints import LAYERS, Rule
@@ -25,6 +26,7 @@ _NEEDS = {
     "catalogue": "an action that the catalogue does not exclude",
     "request": "an action that was asked for",
     OPT_OUT: "no opt-out from the channel",
+    NO_OWNER: "a known value of the attributes that say whose budget or limit the contact uses",
     "budget": "room for the contact in every budget",
     "silence": "no contact that is eligible",
 }
@@ -145,7 +147,7 @@ def why_not(strategy: Strategy, context: Context, requested: BoolArray | None = 
             needs = "; ".join(reason.needs for reason in reasons)
             values = {key: value for reason in reasons for key, value in reason.values.items()}
         else:
-            needs, values = _NEEDS[name], _known(context, name)
+            needs, values = _NEEDS[name], _known(strategy, context, name)
         actions = tuple(catalogue.action_ids[action] for action in np.flatnonzero(removed).tolist())
         layer = strategy.rule_layers[place]
         found.append(Removal(rule=name, layer=layer, needs=needs, values=values, actions=actions))
@@ -162,10 +164,12 @@ def _asked(rule: Rule, known: Vocabulary) -> tuple[str, ...]:
     return rule.asked(known) + (() if rule.whom is None else rule.whom.asked(known))
 
 
-def _known(context: Context, name: str) -> dict[str, AttributeValue]:
-    """What is known of a remover that is no rule: what is left of the budgets, and opt-outs."""
+def _known(strategy: Strategy, context: Context, name: str) -> dict[str, AttributeValue]:
+    """What is known of a remover that is no rule: whose limits these are, what is left, and opt-outs."""
     if name == OPT_OUT:
         return {"opted_out": list(context.opted_out)}
+    if name == NO_OWNER and strategy.owners is not None:
+        return {attribute: context.attributes.get(attribute) for attribute in strategy.owners.attributes}
     return dict(context.left) if name == "budget" else {}
 
 

@@ -194,11 +194,12 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     def plan(self, contexts: ContextBatch) -> PlannedContacts:
         """The contacts to come, as seen today and bound to nothing; InvalidConfig without `waiting`."""
-        return Coming.of(self.strategy, contexts, self._means).plan()
+        own = self.strategy.own_charges(contexts, self.prices)
+        return Coming.of(self.strategy, contexts, self._means, own).plan()
 
     def known(self, contexts: ContextBatch) -> Known:
         """What utilities take from contexts beside their features and fatigue."""
-        return known(self.strategy, contexts, self._means)
+        return known(self.strategy, contexts, self._means, self.prices)
 
     def _means(self, contexts: ContextBatch, eligible: BoolArray, known: Known) -> FloatArray:
         expected = np.full(eligible.shape, -np.inf)
@@ -273,7 +274,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, eq=False, dict=True):
         weights = None if weighing is None or known.held is None else weighing.factors(known.held)
         more = self.strategy.surcharges
         surcharge = None if more is None else more.of(features, fatigue)
-        return self._tariff.money(fatigue, worth, ratios, weights, surcharge, known.displaced)
+        return self._tariff.money(fatigue, worth, ratios, weights, surcharge, known.displaced, known.own)
 
     @cached_property
     def _tariff(self) -> Tariff:

@@ -8,7 +8,8 @@ from functools import cached_property, partial
 import numpy as np
 from msgspec import Struct
 
-from nba.allocation.budgets import Pacing
+from nba.allocation.budgets import Pacing, Tally
+from nba.allocation.owners import NO_OWNER, Owners
 from nba.allocation.sharing import AnySharing, ChannelByChannel, Shared
 from nba.arbitration import Arbitration, Tariff, Weighing
 from nba.arrays import BoolArray, FloatArray, IntArray
@@ -76,7 +77,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         self._try("contact_policy", lambda: self._compiled)
         self._try("catalogue.timings", partial(self.waits, nobody))
         self._try("allocation", lambda: self.shared)
-        self.pacing.check(self.catalogue, f"strategy {self.name}")
+        self.pacing.check(self.catalogue, self.schema, f"strategy {self.name}")
         for column in self.schema.since:
             column.check(self.catalogue, f"strategy {self.name}")
         if self.waiting is not None:
@@ -91,17 +92,35 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     @cached_property
     def resource_use(self) -> FloatArray:
-        """(A, J) units of each resource per contact: the catalogue's, the budgets', those of `allocation`."""
-        own = self.catalogue.resource_use, self._budget_use
+        """(A, J) units of each resource per contact: the catalogue's, the budgets', those of `allocation`.
+
+        Of rows with owners a contact uses only its customer's own, see `owners`.
+        """
+        own = self.catalogue.resource_use, self.tally.use[:, self.tally.of]
         return np.concatenate([*own, *([self.shared.uses] if self.shared else [])], axis=1)
 
     @cached_property
-    def _budget_use(self) -> FloatArray:
-        return self.pacing.use(self.catalogue)
+    def tally(self) -> Tally:
+        """What is counted of budgets."""
+        return self.pacing.tally(self.catalogue, self.schema)
+
+    @cached_property
+    def owners(self) -> Owners | None:
+        """Budgets and limits with a row for each value of an attribute, at their places in `resource_use`."""
+        first = self.catalogue.resource_use.shape[1]
+        budgets = self.pacing.owned(self.catalogue, self.schema, first)
+        return Owners.of(budgets)
 
     def tariff(self, prices: FloatArray) -> Tariff:
-        """What actions cost at the shadow prices (J,) of `resource_use`."""
-        return self.arbitration.tariff(self.catalogue, prices, self.resource_use)
+        """What actions cost everybody at the shadow prices (J,) of `resource_use`."""
+        common = prices if self.owners is None else self.owners.of_all(prices)
+        return self.arbitration.tariff(self.catalogue, common, self.resource_use)
+
+    def own_charges(self, contexts: ContextBatch, prices: FloatArray) -> FloatArray | None:
+        """(B, A) what customers' own rows cost beside the tariff, at prices (J,); None without any."""
+        if self.owners is None or not self.arbitration.has("shadow_prices"):
+            return None
+        return self.owners.charges(self.owners.rows(contexts.attributes), prices)
 
     def outcomes(self) -> OutcomeBeliefs:
         """What is believed of stages and amounts before any contact; empty if none is configured."""
@@ -181,6 +200,8 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         if not self.rulebook.asks_everybody:
             alone[0].append((OPT_OUT, "eligible"))
         named = [(name, "contact_policy") for name in self.contact_policy.names]
+        if self.owners is not None:
+            named.append((NO_OWNER, "contact_policy"))
         if self.pacing.budgets:
             named.append(("budget", "contact_policy"))  # a limit as well, on all contacts together
         return (*alone[0], *((one.name, one.layer) for one in self.rulebook.asked), *named, *alone[1])
@@ -232,9 +253,12 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         for mask in self.contact_policy.masks(contexts, catalogue, self._compiled):
             of_contacts &= mask
             passed += flags
+        if self.owners is not None:
+            left &= self.owners.mask(self.owners.rows(contexts.attributes))
+            passed += flags
         if self.pacing.budgets:
             if contexts.left is not None:
-                left &= (self._budget_use <= contexts.left[:, None, :]).all(axis=2)
+                left &= (self.tally.use <= contexts.left[:, None, :]).all(axis=2)
             passed += flags
         # Staying silent breaks no rule, so that no context is ever without an action.
         left[:, NO_ACTION] = self.silence or ~left[:, 1:].any(axis=1)
@@ -253,7 +277,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     @cached_property
     def _of_anybody(self) -> Eligibility | None:
         """(1, A) what is left to anybody; None where rules or limits look at the customer."""
-        if self.rulebook.asked or self.contact_policy.looks or self.pacing.budgets:
+        if self.rulebook.asked or self.contact_policy.looks or self.pacing.budgets or self.owners:
             return None
         return Eligibility.of_anybody(self.catalogue.allowed, self.silence, len(self._removers))
 

@@ -70,6 +70,7 @@ class Reckoning(NamedTuple):
         weight = np.ones(n) if weighing is None or held is None else weighing.factors(held)[rows, actions]
         product = self.strategy.catalogue.product_of[actions]
         later = np.zeros(n) if displaced is None else np.where(product < 0, 0.0, displaced[rows, product])
+        own = np.zeros(n) if self.known.own is None else self.known.own[rows, actions]
         return {
             "score": score,
             "value": value,
@@ -77,7 +78,7 @@ class Reckoning(NamedTuple):
             "context_factor": weight,
             "conversion": score * value * factor * weight,
             "cost": 0.0 - parts.cost[actions],
-            "shadow_price": 0.0 - parts.shadow_price[actions],
+            "shadow_price": 0.0 - parts.shadow_price[actions] - own,
             "fatigue_price": 0.0 - parts.fatigue_level[actions] - self._slopes(rows, actions),
             "waiting": 0.0 - later,
             "expected_value": self.expected_values[rows, actions],

@@ -69,7 +69,7 @@ def audit_of(row: DecisionRow, reader: Reader, strategy: Strategy) -> DecisionAu
         feedback_until=from_micros(row.feedback_until),
         is_exploration=None if decision.forgone is None else decision.forgone > 0.0,
         why_not=() if is_erased else why_not(decided_by, context, requested),
-        prices=prices_of(reader, strategy, decision.price_version),
+        prices=prices_of(reader, strategy, decision.price_version, body.own),
         budget_left=context.left,
         feedback=[_entry(event) for event in reader.events_of(row.decision_id)],
         erased=is_erased,

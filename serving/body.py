@@ -22,6 +22,8 @@ class DecisionBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `role`, `direction` and `arms` (the digest of the store's arms then) say by which strategy it was decided.
     The last slot of a request with placements knows the decisions of the `slots` before it.
+    `own` is the customer's row of each budget (`nba.allocation.budgets.Tally`), None where nobody knows it;
+    it stays when a customer is erased, for what is used stays used.
     """
 
     channels: list[str] | None
@@ -37,6 +39,7 @@ class DecisionBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     placement: str | None = None
     slots: tuple[str, ...] = ()
     arms: str = ""
+    own: tuple[int | None, ...] = ()
 
 
 _decoder = msgspec.json.Decoder(DecisionBody)

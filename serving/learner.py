@@ -105,7 +105,7 @@ class OnlineLearner:
     def prices(self) -> dict[str, float]:
         """Prices of the budgets in use, account currency per unit."""
         assert self.published is not None
-        budgets = self.base.strategy.pacing.budgets
+        budgets = self.base.strategy.tally.rows
         prices = self.published.snapshot.prices.tolist()[len(self.base.strategy.catalogue.channels) :]
         return {budget.name: price for budget, price in zip(budgets, prices, strict=True)}
 

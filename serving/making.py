@@ -25,6 +25,7 @@ from serving.metrics import Metrics
 from serving.placements import Asked, in_place, slot_of
 from serving.problems import Rejected, invalid
 from serving.settings import Clock
+from serving.till import Own
 from serving.wire import DecisionRequest
 
 
@@ -52,6 +53,7 @@ class _Ready(NamedTuple):
     asked: Asked
     context: Context
     requested: BoolArray | None  # (1, A)
+    own: Own  # the customer's rows of the budgets
 
 
 class Maker:
@@ -105,7 +107,7 @@ class Maker:
             return
         settled(made.known, made.row.decision_id, is_stored=is_stored)
         if self._learner.till is not None and not is_stored:
-            self._learner.till.give_back(made.action, made.at)
+            self._learner.till.give_back(made.action, made.at, made.body.own)
 
     def _filled(self, snapshot: Snapshot, asked: Asked) -> Made | Rejected:
         """Placements one after another, as decisions of their own; what a slot takes the next leave out."""
@@ -178,8 +180,9 @@ class Maker:
         at = decision_time(request.at, now)
         requested = requested_of(request, self._strategy.catalogue)
         check_contacts(request.customer.contacts, self._strategy.catalogue)
-        left = {} if till is None else till.left(now)
-        return _Ready(asked, self._book.context(request.customer, at, left), requested)
+        own = self._strategy.tally.own(request.customer.attributes)
+        left = {} if till is None else till.left(now, own)
+        return _Ready(asked, self._book.context(request.customer, at, left), requested, own)
 
     def _decided(self, snapshot: Snapshot, ready: Sequence[_Ready], now: datetime) -> list[Decision]:
         masks = [one.requested for one in ready]
@@ -210,6 +213,7 @@ class Maker:
             placement=asked.placement,
             slots=asked.slots,
             arms="" if self._ways.arms is None else self._ways.arms.digest,
+            own=tuple(ready.own),
         )
         known, row = self._book.remembered(context.customer_id), self._row(asked, body, watch)
         action = self._strategy.catalogue.row_of(decision.actions[0].action_id)
@@ -220,7 +224,7 @@ class Maker:
         until = from_micros(row.feedback_until) if body.is_deferred else None
         with_contact(known, decision.decision_id, contact, until)
         if self._learner.till is not None:
-            self._learner.till.take(action, now)
+            self._learner.till.take(action, now, body.own)
         return Made(decision, row, known, contact, action, now, body)
 
     def _row(self, asked: Asked, body: DecisionBody, watch: Watch) -> DecisionRow:

@@ -9,7 +9,7 @@ together can never use the same unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct, structs
 
-from nba.allocation.budgets import Purse, units_of
+from nba.allocation.budgets import units_of
+from nba.allocation.purses import Purse
 from nba.arrays import FloatArray
 from nba.errors import InvalidConfig, require
 from nba.snapshot import Snapshot
@@ -37,19 +38,19 @@ class Priced(Struct, frozen=True, kw_only=True):
     version: int  # of the prices
     seq: int  # the last decision that is counted
     waiting: int  # decisions since prices moved
-    purses: tuple[Purse, ...]  # J
+    purses: tuple[Purse, ...]  # R, the rows of `Strategy.tally`
     events: int  # the log position up to which what came back is counted
 
     @staticmethod
     def start(base: Snapshot) -> Priced:
         """Before any decision, at the prices of a bundle."""
-        n_budgets = len(base.strategy.pacing.budgets)
-        prices = base.prices[base.prices.size - n_budgets :].tolist()
+        n_rows = len(base.strategy.tally.rows)
+        prices = base.prices[base.prices.size - n_rows :].tolist()
         purses = tuple(Purse.start(price) for price in prices)
         return Priced(version=0, seq=0, waiting=0, purses=purses, events=0)
 
     def planned(self, prices: list[float]) -> Priced:
-        """The same budgets at the prices of a plan (J), as a new version; what is used stays used."""
+        """The same budgets at the prices of a plan (R), as a new version; what is used stays used."""
         purses = zip(self.purses, prices, strict=True)
         fresh = [
             structs.replace(
@@ -64,7 +65,7 @@ class Priced(Struct, frozen=True, kw_only=True):
         return structs.replace(self, version=self.version + 1, waiting=0, purses=tuple(fresh))
 
     def prices(self) -> list[float]:
-        """(J) account currency per unit of each budget."""
+        """(R) account currency per unit of each row."""
         return [purse.price for purse in self.purses]
 
 
@@ -77,8 +78,9 @@ class Pricer:
     def __init__(self, strategy: Strategy, state: Priced, reader: Reader) -> None:
         self._reader = reader
         self._catalogue, self._pacing, self.state = strategy.catalogue, strategy.pacing, state
-        self._use = strategy.pacing.use(strategy.catalogue)
-        self._units = [units_of(budget, strategy.catalogue) for budget in strategy.pacing.budgets]
+        self._tally = strategy.tally
+        sizes = [units_of(budget, strategy.catalogue) for budget in strategy.pacing.budgets]
+        self._units = [sizes[number] for number in self._tally.of]
 
     def fold(self, rows: Iterable[DecisionRow], events: int | None = None) -> list[Priced]:
         """Count decisions; gives the versions that they make, from events up to a position or all of them."""
@@ -98,26 +100,27 @@ class Pricer:
             if row.decision_seq > state.seq:  # counted neither yet
                 last = row.seq - 1
                 break
-            uses = self._use[self._action(row.body)].tolist()
-            purses = came_back(
-                state.purses, self._pacing.budgets, row.outcome, uses, _made_at(row.decision_id)
-            )
+            uses, at = self._uses(row.body), _made_at(row.decision_id)
+            purses = came_back(state.purses, self._tally.rows, row.outcome, uses, at)
             state = structs.replace(state, purses=tuple(purses))
         return structs.replace(state, events=last)
 
-    def _action(self, body: bytes) -> int:
-        return self._catalogue.row_of(decode_body(body).decision.actions[0].action_id)
+    def _uses(self, body: bytes) -> list[float]:
+        """(R) units that a decision uses."""
+        found = decode_body(body)
+        action = self._catalogue.row_of(found.decision.actions[0].action_id)
+        return self._tally.uses(action, found.own)
 
     def _counted(self, row: DecisionRow) -> Priced:
         if decode_body(row.body).mode != "live":  # a shadow uses nothing
             return structs.replace(self.state, seq=row.seq)
-        at, uses = _made_at(row.decision_id), self._use[self._action(row.body)].tolist()
-        parts = zip(self.state.purses, self._pacing.budgets, uses, strict=True)
+        at, uses = _made_at(row.decision_id), self._uses(row.body)
+        parts = zip(self.state.purses, self._tally.rows, uses, strict=True)
         purses = tuple(purse.after(budget, use, at) for purse, budget, use in parts)
         return structs.replace(self.state, seq=row.seq, waiting=self.state.waiting + 1, purses=purses)
 
     def _stepped(self, state: Priced) -> Priced:
-        parts = zip(state.purses, self._pacing.budgets, self._units, strict=True)
+        parts = zip(state.purses, self._tally.rows, self._units, strict=True)
         purses = tuple(purse.stepped(budget, units) for purse, budget, units in parts)
         return structs.replace(state, version=state.version + 1, waiting=0, purses=purses)
 
@@ -149,7 +152,7 @@ class PriceKeeper:
         if stored:
             self._pricer = Pricer(self._base.strategy, decode_state(stored[-1]), self._reader)
         self.step()
-        names = [budget.name for budget in self._base.strategy.pacing.budgets]
+        names = [row.name for row in self._base.strategy.tally.rows]
         told = self._last_plan(stored)
         wanted = [self._plan.get(name, price) for name, price in zip(names, told, strict=True)]
         if not stored or wanted != told:
@@ -222,13 +225,15 @@ def _made_at(decision_id: str) -> datetime:
     return at
 
 
-def prices_of(reader: Reader, strategy: Strategy, version: int) -> dict[str, float]:
-    """The prices of budgets by name, account currency per unit; empty without budgets."""
-    row = reader.price_row(version)
+def prices_of(
+    reader: Reader, strategy: Strategy, version: int, own: Sequence[int | None] = ()
+) -> dict[str, float]:
+    """The prices of a customer's `own` rows (J) by name, account currency per unit; empty without budgets."""
+    row, tally = reader.price_row(version), strategy.tally
     if row is None:
         return {}
-    names = [budget.name for budget in strategy.pacing.budgets]
-    return dict(zip(names, decode_state(row).prices(), strict=True))
+    prices = decode_state(row).prices()
+    return {tally.rows[place].name: prices[place] for place in own or tally.own({}) if place is not None}
 
 
 def decode_state(row: PriceRow) -> Priced:
@@ -253,7 +258,7 @@ def load_prices(path: Path, strategy: Strategy) -> dict[str, float]:
     except (OSError, msgspec.MsgspecError) as error:
         rule = f"must be what `nba allocate --json` prints, with an object `prices`: {error}"
         raise InvalidConfig(path.name, "prices", rule) from None
-    names = [budget.name for budget in strategy.pacing.budgets]
+    names = [budget.name for budget in strategy.tally.rows if not budget.report_only]
     known = {name: price for name, price in found.items() if name in names}
     rule = f"names none of the budgets {', '.join(names)}; limits and budgets share a price by their name"
     require(bool(known), path.name, "prices", rule)

@@ -132,6 +132,7 @@ class Runtime:
             snapshot_age_seconds=max(0.0, (self.clock() - published.at).total_seconds()),
             price_version=published.snapshot.price_version,
             prices=self.learner.prices(),
+            budget_left=self._rooms(),
             is_healthy=self.learner.is_healthy,
             head=head_of(self._reader),
         )
@@ -145,10 +146,14 @@ class Runtime:
             self.metrics.price_version.set(published.snapshot.price_version)
             for name, price in self.learner.prices().items():
                 self.metrics.price.labels(name).set(price)
-        for name, left in self.learner.till.left(self.clock()).items() if self.learner.till else ():
+        for name, left in self._rooms().items():
             self.metrics.budget_left.labels(name).set(left)
         self.metrics.lag.set(self._reader.backlog(self.learner.folded_seq))
         return self.metrics.text()
+
+    def _rooms(self) -> dict[str, float]:
+        """Units left in each row of the budgets."""
+        return {} if self.learner.till is None else self.learner.till.rooms(self.clock())
 
     async def _learn(self) -> None:
         try:

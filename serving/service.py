@@ -241,8 +241,9 @@ class DecisionService:
         """Give back to the budgets what a contact would have used that was never made."""
         made = made_at(row.decision_id)
         if self._learner.till is not None and outcome in TAKEN_BACK and made is not None:
-            action = decode_body(row.body).decision.actions[0].action_id
-            self._learner.till.told(outcome, seq, self._strategy.catalogue.row_of(action), made)
+            body = decode_body(row.body)
+            action = self._strategy.catalogue.row_of(body.decision.actions[0].action_id)
+            self._learner.till.told(outcome, seq, action, made, body.own)
 
     def _event(self, feedback: Feedback, row: DecisionRow | None, received_at: datetime) -> EventRow:
         outcome = "converted" if feedback.outcome == "conversion" else feedback.outcome

@@ -207,8 +207,8 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     policy_version: int
     posterior_seq: int
     price_version: int
-    prices: dict[str, float]  # of budgets, account currency per unit
-    budget_left: dict[str, float]  # units, before the decision
+    prices: dict[str, float]  # of budgets, of each the customer's own row, account currency per unit
+    budget_left: dict[str, float]  # units that were left to the customer, before the decision
     attributes: dict[str, AttributeValue]
     features: dict[str, float]
     contacts: int  # known at the time
@@ -252,7 +252,8 @@ class LearnerStatus(Struct, frozen=True, kw_only=True):
     lag: int
     snapshot_age_seconds: float
     price_version: int
-    prices: dict[str, float]  # of budgets, account currency per unit
+    prices: dict[str, float]  # of the rows of budgets, account currency per unit
+    budget_left: dict[str, float]  # of the same rows, units now; below 0 if one only measured was exceeded
     is_healthy: bool
     head: str  # of the receipts, "position:digest": what to keep elsewhere for `nba replay --head`
 

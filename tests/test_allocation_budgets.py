@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from serving_fixtures import tiny_strategy
 
-from nba.allocation.budgets import Budget, Pacing, Purse, units_of
+from nba.allocation.budgets import Budget, Pacing, units_of
+from nba.allocation.purses import Purse
 from nba.errors import InvalidConfig
 
 CATALOGUE = tiny_strategy().catalogue

@@ -15,7 +15,7 @@ from serving_fixtures import Clock, customer, decided, reported, service, tiny_b
 from serving_process import Service
 from test_serving_budgets import Client, again, budgeted, priced
 
-from nba.allocation.budgets import Purse
+from nba.allocation.purses import Purse
 from serving.till import Till
 
 RETURNS = [

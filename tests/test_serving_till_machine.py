@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from serving_fixtures import tiny_strategy
 
-from nba.allocation.budgets import Budget, Pacing, Purse
+from nba.allocation.budgets import Budget, Pacing
+from nba.allocation.purses import Purse
 from serving.till import Till
 
 BUDGETS = (

@@ -1,50 +1,61 @@
 """Budgets of a service: what may be used in a period, and what using it costs meanwhile.
 
-A budget is a limit (nba.allocation.resources) that comes back every period. It is counted when a decision
-is made, whenever the contact is, so that what is left is known before the draw; a decision that does not
-fit is not eligible, and a price paces the others (nba.allocation.pacing).
+A budget is a limit (nba.allocation.resources) that comes back every period, and its words are those of a
+limit: `where`, `uses`, `per`, `each`, `rolling`, `report_only`. It is counted when a decision is made,
+whenever the contact is, so that what is left is known before the draw; a decision that does not fit is not
+eligible, and a price paces the others (nba.allocation.pacing).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct, structs
 
 from nba.allocation.columns import COST, action_columns
-from nba.allocation.pacing import Pacer, contacts_of
-from nba.allocation.resources import Where
+from nba.allocation.owners import MOST_ROWS, Owned, levels_of, values_of
+from nba.allocation.resources import Per, Where, columns_of
 from nba.allocation.shards import Units
 from nba.arrays import FloatArray
 from nba.catalogue import Catalogue
 from nba.errors import require
+from nba.features import FeatureSchema
 
 _COLUMNS = ("channel", "timing", "product", "channel_family", "product_family")
 _SWING, _MOST = 2.5, 100.0
 
 
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """At most so much in a calendar day, ISO week or month, all in UTC.
+    """At most so much in a calendar day, ISO week or month, or in any `rolling` days, all in UTC.
 
     `where` picks actions by channel, timing, product, channel_family and product_family (all without it);
     `uses` is what one contact takes: a number of units, or "cost" for its cost in account currency.
+    `per` names categories of the customer, such as the own manager: every value, or combination of values
+    joined by "/", has a budget of its own of `at_most` units, or of what `each` says of it, and a price of
+    its own. Who has no such value gets nothing of what the budget is about.
     `returned_if` are the outcomes that give the units back within the period, when they are the first that is
     told of a contact. Without it both do, for the contact was never made; leave out "refused" where an
     attempt is paid for, or takes the caller's time, all the same.
     """
 
     name: str
-    at_most: float  # units in a period
-    traffic: float  # decisions expected in a period, contacts or not
+    at_most: float  # units in a period; with `per`, of each value that `each` does not name
+    traffic: float = 0.0  # decisions expected in a period (in `rolling` days), contacts or not, of everybody
     period: Literal["day", "week", "month"] = "day"
     where: Where = {}
     uses: float | str = 1.0
     returned_if: tuple[Literal["refused", "cancelled"], ...] = ("refused", "cancelled")
+    per: Per = ()
+    each: dict[str, float] = {}  # units, by values of `per`
+    rolling: int | None = None  # days
+    report_only: bool = False  # measured, not enforced, and without a price
 
     def period_of(self, at: datetime) -> int:
-        """The number of the period that holds a moment; later periods have larger numbers."""
+        """The number of the period that holds a moment, the day's of a rolling one; later ones are larger."""
         if self.period == "month":
             return at.year * 12 + at.month
         return at.toordinal() if self.period == "day" else (at.toordinal() - 1) // 7
@@ -70,7 +81,7 @@ class Pacing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     budgets: tuple[Budget, ...] = ()
     every: int | None = None  # decisions
 
-    def check(self, catalogue: Catalogue, source: str) -> None:
+    def check(self, catalogue: Catalogue, schema: FeatureSchema, source: str) -> None:
         """Raise InvalidConfig for a number or a name that cannot be."""
         sound = self.every is None or self.every >= 1
         require(sound, source, "pacing.every", f"must be at least 1, got {self.every}")
@@ -81,13 +92,20 @@ class Pacing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             require(fresh, source, f"{pointer}.name", f"must be there and unique, got {budget.name!r}")
             names.add(budget.name)
             _check_budget(budget, catalogue, source, pointer)
+            values_of(budget.per, budget.each, schema, source, pointer)
+        rows = self.tally(catalogue, schema).rows
+        twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
+        rule = f"two are both reported as {', '.join(map(repr, twice))}; give one another name"
+        require(not twice, source, "pacing.budgets", rule)
+        rule = f"make {len(rows)} rows, and at most {MOST_ROWS} can be; name coarser attributes in `per`"
+        require(len(rows) <= MOST_ROWS, source, "pacing.budgets", rule)
 
     @property
     def batch(self) -> int:
         """Decisions after which prices move."""
         if self.every is not None:
             return self.every
-        least = min((budget.traffic for budget in self.budgets), default=1.0)
+        least = min((budget.traffic for budget in self.budgets if not budget.report_only), default=1.0)
         return int(np.clip(np.sqrt(least) / _SWING, 1.0, _MOST))
 
     def use(self, catalogue: Catalogue) -> FloatArray:
@@ -95,89 +113,52 @@ class Pacing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         rows = [budget.use(catalogue) for budget in self.budgets]
         return np.stack(rows, axis=1) if rows else np.zeros((catalogue.n_actions, 0))
 
+    def tally(self, catalogue: Catalogue, schema: FeatureSchema) -> Tally:
+        """The rows that are counted: one of a budget, or with `per` one of each value."""
+        rows, places = list[Budget](), list[dict[tuple[str | None, ...], int]]()
+        for budget in self.budgets:
+            values = values_of(budget.per, budget.each, schema, "pacing", budget.name)
+            places.append({value: len(rows) + n for n, value in enumerate(values)})
+            rows += [_row(budget, "/".join(value)) for value in values]
+        return Tally(self.budgets, tuple(rows), tuple(places), self.use(catalogue))
 
-class Purse(Struct, frozen=True, kw_only=True):
-    """A budget at one position of the log of decisions: what is used, and the price of the next unit."""
+    def owned(self, catalogue: Catalogue, schema: FeatureSchema, first: int) -> list[Owned]:
+        """The budgets with a row for each value; the first row of all has the place `first`."""
+        tally, found = self.tally(catalogue, schema), list[Owned]()
+        for budget, places, use in zip(self.budgets, tally.places, tally.use.T, strict=True):
+            if budget.per:
+                names, start = columns_of(budget.per), first + min(places.values())
+                found.append(Owned(names, levels_of(names, schema), start, use, not budget.report_only))
+        return found
 
-    period: int
-    price: float  # account currency per unit
-    anchor: float  # account currency per unit: prices stay within the pacer's leash of it
-    hour: int  # since 1970, in which the anchor was tied
-    traffic: float  # decisions still expected in the period
-    used: float = 0.0  # units, in the period
-    waiting: int = 0  # decisions since the last step of the price
-    waiting_use: float = 0.0  # units used by them
-    waiting_squares: float = 0.0  # units^2: the squares of what each used
-    drift: float  # contacts: the pacer's smoothed error
-    noise: float  # contacts^2: its variance, were there nothing but chance
 
-    @staticmethod
-    def start(price: float) -> Purse:
-        """Before any decision: the first one opens its period."""
-        return Purse(period=-1, price=price, anchor=price, hour=-1, traffic=0.0, drift=0.0, noise=0.0)
+class Tally(NamedTuple):
+    """What is counted of budgets: R rows, and which of them a contact of a customer uses."""
 
-    def left(self, budget: Budget, at: datetime) -> float:
-        """Units that a decision made at `at` may use; none in a past period, should a clock go back."""
-        period = budget.period_of(at)
-        if period > self.period:
-            return budget.at_most
-        return max(budget.at_most - self.used, 0.0) if period == self.period else 0.0
+    budgets: tuple[Budget, ...]  # J
+    rows: tuple[Budget, ...]  # R
+    places: tuple[dict[tuple[str | None, ...], int], ...]  # J, of each budget: values of `per` -> row
+    use: FloatArray  # (A, J) units
 
-    def after(self, budget: Budget, use: float, at: datetime) -> Purse:
-        """The purse after a decision made at `at` that uses some units."""
-        period, hour = budget.period_of(at), int(at.timestamp()) // 3600
-        if period < self.period:
-            return self  # committed after the first decision of the next period; it counted before
-        fresh = self
-        if period > self.period:
-            fresh = structs.replace(Purse.start(self.price), period=period, hour=hour, traffic=budget.traffic)
-        elif hour != self.hour:
-            fresh = structs.replace(self, anchor=self.price, hour=hour)  # methods D6: the leash is per hour
-        return structs.replace(
-            fresh,
-            used=fresh.used + use,
-            waiting=fresh.waiting + 1,
-            waiting_use=fresh.waiting_use + use,
-            waiting_squares=fresh.waiting_squares + use**2,
+    @property
+    def of(self) -> list[int]:
+        """(R) the budget of each row."""
+        return [number for number, places in enumerate(self.places) for _ in places]
+
+    def own(self, attributes: Mapping[str, Any]) -> tuple[int | None, ...]:
+        """(J) the customer's row of each budget; None where an attribute of `per` is not known."""
+        return tuple(
+            places.get(tuple(_word(attributes.get(name)) for name in columns_of(budget.per)))
+            for budget, places in zip(self.budgets, self.places, strict=True)
         )
 
-    def returned(self, budget: Budget, use: float, at: datetime) -> Purse:
-        """The purse after the units of a decision made at `at` came back; those of a past period are lost."""
-        if budget.period_of(at) != self.period:
-            return self
-        return structs.replace(
-            self,
-            used=max(self.used - use, 0.0),
-            waiting_use=self.waiting_use - use,
-            waiting_squares=max(self.waiting_squares - use**2, 0.0),
-        )
-
-    def stepped(self, budget: Budget, units: Units) -> Purse:
-        """The purse with its price moved by what was used since the last step."""
-        if self.waiting == 0:
-            return self
-        before = max(budget.at_most - (self.used - self.waiting_use), 0.0)  # what has come back included
-        pacer = Pacer(
-            prices=np.array([self.price]),
-            left=np.array([max(before, self.waiting_use)]),  # equal but for the rounding of sums
-            traffic=self.traffic,
-            units=units.prices,
-            money=units.money,
-            anchors=np.array([self.anchor]),
-            contacts=contacts_of(np.array([budget.at_most]), units, budget.traffic),
-            drift=np.array([self.drift]),
-            noise=np.array([self.noise]),
-        ).after(np.array([self.waiting_use]), self.waiting, squares=np.array([self.waiting_squares]))
-        return structs.replace(
-            self.counted(pacer.traffic),
-            price=float(pacer.prices[0]),
-            drift=float(pacer.drift[0]),
-            noise=float(pacer.noise[0]),
-        )
-
-    def counted(self, traffic: float) -> Purse:
-        """The purse with nothing waiting, and so many decisions still expected."""
-        return structs.replace(self, traffic=traffic, waiting=0, waiting_use=0.0, waiting_squares=0.0)
+    def uses(self, action: int, own: Sequence[int | None] = ()) -> list[float]:
+        """(R) units of each row that an action uses for a customer with `own` rows (J); () has none."""
+        found = [0.0] * len(self.rows)
+        for row, use in zip(own or self.own({}), self.use[action].tolist(), strict=True):
+            if row is not None:
+                found[row] = use
+        return found
 
 
 def units_of(budget: Budget, catalogue: Catalogue) -> Units:
@@ -189,11 +170,27 @@ def units_of(budget: Budget, catalogue: Catalogue) -> Units:
     return Units(prices=np.array([money / use[picked].mean()]), money=money)
 
 
+def _row(budget: Budget, value: str) -> Budget:
+    """What one value of `per` has."""
+    if not budget.per:
+        return budget
+    at_most = budget.each.get(value, budget.at_most)
+    return structs.replace(budget, name=f"{budget.name}/{value}", at_most=at_most, per=(), each={})
+
+
+def _word(value: object) -> str | None:
+    """A value that names a row; what is no word names none."""
+    return value if isinstance(value, str) else None
+
+
 def _check_budget(budget: Budget, catalogue: Catalogue, source: str, pointer: str) -> None:
-    for field, least in (("at_most", 0.0), ("traffic", 1.0)):
-        number = getattr(budget, field)
+    given = {"at_most": budget.at_most, "traffic": budget.traffic}
+    given |= {f"each.{name}": units for name, units in budget.each.items()}
+    for field, number in given.items():
+        least = 1.0 if field == "traffic" and not budget.report_only else 0.0
         rule = f"must be a finite number >= {least:g}, got {number}"
         require(least <= number < np.inf, source, f"{pointer}.{field}", rule)
+    _check_words(budget, source, pointer)
     is_number = not isinstance(budget.uses, str) and 0.0 < budget.uses < np.inf
     rule = f'must be a finite number > 0 or "{COST}", got {budget.uses!r}'
     require(is_number or budget.uses == COST, source, f"{pointer}.uses", rule)
@@ -209,3 +206,14 @@ def _check_budget(budget: Budget, catalogue: Catalogue, source: str, pointer: st
     require(
         units_of(budget, catalogue).money > 0.0, source, pointer, "picks no action that is worth anything"
     )
+
+
+def _check_words(budget: Budget, source: str, pointer: str) -> None:
+    """Raise InvalidConfig for words that do not go together."""
+    rule = "needs `per`, the attribute whose values it names"
+    require(bool(budget.per) or not budget.each, source, f"{pointer}.each", rule)
+    if budget.rolling is not None:
+        rule = f"must be between 1 and 366 days, got {budget.rolling}"
+        require(1 <= budget.rolling <= 366, source, f"{pointer}.rolling", rule)
+        rule = f"a rolling budget counts days; drop period = {budget.period!r}"
+        require(budget.period == "day", source, f"{pointer}.period", rule)
