@@ -36,6 +36,18 @@ class Database(Protocol):
         """The position that the last insert gave its row."""
         ...
 
+    def close(self) -> None:
+        """End the connection."""
+        ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *failure: Any) -> bool | None: ...
+
+
+class WritingDatabase(Database, Protocol):
+    """A connection that can also write, in transactions."""
+
     def begin(self) -> None:
         """Begin a transaction that writes."""
         ...
@@ -48,10 +60,6 @@ class Database(Protocol):
         """Undo it, unless the store has already."""
         ...
 
-    def close(self) -> None:
-        """End the connection."""
+    def forget(self) -> bool:
+        """Leave no copy of what was erased where the store keeps its pages; False to try again later."""
         ...
-
-    def __enter__(self) -> Any: ...
-
-    def __exit__(self, *failure: Any) -> bool | None: ...

@@ -7,7 +7,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import NamedTuple
 
-from serving.ledger.database import Database
+from serving.ledger.database import WritingDatabase
 from serving.ledger.store import LedgerError
 
 _NAME = re.compile(r"(\d{4})_\w+\.(sqlite|postgres)\.sql")
@@ -40,7 +40,7 @@ def shipped(dialect: str = "sqlite") -> list[Migration]:
     return sorted(found)
 
 
-def migrate(db: Database, migrations: list[Migration]) -> None:
+def migrate(db: WritingDatabase, migrations: list[Migration]) -> None:
     """Bring a store to this version; refuse one whose migrations are unknown or were different."""
     db.begin()
     try:

@@ -206,7 +206,8 @@ def append_prices(db: Database, row: PriceRow) -> None:
     """Store a version of the prices of budgets; a second time after a failure in between, the same one."""
     db.execute(
         "INSERT INTO price VALUES (:version, :decision_seq, :planned, :state) "
-        "ON CONFLICT (version) DO UPDATE SET decision_seq = :decision_seq, planned = :planned, state = :state",
+        "ON CONFLICT (version) DO UPDATE "
+        "SET decision_seq = :decision_seq, planned = :planned, state = :state",
         structs.asdict(row),
     )
     seal(db, row, row.version)

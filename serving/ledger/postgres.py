@@ -17,17 +17,18 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from serving.ledger import operations
 from serving.ledger.migrations import migrate, shipped
-from serving.ledger.postgres_words import Connection, shown
+from serving.ledger.postgres_words import Connection
 from serving.ledger.records import DecisionRow, SavedPosterior, from_micros, to_micros
 from serving.ledger.sqlite import SQLLedger, SQLReader
-from serving.ledger.store import ConnectionLost, LedgerError, StoreLocked
+from serving.ledger.store import ConnectionLost, LedgerError, StoreLocked, shown
 from serving.ledger.writer import Pending, Writer, attempt
 
-LOCK_SECONDS = 3.0  # a killed service's session may end a moment after it
+LOCK_SECONDS = 2.0  # a killed service's session may end a moment after it
 READ_SECONDS = 10.0  # a server that restarts is waited for so long by who reads,
 WRITE_SECONDS = 30.0  # and by who writes
 PAUSE = 0.1
@@ -44,18 +45,15 @@ _HOLDER = (
 class PostgresReader(SQLReader):
     """Reads through a session that cannot write; one that the server ended is opened again."""
 
-    _db: _Reading
-
     def __init__(self, url: str) -> None:
         self._db = _Reading(url, f"nba reader {os.getpid()}")
         try:
-            self._check_version()
+            self._check_version(shown(url))
         except BaseException:
-            self.close()
+            self._db.close()
             raise
 
-    def _check_version(self) -> None:
-        store = shown(self._db.url)
+    def _check_version(self, store: str) -> None:
         if self._db.execute("SELECT to_regclass('migration')").fetchone()[0] is None:
             raise LedgerError(f"There is no store at {store!r}; `nba serve --store {store}` creates it.")
         if self._scalar("SELECT max(number) FROM migration") < shipped("postgres")[-1].number:
@@ -131,6 +129,14 @@ class _Writing(Connection):
         if not self.is_lost:
             self.execute("ROLLBACK")
 
+    def forget(self) -> bool:
+        """Empty the tables' pages of what was erased; archived WAL and backups are the operator's."""
+        try:
+            self.execute("VACUUM decision, decision_key, event, watch, receipt, objection")
+        except ConnectionLost:
+            return False
+        return True
+
     def _reconnect(self, deadline: float, expected: set[int]) -> None:
         """A new session with the lock, if nobody else had it; `expected` are counts of commits."""
         if self._ended is not None:
@@ -172,11 +178,6 @@ class _Writing(Connection):
 class PostgresWriter(Writer):
     """Makes a batch again when the server ended the session before it was committed."""
 
-    def _checkpoint(self) -> None:
-        """Leave no copy of what was erased in the pages of the tables."""
-        self._connection.execute("VACUUM decision, decision_key, event, watch, receipt, objection")
-        self.wants_checkpoint = False
-
     def _transact(self, batch: list[Pending]) -> list[Any]:
         for _ in range(TRIES - 1):
             try:
@@ -216,7 +217,7 @@ class PostgresLedger(SQLLedger):
 
         def operation(db: Any) -> list[int | LedgerError]:
             _ensure_months(db, rows)
-            return [attempt(db, lambda own, row=row: operations.append_decision(own, row)) for row in rows]
+            return [attempt(db, partial(operations.append_decision, row=row)) for row in rows]
 
         return self.writer.submit(operation, n_writes=len(rows))
 

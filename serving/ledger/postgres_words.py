@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from nba.errors import InvalidConfig
-from serving.ledger.store import ConnectionLost, LedgerError
+from serving.ledger.store import ConnectionLost, LedgerError, Unstorable, shown
 
 try:
     import psycopg
@@ -86,8 +85,10 @@ class Connection:
             if error.diag.severity_nonlocalized in ("FATAL", "PANIC"):
                 self.close()  # the server has ended the session, also where libpq has not noticed yet
             raise ConnectionLost(f"The server refused or was lost: {_first_line(error)}") from None
+        except psycopg.DataError as error:
+            raise Unstorable(_first_line(error)) from None
         if is_positioned:
-            self._rowid = rows.fetchone()[0]
+            (self._rowid,) = rows.fetchone() or (0,)
         return rows
 
     def last_insert_rowid(self) -> int:
@@ -107,17 +108,10 @@ class Connection:
         self.execute("SAVEPOINT one")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+    def __exit__(self, *failure: Any) -> None:
         if not self.is_lost:
-            undo = "" if kind is None else "ROLLBACK TO SAVEPOINT one; "
+            undo = "" if failure[0] is None else "ROLLBACK TO SAVEPOINT one; "
             self.execute(f"{undo}RELEASE SAVEPOINT one")
-
-
-def shown(url: str) -> str:
-    """A URL that may be printed: without its password."""
-    password = urlsplit(url).password
-    hidden = url if password is None else url.replace(f":{password}@", ":***@", 1)
-    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
 
 def _first_line(error: Exception) -> str:

@@ -82,7 +82,7 @@ class SQLReader(ReceiptReads):
 
     def outcomes(self, customer_id: str) -> list[tuple[str, str, str, str, int]]:
         """What came of a customer's contacts: decision id, outcome, channel, product and when."""
-        return self._db.execute(  # type: ignore[return-value]
+        return self._db.execute(
             "SELECT decision_id, e.outcome, e.channel, e.product, e.occurred_at FROM decision d JOIN event e "
             "USING (decision_id) WHERE d.customer_id = ? AND d.channel IS NOT NULL AND e.kind = 'feedback' "
             "ORDER BY e.seq",

@@ -5,6 +5,7 @@ apsw brings its own SQLite, so that every machine has one without the WAL-reset 
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from serving.ledger.store import LedgerError
 from serving.ledger.writer import Writer
 
 BUSY_MILLISECONDS = 5000
+log = logging.getLogger("serving.ledger")
 
 
 class SQLiteReader(SQLReader):
@@ -76,6 +78,15 @@ class SQLiteConnection(apsw.Connection):
         """Undo it; a full disk may have done so already."""
         if not self.get_autocommit():
             self.execute("ROLLBACK")
+
+    def forget(self) -> bool:
+        """Empty the log of writes."""
+        try:
+            self.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            log.warning("a reader keeps the log of writes from being emptied; it is tried again")
+            return False
+        return True
 
 
 def _writing_connection(path: Path) -> SQLiteConnection:

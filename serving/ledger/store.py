@@ -9,10 +9,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from nba.errors import InvalidConfig, NBAError
 from serving.ledger.records import (
@@ -45,6 +47,10 @@ class StoreLocked(LedgerError):
 
 class ConnectionLost(LedgerError):
     """The server ended a connection, or cannot be reached."""
+
+
+class Unstorable(LedgerError):
+    """A text holds what the store cannot keep, as PostgreSQL a NUL character; no later try will help."""
 
 
 class Reader(Protocol):
@@ -250,6 +256,13 @@ def open_reader(url: str) -> SQLReader:
 def is_postgres(url: str) -> bool:
     """Whether a URL names a PostgreSQL database rather than a SQLite file."""
     return url.startswith(("postgresql://", "postgres://"))
+
+
+def shown(url: str) -> str:
+    """A URL that may be printed: without its password."""
+    password = urlsplit(url).password
+    hidden = url if password is None else url.replace(f":{password}@", ":***@", 1)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
 
 def sqlite_path(url: str) -> Path:

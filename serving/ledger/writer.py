@@ -1,7 +1,7 @@
 """The only thread that writes: it gathers writes for a moment and commits them together.
 
-A commit waits for the disk; gathering makes one wait serve many callers (design/serving.md 4.2, of SQLite with
-`synchronous=FULL`: 419 rows a second alone, 52,199 in batches of 100).
+A commit waits for the disk; gathering makes one wait serve many callers (design/serving.md 4.2, of
+SQLite: 419 rows a second alone, 52,199 in batches of 100).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 
 from serving.failpoints import failpoint
-from serving.ledger.database import Database
+from serving.ledger.database import Database, WritingDatabase
 from serving.ledger.store import ConnectionLost, LedgerError
 
 MAX_BATCH = 256
@@ -41,7 +41,9 @@ log = logging.getLogger("serving.ledger")
 class Writer:
     """Runs operations on one connection, in the order of `submit`, in group commits."""
 
-    def __init__(self, connection: Database, observe: Callable[[int, float], None] | None = None) -> None:
+    def __init__(
+        self, connection: WritingDatabase, observe: Callable[[int, float], None] | None = None
+    ) -> None:
         self.observe = observe  # called with (writes, seconds) after each commit
         self.wants_checkpoint = False  # set by an operation: no old page may stay in the log of writes
         self._connection = connection
@@ -117,7 +119,7 @@ class Writer:
         self._failed = False
         failpoint("writer.after_commit")
         if self.wants_checkpoint:
-            self._checkpoint()
+            self.wants_checkpoint = not self._connection.forget()
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 waiting.future.set_exception(outcome)
@@ -125,13 +127,6 @@ class Writer:
                 waiting.future.set_result(outcome)
         if self.observe is not None:
             self.observe(sum(each.n_writes for each in batch), time.monotonic() - started)
-
-    def _checkpoint(self) -> None:
-        try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            self.wants_checkpoint = False
-        except apsw.BusyError:
-            log.warning("a reader keeps the log of writes from being emptied; it is tried again")
 
     def _transact(self, batch: list[Pending]) -> list[Any]:
         db = self._connection
@@ -157,6 +152,8 @@ def attempt(db: Database, operation: Callable[[Database], Result]) -> Result | L
             result = operation(db)
     except (apsw.FullError, apsw.IOError, apsw.CorruptError, ConnectionLost):
         raise
+    except LedgerError as error:
+        return error
     except Exception as error:
         return LedgerError(f"The ledger refused a write: {type(error).__name__}.")
     return result
