@@ -23,6 +23,7 @@ from typing import Any
 from serving.ledger import operations
 from serving.ledger.migrations import migrate, shipped
 from serving.ledger.postgres_words import Connection
+from serving.ledger.receipts import adopt
 from serving.ledger.records import DecisionRow, SavedPosterior, from_micros, to_micros
 from serving.ledger.sqlite import SQLLedger, SQLReader
 from serving.ledger.store import ConnectionLost, LedgerError, StoreLocked, shown
@@ -197,6 +198,7 @@ class PostgresLedger(SQLLedger):
         db = _Writing(url)
         try:
             migrate(db, shipped("postgres"))
+            _adopt(db)
             db.take_over()
         except BaseException:
             db.close()
@@ -253,6 +255,20 @@ def _month(at: int) -> tuple[str, int, int]:
     start = datetime(moment.year, moment.month, 1, tzinfo=UTC)
     end = datetime(moment.year + moment.month // 12, moment.month % 12 + 1, 1, tzinfo=UTC)
     return f"decision_{start:%Y_%m}", to_micros(start), to_micros(end)
+
+
+def _adopt(db: _Writing) -> None:
+    """Give receipts to what a store of before there were any holds."""
+    reader = PostgresReader(db.url)
+    db.begin()
+    try:
+        adopt(db, reader)
+        db.commit()
+    except BaseException:
+        db.rollback()
+        raise
+    finally:
+        reader.close()
 
 
 def _require_durable(db: Connection) -> None:
