@@ -23,8 +23,8 @@ _DECISION = (
 )
 _EVENT = (
     "INSERT INTO event (kind, event_id, decision_id, customer_id, fingerprint, outcome, value, product, "
-    "channel, occurred_at, received_at, status, teaches) VALUES ('feedback', 'e1', 'd1', 'c', 'f', 'converted', 1.0, "
-    "'card', 'mail', 7, 8, 'accepted', ?)"
+    "channel, occurred_at, received_at, status, teaches) VALUES "
+    "('feedback', 'e1', 'd1', 'c', 'f', 'converted', 1.0, 'card', 'mail', 7, 8, 'accepted', ?)"
 )
 _PARTITION = "CREATE TABLE decision_1970_01 PARTITION OF decision FOR VALUES FROM (0) TO (2678400000000)"
 

@@ -34,6 +34,8 @@ READ_SECONDS = 10.0  # a server that restarts is waited for so long by who reads
 WRITE_SECONDS = 30.0  # and by who writes
 PAUSE = 0.1
 TRIES = 5  # of one batch: a write that ends its session each time must not be repeated for ever
+POSITIONED = ("decision", "event", "admin")
+_AT = 1 + operations.DECISION_COLUMNS.index("at")
 CHANNEL = "nba_snapshot"  # told of each saved posterior: `schema:position`
 _LOCK = "hashtext('nba ledger'), hashtext(current_schema())"
 _HOLDER = (
@@ -205,11 +207,19 @@ class PostgresLedger(SQLLedger):
             raise
         self.writer = PostgresWriter(db)
 
+    def make_room(self, db: Any, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Make the partitions of decisions that are copied; at the end positions go on behind them."""
+        if table == "decision":
+            _ensure_months(db, [row[_AT] for row in rows])
+        if not table:
+            found = ", ".join(f"{one} = (SELECT coalesce(max(seq), 0) FROM {one})" for one in POSITIONED)
+            db.execute(f"UPDATE head SET {found}")
+
     def append_decision(self, row: DecisionRow) -> Future[int]:
         """Store a decision; gives its position."""
 
         def operation(db: Any) -> int:
-            _ensure_months(db, [row])
+            _ensure_months(db, [row.at])
             return operations.append_decision(db, row)
 
         return self.writer.submit(operation)
@@ -218,7 +228,7 @@ class PostgresLedger(SQLLedger):
         """Store decisions in their order; gives the position of each, or what kept it from the store."""
 
         def operation(db: Any) -> list[int | LedgerError]:
-            _ensure_months(db, rows)
+            _ensure_months(db, [row.at for row in rows])
             return [attempt(db, partial(operations.append_decision, row=row)) for row in rows]
 
         return self.writer.submit(operation, n_writes=len(rows))
@@ -241,9 +251,9 @@ class PostgresLedger(SQLLedger):
         self.writer.close()
 
 
-def _ensure_months(db: Any, rows: Sequence[DecisionRow]) -> None:
+def _ensure_months(db: Any, moments: Sequence[int]) -> None:
     """Make the partitions that decisions of these moments need."""
-    for name, start, end in {_month(row.at) for row in rows}:
+    for name, start, end in set(map(_month, moments)):
         if db.execute("SELECT to_regclass(?)", (name,)).fetchone()[0] is None:
             bounds = f"FROM ({start}) TO ({end})"
             db.execute(f"CREATE TABLE {name} PARTITION OF decision FOR VALUES {bounds}")

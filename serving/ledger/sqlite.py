@@ -212,6 +212,9 @@ class SQLLedger(AdministrativeWrites, ABC):
     def close(self) -> None:
         """Commit what is queued and release the store."""
 
+    def make_room(self, db: Database, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Prepare a table for rows that are copied to it with their positions; `table` is "" at the end."""
+
     def append_decision(self, row: DecisionRow) -> Future[int]:
         """Store a decision; gives its position."""
         return self.writer.submit(lambda db: operations.append_decision(db, row))
