@@ -8,6 +8,7 @@ import pytest
 from ledger_fixtures import new_schema, shared_server_url
 from test_ledger import decision, event
 
+from serving.chain import verify
 from serving.ledger import LedgerError, SavedPosterior, open_ledger, open_reader
 from serving.ledger.copying import TABLES, copy_store
 
