@@ -95,13 +95,14 @@ bench-peers: install ## Add the peers that benchmarks compare with (1.4 GB, near
 	$(OBP_VENV)/bin/python -W ignore -c 'import obp; print("Open Bandit Pipeline", obp.__version__)'
 	$(OBP_VENV)/bin/python -W ignore -c 'import d3rlpy; print("d3rlpy", d3rlpy.__version__)' 2>/dev/null
 
-# Maintainers only, and the one target that needs uv. The other two locks follow dev.txt.
+# Maintainers only, and the one target that needs uv. The other three locks of the project follow dev.txt.
 LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
   --no-annotate --python-version 3.11 $(LOCK_ARGS) pyproject.toml
 
 lock: ## Lock the requirements again (needs uv; LOCK_ARGS=--upgrade for newer versions)
-	$(LOCK) --extra serve --extra train --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra serve --extra train --extra postgres --group dev --output-file requirements/dev.txt
 	$(LOCK) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
+	$(LOCK) --extra serve --extra postgres --constraint requirements/dev.txt --output-file requirements/postgres.txt
 	$(LOCK) --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
 	$(LOCK:pyproject.toml=requirements/bench-peers.in) --no-deps --output-file requirements/bench-peers.txt
 	$(LOCK:pyproject.toml=requirements/bench-obp.in) --output-file requirements/bench-obp.txt

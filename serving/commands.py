@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 
 Bundle = Annotated[Path, typer.Option(help="Directory of the policy bundle.")]
-Store = Annotated[str, typer.Option(help="sqlite:///relative/path or sqlite:////absolute/path.")]
+Store = Annotated[
+    str,
+    typer.Option(help="sqlite:///relative/path, sqlite:////absolute/path, or postgresql://host/database."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line instead of text.")]
 
 
@@ -92,6 +95,26 @@ def _pin_threads() -> None:
     # One thread of BLAS: the matrices are small, and the bits of a product may depend on the number.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+
+
+def copy_store(
+    store: Store,
+    to: Annotated[str, typer.Option(help="URL of a store that does not exist yet.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a store, in use or not, to a new one of either kind, receipts and all: as a backup, or to move.
+
+    Commands that read the file of a SQLite store, as `nba evaluate`, read a copy of a PostgreSQL store.
+    """
+    import msgspec
+
+    from serving.ledger.copying import copy_store as copy
+
+    counts = copy(store, to)
+    if as_json:
+        typer.echo(msgspec.json.encode(counts).decode())
+    else:
+        typer.echo(f"Copied {', '.join(f'{count} {name}' for name, count in counts.items() if count)}.")
 
 
 def erase(

@@ -9,6 +9,7 @@ import apsw
 from litestar.exceptions import HTTPException
 
 from serving.ledger import LedgerError
+from serving.ledger.store import Unstorable
 from serving.problems import Rejected, invalid, problem
 from serving.wire import Problem
 
@@ -29,6 +30,8 @@ def explained(error: Exception, what: str) -> Problem:
 def _document(error: Exception) -> Problem:
     if isinstance(error, Rejected):
         return error.document()
+    if isinstance(error, Unstorable):
+        return invalid("", "a text holds a character that the store cannot keep: NUL").document()
     if isinstance(error, LedgerError | apsw.Error):
         return problem(503, "The store cannot be used; nothing was stored. Try again later.")
     if isinstance(error, HTTPException):

@@ -13,6 +13,7 @@ import uvicorn
 
 from nba.errors import NBAError
 from serving.app import create_app
+from serving.ledger.store import shown
 from serving.logs import set_up
 from serving.runtime import Runtime
 from serving.settings import Settings
@@ -48,11 +49,11 @@ class Server(uvicorn.Server):
                 "version": runtime.version,
                 "url": url,
                 "port": port,
-                "store": settings.store,
+                "store": shown(settings.store),
             }
             line = msgspec.json.encode(facts).decode()
         else:
-            line = f"nba serving {runtime.policy} v{runtime.version} on {url} (store {settings.store})"
+            line = f"nba serving {runtime.policy} v{runtime.version} on {url} (store {shown(settings.store)})"
         print(line, flush=True)
 
 

@@ -25,6 +25,9 @@ os.environ.update(
 )
 
 
+pytest_plugins = ["ledger_fixtures"]
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay in one process, and all that need a Ray in the same: two do not mix."""

@@ -33,7 +33,7 @@ RUN = "from nba.cli import main; main()"
 class Service:
     """`nba serve --json` on a free port; leaving the block ends it with SIGTERM if it still runs."""
 
-    def __init__(self, bundle: Path, store: Path, *arguments: str, failpoint: str = "") -> None:
+    def __init__(self, bundle: Path, store: Path | str, *arguments: str, failpoint: str = "") -> None:
         command = [
             sys.executable,
             "-c",
@@ -42,7 +42,7 @@ class Service:
             "--bundle",
             str(bundle),
             "--store",
-            f"sqlite:///{store}",
+            store if isinstance(store, str) else f"sqlite:///{store}",
         ]
         environment = os.environ | ENVIRONMENT | {"NBA_FAILPOINT": failpoint}
         self.process = subprocess.Popen(

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from test_ledger import DAY, decision, event
 
-from serving.ledger import SQLiteLedger, open_ledger
+from serving.ledger import SQLLedger
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SQLiteLedger]:
-    opened = open_ledger(f"sqlite:///{tmp_path}/log.db")
-    yield opened
-    opened.close()
-
-
-def test_a_contact_taken_back_at_once_was_never_made_and_is_not_watched(ledger: SQLiteLedger) -> None:
+def test_a_contact_taken_back_at_once_was_never_made_and_is_not_watched(ledger: SQLLedger) -> None:
     told = {"d1": ["refused"], "d2": ["cancelled"], "d3": ["seen", "refused"], "d4": ["refused", "seen"]}
     for number, (name, outcomes) in enumerate(told.items()):
         ledger.append_decision(decision(name, at=number, watched=f"p{number}")).result()
@@ -35,7 +24,7 @@ def test_a_contact_taken_back_at_once_was_never_made_and_is_not_watched(ledger: 
     assert sold.status == "accepted" and not reader.events_of("d1")[-1].teaches
 
 
-def test_members_are_those_who_named_the_household_last(ledger: SQLiteLedger) -> None:
+def test_members_are_those_who_named_the_household_last(ledger: SQLLedger) -> None:
     homes = [("a", "h"), ("b", "h"), ("a", "g"), ("c", None), ("b", None), ("c", "h")]
     for number, (customer, home) in enumerate(homes):
         ledger.append_decision(decision(f"d{number}", customer=customer, household=home)).result()

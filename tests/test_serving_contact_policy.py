@@ -36,7 +36,7 @@ from nba.constraints import BackOff, Consent, ContactLimit, ContactPolicy, Quiet
 from nba.policies import RandomEligible
 from serving.customers import CustomerBook, Remembered
 from serving.ledger.records import from_micros
-from serving.ledger.sqlite import SQLiteReader
+from serving.ledger.sqlite_file import SQLiteReader
 
 ZONES: dict[str, str | None] = {"a": "Europe/Berlin", "b": None, "c": "America/New_York"}
 HOMES = {"a": "h", "b": "h", "c": None}

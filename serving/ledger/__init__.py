@@ -14,12 +14,22 @@ from serving.ledger.records import (
     SavedPosterior,
     TakenBack,
 )
-from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
-from serving.ledger.store import Ledger, LedgerError, Reader, StoreLocked, open_ledger, open_reader
+from serving.ledger.sqlite import SQLLedger, SQLReader
+from serving.ledger.sqlite_file import SQLiteLedger, SQLiteReader
+from serving.ledger.store import (
+    ConnectionLost,
+    Ledger,
+    LedgerError,
+    Reader,
+    StoreLocked,
+    open_ledger,
+    open_reader,
+)
 
 __all__ = [
     "AdminRow",
     "Appended",
+    "ConnectionLost",
     "DecisionRow",
     "Due",
     "Erased",
@@ -31,6 +41,8 @@ __all__ = [
     "PriceRow",
     "Reader",
     "Receipt",
+    "SQLLedger",
+    "SQLReader",
     "SQLiteLedger",
     "SQLiteReader",
     "SavedPosterior",

@@ -15,11 +15,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future
 
-import apsw
 import msgspec
 from msgspec import Struct, structs
 
 from serving.ledger import operations
+from serving.ledger.database import Database
 from serving.ledger.operations import DECISION_COLUMNS, EVENT_COLUMNS
 from serving.ledger.receipts import forget_salts, seal
 from serving.ledger.records import AdminRow
@@ -53,7 +53,7 @@ class AdministrativeWrites:
     def erase(self, customer_id: str, at: int, actor: str, redact: Redact) -> Future[Erased]:
         """Forget a customer, also in the log of writes; `actor` is who asked."""
 
-        def operation(db: apsw.Connection) -> Erased:
+        def operation(db: Database) -> Erased:
             self.writer.wants_checkpoint = True
             return erase(db, customer_id, at, actor, redact)
 
@@ -69,7 +69,7 @@ def objection_digest(key: str, customer_id: str) -> str:
     return hmac.digest(bytes.fromhex(key), customer_id.encode("utf-8"), "sha256").hex()
 
 
-def erase(db: apsw.Connection, customer_id: str, at: int, actor: str, redact: Redact) -> Erased:
+def erase(db: Database, customer_id: str, at: int, actor: str, redact: Redact) -> Erased:
     """Write a customer's rows anew without the person; `redact` does so with a body, given a pseudonym."""
     pseudonym = f"erased-{os.urandom(12).hex()}"
     decisions = [operations.decision_of(row) for row in db.execute(_FIND, (customer_id,)).fetchall()]
@@ -102,7 +102,7 @@ def erase(db: apsw.Connection, customer_id: str, at: int, actor: str, redact: Re
     return found
 
 
-def note(db: apsw.Connection, row: AdminRow) -> int:
+def note(db: Database, row: AdminRow) -> int:
     """Put into the log what an administrator did; gives its position."""
     db.execute(
         "INSERT INTO admin (at, actor, what, detail) VALUES (?, ?, ?, ?)",
@@ -113,7 +113,7 @@ def note(db: apsw.Connection, row: AdminRow) -> int:
     return seq
 
 
-def _keep_closed(db: apsw.Connection, customer_id: str, closed: set[str | None]) -> None:
+def _keep_closed(db: Database, customer_id: str, closed: set[str | None]) -> None:
     key = operations.bind(db, OBJECTION_KEY, os.urandom(32).hex())
     digest = objection_digest(key, customer_id)
     for channel in closed:

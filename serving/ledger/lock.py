@@ -24,9 +24,8 @@ class WriterLock:
             holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(self._descriptor)
             raise StoreLocked(
-                f"The store {str(store)!r} already has a writer (process {holder}). A SQLite store takes one "
-                "service process: stop that one, or give this one another --store. Several processes on "
-                "one store need PostgreSQL, which this version does not offer yet."
+                f"The store {str(store)!r} already has a writer (process {holder}). A store takes one "
+                "service process: stop that one, or give this one another --store."
             ) from None
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, str(os.getpid()).encode("ascii"))

@@ -7,11 +7,10 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import NamedTuple
 
-import apsw
-
+from serving.ledger.database import WritingDatabase
 from serving.ledger.store import LedgerError
 
-_NAME = re.compile(r"(\d{4})_\w+\.sqlite\.sql")
+_NAME = re.compile(r"(\d{4})_\w+\.(sqlite|postgres)\.sql")
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS migration "
     "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"
@@ -31,19 +30,19 @@ class Migration(NamedTuple):
         return sha256(self.script.encode("utf-8")).hexdigest()
 
 
-def shipped() -> list[Migration]:
-    """The migrations of this version, in order."""
+def shipped(dialect: str = "sqlite") -> list[Migration]:
+    """The migrations of this version for "sqlite" or "postgres", in order."""
     found = []
     for entry in files("serving.ledger").joinpath("sql").iterdir():
         match = _NAME.fullmatch(entry.name)
-        if match:
+        if match and match[2] == dialect:
             found.append(Migration(int(match[1]), entry.name, entry.read_text(encoding="utf-8")))
     return sorted(found)
 
 
-def migrate(db: apsw.Connection, migrations: list[Migration]) -> None:
+def migrate(db: WritingDatabase, migrations: list[Migration]) -> None:
     """Bring a store to this version; refuse one whose migrations are unknown or were different."""
-    db.execute("BEGIN IMMEDIATE")
+    db.begin()
     try:
         db.execute(_TABLE)
         done = {number: (name, digest) for number, name, digest in db.execute("SELECT * FROM migration")}
@@ -61,7 +60,7 @@ def migrate(db: apsw.Connection, migrations: list[Migration]) -> None:
             raise LedgerError(
                 f"The store was written by a newer version (migration {max(done)}). Upgrade nba to open it."
             )
-        db.execute("COMMIT")
+        db.commit()
     except BaseException:
-        db.execute("ROLLBACK")
+        db.rollback()
         raise

@@ -1,13 +1,13 @@
-"""The writes of the SQLite ledger; each runs inside a transaction of the writer thread."""
+"""The writes of the ledger, for every store; each runs inside a transaction of the writer thread."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 from msgspec import structs
 
+from serving.ledger.database import Database
 from serving.ledger.receipts import seal
 from serving.ledger.records import (
     ACTIVATED,
@@ -127,7 +127,7 @@ _TAKEN_BACK = f"SELECT {FIRST_TOLD} IN ('refused', 'cancelled') FROM decision WH
 _UNWATCH = "DELETE FROM watch WHERE decision_seq = (SELECT seq FROM decision WHERE decision_id = ?)"
 
 
-def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
+def append_decision(db: Database, row: DecisionRow) -> int:
     """Insert a decision and watch its product; gives its position.
 
     Every customer-day of a product belongs to one round (methods B1): a contact ends what was watched of
@@ -146,7 +146,7 @@ def append_decision(db: apsw.Connection, row: DecisionRow) -> int:
     return seq
 
 
-def append_activation(db: apsw.Connection, row: EventRow, first_due: int) -> Appended:
+def append_activation(db: Database, row: EventRow, first_due: int) -> Appended:
     """Log that a deferred decision counts from now on, and watch its product; a second time changes nothing.
 
     One whose contact is known never to have been made is a conflict.
@@ -164,7 +164,7 @@ def append_activation(db: apsw.Connection, row: EventRow, first_due: int) -> App
     return appended
 
 
-def append_event(db: apsw.Connection, row: EventRow) -> Appended:
+def append_event(db: Database, row: EventRow) -> Appended:
     """Insert an event unless its id is known; the same id with other contents is a conflict."""
     known = db.execute(
         "SELECT seq, fingerprint FROM event WHERE kind = ? AND event_id = ?", (row.kind, row.event_id)
@@ -184,13 +184,13 @@ def append_event(db: apsw.Connection, row: EventRow) -> Appended:
     return Appended(row.status, seq)
 
 
-def _is_taken_back(db: apsw.Connection, row: EventRow) -> bool:
+def _is_taken_back(db: Database, row: EventRow) -> bool:
     """Whether the contact of an event is known never to have been made."""
     found = db.execute(_TAKEN_BACK, (row.decision_id,)).fetchone()
     return bool(found and found[0])
 
 
-def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
+def append_exposures(db: Database, rows: Sequence[Exposed]) -> int:
     """Append exposure events once each and move their schedules on; gives how many were new."""
     new = 0
     for row in rows:
@@ -202,18 +202,22 @@ def append_exposures(db: apsw.Connection, rows: Sequence[Exposed]) -> int:
     return new
 
 
-def append_prices(db: apsw.Connection, row: PriceRow) -> None:
+def append_prices(db: Database, row: PriceRow) -> None:
     """Store a version of the prices of budgets; a second time after a failure in between, the same one."""
     db.execute(
-        "INSERT OR REPLACE INTO price VALUES (:version, :decision_seq, :planned, :state)", structs.asdict(row)
+        "INSERT INTO price VALUES (:version, :decision_seq, :planned, :state) "
+        "ON CONFLICT (version) DO UPDATE "
+        "SET decision_seq = :decision_seq, planned = :planned, state = :state",
+        structs.asdict(row),
     )
     seal(db, row, row.version)
 
 
-def save_posterior(db: apsw.Connection, saved: SavedPosterior, saved_at: int) -> None:
+def save_posterior(db: Database, saved: SavedPosterior, saved_at: int) -> None:
     """Store a posterior with its cursor, and forget all but the newest few."""
     db.execute(
-        "INSERT OR REPLACE INTO snapshot (last_seq, posterior, sha256, saved_at) VALUES (?, ?, ?, ?)",
+        "INSERT INTO snapshot VALUES (?1, ?2, ?3, ?4) "
+        "ON CONFLICT (last_seq) DO UPDATE SET posterior = ?2, sha256 = ?3, saved_at = ?4",
         (saved.last_seq, saved.posterior, saved.sha256, saved_at),
     )
     db.execute(
@@ -223,7 +227,7 @@ def save_posterior(db: apsw.Connection, saved: SavedPosterior, saved_at: int) ->
     )
 
 
-def bind(db: apsw.Connection, key: str, value: str) -> str:
+def bind(db: Database, key: str, value: str) -> str:
     """Set a key once; gives what is stored."""
     db.execute("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, value))
     stored = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

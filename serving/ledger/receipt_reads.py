@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import apsw
-
 from serving.ledger import operations
+from serving.ledger.database import Database
 from serving.ledger.erasure import OBJECTION_KEY, objection_digest
 from serving.ledger.records import AdminRow, EventRow, Receipt
 
@@ -17,7 +16,7 @@ _EVENT = ", ".join(operations.EVENT_COLUMNS)
 class ReceiptReads:
     """What a reader of the ledger tells beside decisions and evidence."""
 
-    _db: apsw.Connection
+    _db: Database
 
     def receipts_after(self, seq: int, limit: int) -> list[Receipt]:
         """Entries of the chain past a position, in their order."""
@@ -26,9 +25,9 @@ class ReceiptReads:
 
     def latest_receipts(self, kind: str, after: int, limit: int) -> list[Receipt]:
         """The last entry of each row past a position in its table, by row."""
-        statement = (  # of the columns that are not aggregated SQLite gives those of the row with the max
-            "SELECT max(seq), kind, row, salt, content, digest FROM receipt WHERE kind = ? AND row > ? "
-            "GROUP BY row ORDER BY row LIMIT ?"
+        statement = (
+            f"SELECT {_RECEIPT} FROM receipt r WHERE kind = ? AND row > ? AND seq = (SELECT max(o.seq) "
+            "FROM receipt o WHERE o.kind = r.kind AND o.row = r.row) ORDER BY row LIMIT ?"
         )
         return [_receipt(row) for row in self._db.execute(statement, (kind, after, limit))]
 

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-import apsw
 import msgspec
 from msgspec import Struct
 
+from serving.ledger.database import Database
 from serving.ledger.records import AdminRow, DecisionRow, EventRow, PriceRow, Receipt
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def linked(before: bytes, seq: int, kind: str, row: int, content: bytes) -> byte
     return sha256(before + f"{seq} {kind} {row}".encode("ascii") + content).digest()
 
 
-def seal(db: apsw.Connection, row: Row, seq: int) -> Receipt:
+def seal(db: Database, row: Row, seq: int) -> Receipt:
     """Append the receipt of a row of position `seq` in its table, in the transaction that wrote the row."""
     last, before = db.execute(_HEAD).fetchone() or (0, START)
     kind, salt = _KINDS[type(row)], os.urandom(SALT_BYTES)
@@ -73,12 +73,12 @@ def seal(db: apsw.Connection, row: Row, seq: int) -> Receipt:
     return Receipt(seq=last + 1, kind=kind, row=seq, salt=salt, content=content, digest=digest)
 
 
-def forget_salts(db: apsw.Connection, kind: str, row: int) -> None:
+def forget_salts(db: Database, kind: str, row: int) -> None:
     """Destroy what would let anybody test a guess of what a row said before."""
     db.execute("UPDATE receipt SET salt = NULL WHERE kind = ? AND row = ?", (kind, row))
 
 
-def adopt(db: apsw.Connection, reader: Reader) -> None:
+def adopt(db: Database, reader: Reader) -> None:
     """Begin the chain of a store of before there were receipts with the rows that it holds."""
     if db.execute(_HEAD).fetchone() is not None:
         return

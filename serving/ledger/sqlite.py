@@ -1,26 +1,19 @@
-"""The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer, any number of readers.
-
-apsw brings its own SQLite, so that every machine has one without the WAL-reset bug of 3.7.0 to 3.51.2.
-"""
+"""What a ledger reads and writes, for every store: the SQL is SQLite's, and PostgreSQL is told the same."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import apsw
 from msgspec import structs
 
 from serving.ledger import operations
+from serving.ledger.database import Database
 from serving.ledger.erasure import AdministrativeWrites
-from serving.ledger.lock import WriterLock
-from serving.ledger.migrations import migrate, shipped
 from serving.ledger.receipt_reads import ReceiptReads
-from serving.ledger.receipts import adopt
 from serving.ledger.records import (
     Appended,
     DecisionRow,
@@ -36,25 +29,15 @@ from serving.ledger.records import (
 from serving.ledger.store import LedgerError
 from serving.ledger.writer import Writer, attempt
 
-BUSY_MILLISECONDS = 5000
 _DECISION = ", ".join(operations.DECISION_COLUMNS)
 _PRICE = "SELECT version, decision_seq, planned, state FROM price"
 _EVENT = ", ".join(f"e.{name}" for name in operations.EVENT_COLUMNS)
 
 
-class SQLiteReader(ReceiptReads):
-    """Reads through a `mode=ro` connection; use it from one thread at a time."""
+class SQLReader(ReceiptReads):
+    """The reads of every store; use one from one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        try:
-            self._db = apsw.Connection(f"file:{quote(str(path.absolute()))}?mode=ro", flags=flags)
-            self._db.set_busy_timeout(BUSY_MILLISECONDS)
-            done = self._scalar("SELECT max(number) FROM migration")
-        except apsw.Error as error:
-            raise LedgerError(f"{str(path)!r} is not a ledger that can be read: {error}") from None
-        if done is None or done < shipped()[-1].number:
-            raise LedgerError(f"{str(path)!r} is of an older nba; `nba serve` on it brings it up to date.")
+    _db: Database
 
     def decision(self, decision_id: str) -> DecisionRow | None:
         """The decision of an id."""
@@ -89,17 +72,17 @@ class SQLiteReader(ReceiptReads):
                 found[name].opt_outs.append(channel)
             elif product is not None:
                 found[name].conversions.append(product)
-        # Beside max(), SQLite takes the other columns from the row of the maximum.
         homes = self._db.execute(
-            "SELECT customer_id, household, max(seq) FROM decision "
-            f"WHERE {some} AND household IS NOT NULL GROUP BY customer_id",
+            f"SELECT customer_id, household FROM decision d WHERE {some} AND household IS NOT NULL AND "
+            "seq = (SELECT max(seq) FROM decision o WHERE o.customer_id = d.customer_id "
+            "AND o.household IS NOT NULL)",
             tuple(customer_ids),
         )
-        return found | {name: structs.replace(found[name], household=home) for name, home, _ in homes}
+        return found | {name: structs.replace(found[name], household=home) for name, home in homes}
 
     def outcomes(self, customer_id: str) -> list[tuple[str, str, str, str, int]]:
         """What came of a customer's contacts: decision id, outcome, channel, product and when."""
-        return self._db.execute(  # type: ignore[return-value]
+        return self._db.execute(
             "SELECT decision_id, e.outcome, e.channel, e.product, e.occurred_at FROM decision d JOIN event e "
             "USING (decision_id) WHERE d.customer_id = ? AND d.channel IS NOT NULL AND e.kind = 'feedback' "
             "ORDER BY e.seq",
@@ -216,20 +199,21 @@ class SQLiteReader(ReceiptReads):
         return row[0]
 
 
-class SQLiteLedger(AdministrativeWrites):
-    """Writes through one thread; raises StoreLocked when another process already writes the file."""
+class SQLLedger(AdministrativeWrites, ABC):
+    """The writes of every store, through one thread."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = WriterLock(path)
-        try:
-            self.writer = Writer(_writing_connection(path))
-        except apsw.Error as error:
-            self._lock.release()
-            raise LedgerError(f"{str(path)!r} cannot be opened as a ledger: {error}") from None
-        except BaseException:
-            self._lock.release()
-            raise
+    writer: Writer
+
+    @abstractmethod
+    def reader(self) -> SQLReader:
+        """A new read-only connection."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Commit what is queued and release the store."""
+
+    def make_room(self, db: Database, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Prepare a table for rows that are copied to it with their positions; `table` is "" at the end."""
 
     def append_decision(self, row: DecisionRow) -> Future[int]:
         """Store a decision; gives its position."""
@@ -264,10 +248,6 @@ class SQLiteLedger(AdministrativeWrites):
         """Set a setting once; gives what is stored, which an earlier call may have set otherwise."""
         return self.writer.submit(lambda db: operations.bind(db, key, value))
 
-    def reader(self) -> SQLiteReader:
-        """A new read-only connection."""
-        return SQLiteReader(self.path)
-
     def is_writable(self) -> bool:
         """Whether the last commit went well; if not, a write is tried, and a later asker sees if it did."""
         if self.writer.is_alive:
@@ -275,23 +255,6 @@ class SQLiteLedger(AdministrativeWrites):
         if not self.writer.is_closed:
             self.writer.submit(lambda db: db.execute("UPDATE meta SET value = value"))
         return False
-
-    def close(self) -> None:
-        """Commit what is queued and release the store."""
-        self.writer.close()
-        self._lock.release()
-
-
-def _writing_connection(path: Path) -> apsw.Connection:
-    db = apsw.Connection(str(path))
-    db.set_busy_timeout(BUSY_MILLISECONDS)
-    db.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA secure_delete = ON")  # what is erased leaves no copy in free pages
-    migrate(db, shipped())
-    reader = SQLiteReader(path)
-    adopt(db, reader)
-    reader.close()
-    return db
 
 
 def _price(row: tuple[Any, ...]) -> PriceRow:

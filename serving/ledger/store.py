@@ -1,11 +1,20 @@
-"""What the service needs of a store; SQLite is the first, PostgreSQL can come without touching a caller."""
+"""The contract of a store, which SQLite and PostgreSQL keep, and how to open one.
+
+- A write whose future is done is on the disk; one that raised LedgerError is not, and after ConnectionLost
+  and the like the store itself finds out whether it was before it takes another.
+- Writes take effect in the order of their calls, whole or not at all, and positions follow that order: a
+  reader that has seen position n never sees a smaller one appear later. Numbers may be missing.
+- An event id and a request id are stored once; two writers never write one store.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from nba.errors import InvalidConfig, NBAError
 from serving.ledger.records import (
@@ -25,7 +34,7 @@ from serving.ledger.records import (
 
 if TYPE_CHECKING:
     from serving.ledger.erasure import Erased, Redact
-    from serving.ledger.sqlite import SQLiteLedger, SQLiteReader
+    from serving.ledger.sqlite import SQLLedger, SQLReader
 
 
 class LedgerError(NBAError, RuntimeError):
@@ -34,6 +43,14 @@ class LedgerError(NBAError, RuntimeError):
 
 class StoreLocked(LedgerError):
     """Another process already writes this store."""
+
+
+class ConnectionLost(LedgerError):
+    """The server ended a connection, or cannot be reached."""
+
+
+class Unstorable(LedgerError):
+    """A text holds what the store cannot keep, as PostgreSQL a NUL character; no later try will help."""
 
 
 class Reader(Protocol):
@@ -208,9 +225,13 @@ class Ledger(Protocol):
         ...
 
 
-def open_ledger(url: str, *, must_exist: bool = False) -> SQLiteLedger:
+def open_ledger(url: str, *, must_exist: bool = False) -> SQLLedger:
     """Open the store of a URL for writing, creating it if it is missing and need not exist."""
-    from serving.ledger.sqlite import SQLiteLedger
+    if is_postgres(url):
+        from serving.ledger.postgres import PostgresLedger
+
+        return PostgresLedger(url, must_exist=must_exist)
+    from serving.ledger.sqlite_file import SQLiteLedger
 
     path = sqlite_path(url)
     if must_exist and not path.is_file():
@@ -218,9 +239,13 @@ def open_ledger(url: str, *, must_exist: bool = False) -> SQLiteLedger:
     return SQLiteLedger(path)
 
 
-def open_reader(url: str) -> SQLiteReader:
+def open_reader(url: str) -> SQLReader:
     """Open the store of a URL for reading only."""
-    from serving.ledger.sqlite import SQLiteReader
+    if is_postgres(url):
+        from serving.ledger.postgres import PostgresReader
+
+        return PostgresReader(url)
+    from serving.ledger.sqlite_file import SQLiteReader
 
     path = sqlite_path(url)
     if not path.is_file():
@@ -228,11 +253,24 @@ def open_reader(url: str) -> SQLiteReader:
     return SQLiteReader(path)
 
 
+def is_postgres(url: str) -> bool:
+    """Whether a URL names a PostgreSQL database rather than a SQLite file."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def shown(url: str) -> str:
+    """A URL that may be printed: without its password."""
+    password = urlsplit(url).password
+    hidden = url if password is None else url.replace(f":{password}@", ":***@", 1)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
+
+
 def sqlite_path(url: str) -> Path:
     """The file of a SQLite URL: sqlite:///relative/path or sqlite:////absolute/path."""
     scheme, separator, rest = url.partition(":///")
     if scheme != "sqlite" or not separator or not rest or rest.startswith(":memory:"):
-        rule = f"must read sqlite:///relative/path or sqlite:////absolute/path, got {url!r}"
+        known = "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database"
+        rule = f"must read {known}, got {url!r}"
         raise InvalidConfig("settings", "store", rule)
     path = Path(rest)
     if path.is_dir() or not path.parent.is_dir():

@@ -1,7 +1,7 @@
 """The only thread that writes: it gathers writes for a moment and commits them together.
 
-`synchronous=FULL` makes every commit wait for the disk; gathering makes one wait serve many callers
-(design/serving.md 4.2: 419 rows a second alone, 52,199 in batches of 100).
+A commit waits for the disk; gathering makes one wait serve many callers (design/serving.md 4.2, of
+SQLite: 419 rows a second alone, 52,199 in batches of 100).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 
 from serving.failpoints import failpoint
-from serving.ledger.store import LedgerError
+from serving.ledger.database import Database, WritingDatabase
+from serving.ledger.store import ConnectionLost, LedgerError
 
 MAX_BATCH = 256
 GATHER_SECONDS = 0.0015
 
 Result = TypeVar("Result")
-Operation = Callable[[apsw.Connection], Any]
+Operation = Callable[[Database], Any]
 
 
 class Pending(NamedTuple):
@@ -41,7 +42,7 @@ class Writer:
     """Runs operations on one connection, in the order of `submit`, in group commits."""
 
     def __init__(
-        self, connection: apsw.Connection, observe: Callable[[int, float], None] | None = None
+        self, connection: WritingDatabase, observe: Callable[[int, float], None] | None = None
     ) -> None:
         self.observe = observe  # called with (writes, seconds) after each commit
         self.wants_checkpoint = False  # set by an operation: no old page may stay in the log of writes
@@ -63,7 +64,7 @@ class Writer:
         """Whether the end has begun."""
         return self._closed or not self._thread.is_alive()
 
-    def submit(self, operation: Callable[[apsw.Connection], Result], n_writes: int = 1) -> Future[Result]:
+    def submit(self, operation: Callable[[Database], Result], n_writes: int = 1) -> Future[Result]:
         """Queue an operation; its future has the result once the commit is on the disk."""
         future: Future[Result] = Future()
         future.set_running_or_notify_cancel()  # a caller that gives up must not undo a write on its way
@@ -118,7 +119,7 @@ class Writer:
         self._failed = False
         failpoint("writer.after_commit")
         if self.wants_checkpoint:
-            self._checkpoint()
+            self.wants_checkpoint = not self._connection.forget()
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 waiting.future.set_exception(outcome)
@@ -127,24 +128,15 @@ class Writer:
         if self.observe is not None:
             self.observe(sum(each.n_writes for each in batch), time.monotonic() - started)
 
-    def _checkpoint(self) -> None:
-        try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            self.wants_checkpoint = False
-        except apsw.BusyError:
-            log.warning("a reader keeps the log of writes from being emptied; it is tried again")
-
     def _transact(self, batch: list[Pending]) -> list[Any]:
         db = self._connection
-        db.execute("BEGIN IMMEDIATE")
+        db.begin()
         try:
             outcomes = [attempt(db, each.operation) for each in batch]
             failpoint("writer.before_commit")
-            db.execute("COMMIT")
+            db.commit()
         except BaseException:
-            # A full disk may have rolled the transaction back already.
-            if not db.get_autocommit():
-                db.execute("ROLLBACK")
+            db.rollback()
             raise
         return outcomes
 
@@ -153,13 +145,15 @@ class Writer:
             waiting.future.set_exception(LedgerError(f"The ledger could not commit: {type(error).__name__}."))
 
 
-def attempt(db: apsw.Connection, operation: Callable[[apsw.Connection], Result]) -> Result | LedgerError:
+def attempt(db: Database, operation: Callable[[Database], Result]) -> Result | LedgerError:
     """The result of one operation or the error that undid it alone; what stands beside it goes on."""
     try:
         with db:  # a savepoint
             result = operation(db)
-    except (apsw.FullError, apsw.IOError, apsw.CorruptError):
+    except (apsw.FullError, apsw.IOError, apsw.CorruptError, ConnectionLost):
         raise
+    except LedgerError as error:
+        return error
     except Exception as error:
         return LedgerError(f"The ledger refused a write: {type(error).__name__}.")
     return result
