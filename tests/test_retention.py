@@ -10,9 +10,11 @@ import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 from serving_fixtures import SURE, Clock, caught_up, contacted, decided, reported, service
+from test_ledger import DAY, decision, event
 
 from nba.errors import InvalidConfig
-from serving.ledger import open_reader
+from serving.chain import verify
+from serving.ledger import SQLLedger, open_reader
 from serving.replay import replay
 from serving.retention import retain
 
@@ -83,3 +85,24 @@ def test_what_rules_look_back_on_is_kept(tmp_path: Path) -> None:
     for days in (1.0, 1e6, float("nan")):
         with pytest.raises(InvalidConfig, match="--days: must be at least the"):
             retain(tmp_path / "bundle", url(tmp_path), days, clock.now)
+
+
+def test_either_store_forgets_the_old_and_keeps_the_young(ledger: SQLLedger) -> None:
+    """Rows by hand, in a SQLite file and in PostgreSQL."""
+    for name, day in (("d1", 0), ("d2", 40)):
+        ledger.append_decision(decision(name, customer="Erika", at=day * DAY, watched=None)).result()
+        ledger.append_event(event(f"bought-{name}", name, customer_id="Erika")).result()
+        ledger.append_event(event(f"left-{name}", name, customer_id="Erika", outcome="opted_out")).result()
+    told = ledger.retain(30 * DAY, 0, 50 * DAY, "test", lambda body, name: b"{}").result()
+    assert (told.decisions, told.events, told.last) == (1, 2, 1)
+    again = ledger.retain(30 * DAY, 0, 50 * DAY, "test", lambda body, name: b"{}").result()
+    assert again.decisions == 0
+    reader = ledger.reader()
+    assert [row.customer_id == "Erika" for row in reader.decisions_after(0, 9)] == [False, True]
+    assert [row.customer_id == "Erika" for row in reader.log_after(0, 9)] == [False, False, True, True]
+    assert (reader.objections("Erika"), reader.purchases("Erika")) == (["mail"], ["card"])
+    assert (verify(reader).erased, verify(reader).faulty) == (3, [])
+    ledger.erase("Erika", 51 * DAY, "test", lambda body, name: b"{}").result()
+    assert (reader.objections("Erika"), reader.purchases("Erika")) == (["mail"], [])
+    assert (verify(reader).erased, verify(reader).faulty) == (6, [])
+    reader.close()
