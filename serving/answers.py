@@ -13,7 +13,8 @@ from serving.body import DecisionBody, decode_body, requested_of
 from serving.ledger import Reader
 from serving.ledger.records import AdminRow, DecisionRow, EventRow, Receipt, from_micros
 from serving.pricing import prices_of
-from serving.wire import AdminCall, DecisionAudit, DecisionResponse, FeedbackEntry, ReceiptProof, Slot
+from serving.wire import DecisionAudit, DecisionResponse, FeedbackEntry, ReceiptProof, Slot
+from serving.wire_admin import AdminCall
 
 _SAME_IN_AUDIT = (
     "decision_id", "customer_id", "at", "opens_at", "policy", "policy_version", "posterior_seq",

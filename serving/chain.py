@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from nba.errors import InvalidConfig
-from serving.ledger import AdminRow, Erased, Reader
+from serving.ledger import AdminRow, Reader
 from serving.ledger.receipts import BATCH, START, Row, content_of, linked, position, rows_of
 from serving.ledger.records import DecisionRow, EventRow, Receipt
 
@@ -32,6 +32,13 @@ class Anchor(NamedTuple):
             rule = f"must read POSITION:DIGEST with 64 hex digits, as `nba replay` prints it, got {text!r}"
             raise InvalidConfig("replay", "head", rule)
         return Anchor(int(seq), digest)
+
+
+class Rewritten(Struct, frozen=True):
+    """What the deed of an administrator says of the rows that it wrote anew."""
+
+    decisions: int
+    events: int
 
 
 class ChainReport(Struct, frozen=True, kw_only=True):
@@ -135,7 +142,7 @@ def _name(row: Row, kind: str) -> str:
 
 def _n_rows(row: AdminRow) -> int:
     """How many rows an entry says that it wrote anew."""
-    if row.what != "erase":
+    if row.what not in ("erase", "retain"):
         return 0
-    told = msgspec.json.decode(row.detail, type=Erased)
+    told = msgspec.json.decode(row.detail, type=Rewritten)
     return told.decisions + told.events

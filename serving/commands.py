@@ -162,3 +162,22 @@ def export(
     count = write(bundle, store, out, form)
     facts = {"decisions": count, "out": str(out), "format": form}
     typer.echo(msgspec.json.encode(facts).decode() if as_json else f"{count} decisions are in {out}")
+
+
+def retain(
+    bundle: Bundle,
+    store: Store,
+    days: Annotated[float, typer.Option(help="Decisions whose feedback ended longer ago are forgotten.")],
+    as_json: AsJson = False,
+) -> None:
+    """Forget whom old decisions were about, in a store that no service has open; what was learnt stays."""
+    import msgspec
+
+    from serving.retention import retain as carry_out
+    from serving.settings import wall_clock
+
+    found = carry_out(bundle, store, days, wall_clock())
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+    else:
+        typer.echo(f"{found.decisions} decisions and {found.events} events are of nobody now.")

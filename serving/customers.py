@@ -186,7 +186,9 @@ class CustomerBook:
                 known.outcomes[decision_id, outcome, product] = one
 
     def _of(self, customer_id: str, history: History) -> Remembered:
-        known = Remembered(bought=set(history.conversions), household=history.household)
+        known = Remembered(
+            bought={*history.conversions, *self._reader.purchases(customer_id)}, household=history.household
+        )
         for decision_id, channel, product, at, refused in history.contacts:
             made = Contact(channel=channel, product=product, at=from_micros(at), refused=refused)
             known.contacts[decision_id] = made

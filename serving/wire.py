@@ -169,24 +169,6 @@ class ReceiptProof(Struct, frozen=True, kw_only=True):
     digest: str
 
 
-class ErasureReport(Struct, frozen=True, kw_only=True):
-    """What forgetting a customer changed; `objections` counts channels that stay closed to them."""
-
-    decisions: int
-    events: int
-    objections: int
-
-
-class AdminCall(Struct, frozen=True, kw_only=True):
-    """What an administrator did: `actor` is how the digest of a key begins, or a command."""
-
-    seq: int
-    at: datetime
-    actor: str
-    what: str
-    detail: dict[str, Any]
-
-
 class DecisionAudit(Struct, frozen=True, kw_only=True):
     """Everything that is known about a decision: what it saw, what it did, what came of it.
 
@@ -227,15 +209,6 @@ class DecisionAudit(Struct, frozen=True, kw_only=True):
     feedback_until: datetime
     feedback: list[FeedbackEntry]
     erased: bool
-    receipt: ReceiptProof
-
-
-class ExportedRecord(Struct, frozen=True, kw_only=True):
-    """A decision of the log: `seq` is the cursor, `record` what was asked, known and answered."""
-
-    seq: int
-    record: dict[str, Any]
-    feedback: list[FeedbackEntry]
     receipt: ReceiptProof
 
 

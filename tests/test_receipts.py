@@ -17,6 +17,7 @@ from serving.ledger import LedgerError, open_ledger, open_reader
 from serving.ledger.migrations import migrate, shipped
 from serving.ledger.operations import append_decision
 from serving.ledger.receipts import START, canonical
+from serving.ledger.sqlite_file import SQLiteConnection
 from serving.replay import replay
 
 
@@ -140,7 +141,7 @@ def test_an_anchor_that_is_none_is_refused(text: str) -> None:
 
 
 def test_a_store_of_before_gets_its_receipts_when_it_is_opened(tmp_path: Path) -> None:
-    db = apsw.Connection(str(tmp_path / "log.db"))
+    db = SQLiteConnection(str(tmp_path / "log.db"))
     migrate(db, [one for one in shipped() if one.number < 7])
     for name in ("d1", "d2"):
         _append_without_receipt(db, name)
@@ -154,7 +155,7 @@ def test_a_store_of_before_gets_its_receipts_when_it_is_opened(tmp_path: Path) -
     reader.close()
 
 
-def _append_without_receipt(db: apsw.Connection, name: str) -> None:
+def _append_without_receipt(db: SQLiteConnection, name: str) -> None:
     db.execute("CREATE TEMP TABLE IF NOT EXISTS receipt (seq, kind, row, salt, content, digest)")
     append_decision(db, decision(name))
     db.execute("DELETE FROM temp.receipt")

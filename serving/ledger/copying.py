@@ -21,7 +21,9 @@ TABLES = {
     "snapshot": ("last_seq", "posterior", "sha256", "saved_at"),
     "meta": ("key", "value"),
     "objection": ("digest", "channel"),
+    "purchase": ("digest", "product"),
 }
+_SMALL = ("meta", "objection", "purchase")  # read at once
 _BOOLEAN = ("planned", "teaches")  # numbers in SQLite
 
 
@@ -61,7 +63,7 @@ def _fill(source: Database, target: Database, make_room: Any) -> dict[str, int]:
 def _pages(db: Database, table: str, columns: tuple[str, ...]) -> Iterator[list[tuple[Any, ...]]]:
     """The rows of a table, ordered by its key, which is its first column; the small ones all at once."""
     named = f"SELECT {', '.join(columns)} FROM {table}"
-    if table in ("meta", "objection"):
+    if table in _SMALL:
         rows = db.execute(named).fetchall()
     else:
         statement = f"{named} WHERE {columns[0]} > ? ORDER BY {columns[0]} LIMIT {PAGE}"
@@ -69,7 +71,7 @@ def _pages(db: Database, table: str, columns: tuple[str, ...]) -> Iterator[list[
     while rows:
         flags = [columns.index(name) for name in _BOOLEAN if name in columns]
         yield [tuple(bool(v) if i in flags else v for i, v in enumerate(row)) for row in rows]
-        small = table in ("meta", "objection")
+        small = table in _SMALL
         rows = [] if small else db.execute(statement, (rows[-1][0],)).fetchall()
 
 

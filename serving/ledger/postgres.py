@@ -135,7 +135,7 @@ class _Writing(Connection):
     def forget(self) -> bool:
         """Empty the tables' pages of what was erased; archived WAL and backups are the operator's."""
         try:
-            self.execute("VACUUM decision, decision_key, event, watch, receipt, objection")
+            self.execute("VACUUM decision, decision_key, event, watch, receipt, objection, purchase")
         except ConnectionLost:
             return False
         return True

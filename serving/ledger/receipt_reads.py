@@ -60,13 +60,21 @@ class ReceiptReads:
 
     def objections(self, customer_id: str) -> list[str | None]:
         """Channels that a customer had closed before being erased; None stands for all of them."""
-        key = self._db.execute("SELECT value FROM meta WHERE key = ?", (OBJECTION_KEY,)).fetchone()
-        if key is None:  # nobody was erased
-            return []
-        rows = self._db.execute(
-            "SELECT channel FROM objection WHERE digest = ?", (objection_digest(str(key[0]), customer_id),)
-        )
+        rows = self._kept("SELECT channel FROM objection WHERE digest = ?", customer_id)
         return [None if channel is None else str(channel) for (channel,) in rows]
+
+    def purchases(self, customer_id: str) -> list[str]:
+        """Products that a customer bought in decisions that are forgotten for their age."""
+        return [
+            str(row[0]) for row in self._kept("SELECT product FROM purchase WHERE digest = ?", customer_id)
+        ]
+
+    def _kept(self, statement: str, customer_id: str) -> list[tuple[Any, ...]]:
+        """What is kept under the keyed digest of an id."""
+        key = self._db.execute("SELECT value FROM meta WHERE key = ?", (OBJECTION_KEY,)).fetchone()
+        if key is None:  # nobody was forgotten
+            return []
+        return self._db.execute(statement, (objection_digest(str(key[0]), customer_id),)).fetchall()
 
 
 def _receipt(row: tuple[Any, ...]) -> Receipt:

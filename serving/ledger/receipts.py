@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from hashlib import sha256
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from serving.ledger.database import Database
 from serving.ledger.records import AdminRow, DecisionRow, EventRow, PriceRow, Receipt
@@ -39,18 +41,27 @@ _HEAD = "SELECT seq, digest FROM receipt ORDER BY seq DESC LIMIT 1"
 
 
 def canonical(row: Row) -> bytes:
-    """The bytes that stand for a row: JSON of what it holds by name, then what is bytes already.
+    """The bytes that stand for a row: JSON of what it holds, sorted by name, then what is bytes already.
 
     What is None is left out, so that a column of later migrations changes no receipt of before.
     """
-    told, raw = dict[str, object](), list[bytes]()
-    for name in row.__struct_fields__:
-        value = getattr(row, name)
-        if isinstance(value, bytes):
-            raw.append(value)
-        elif value is not None and name not in _UNSEALED:
-            told[name] = int(value) if isinstance(value, bool) else value
-    return b"\n".join([msgspec.json.encode(told, order="sorted"), *raw])
+    names, values, raw = _parts(type(row))
+    told = {
+        name: int(value) if value is True or value is False else value
+        for name, value in zip(names, values(row), strict=True)
+        if value is not None
+    }
+    return b"\n".join([msgspec.json.encode(told), *(getattr(row, name) for name in raw)])
+
+
+@cache
+def _parts(kind: type[Row]) -> tuple[tuple[str, ...], attrgetter[tuple[object, ...]], tuple[str, ...]]:
+    """Of a kind of row: names that are told as JSON, in their order, what reads them, and names of bytes."""
+    fields = sorted(structs.fields(kind), key=attrgetter("name"))
+    fields = [one for one in fields if one.name not in _UNSEALED]
+    raw = tuple(one.name for one in fields if one.type is bytes)
+    names = tuple(one.name for one in fields if one.type is not bytes)
+    return names, attrgetter(*names), raw
 
 
 def content_of(row: Row, salt: bytes) -> bytes:

@@ -33,7 +33,7 @@ from serving.ledger.records import (
 )
 
 if TYPE_CHECKING:
-    from serving.ledger.erasure import Erased, Redact
+    from serving.ledger.erasure import Erased, Redact, Retained
     from serving.ledger.sqlite import SQLLedger, SQLReader
 
 
@@ -136,6 +136,10 @@ class Reader(Protocol):
         """Channels that a customer had closed before being erased; None stands for all of them."""
         ...
 
+    def purchases(self, customer_id: str) -> list[str]:
+        """Products that a customer bought in decisions that are forgotten for their age."""
+        ...
+
     def receipts_after(self, seq: int, limit: int) -> list[Receipt]:
         """Entries of the chain past a position, in their order."""
         ...
@@ -202,6 +206,10 @@ class Ledger(Protocol):
 
     def erase(self, customer_id: str, at: int, actor: str, redact: Redact) -> Future[Erased]:
         """Forget a customer; `actor` is who asked, `redact` writes a body anew under a pseudonym."""
+        ...
+
+    def retain(self, before: int, after: int, at: int, actor: str, redact: Redact) -> Future[Retained]:
+        """Forget whom the next old decisions were about, those whose feedback ended before a moment."""
         ...
 
     def note(self, row: AdminRow) -> Future[int]:

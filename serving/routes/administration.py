@@ -14,7 +14,7 @@ from serving.batches import MEDIA_TYPE as NDJSON
 from serving.openapi import problems
 from serving.problems import Rejected
 from serving.runtime import Runtime
-from serving.wire import AdminCall, ErasureReport, ExportedRecord
+from serving.wire_admin import AdminCall, ErasureReport, ExportedRecord
 
 MOST = 1_000
 _RECORDS = {
