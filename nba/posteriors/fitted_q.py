@@ -33,10 +33,11 @@ class FittedQModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     A member chooses the next contact and the others value it (van Hasselt 2010); with one member it does
     both. `regressor` is a forest of scikit-learn with `n_trees` trees of at least `least_leaf` decisions per
-    leaf; trees are grown `growths` times and between that only their values change. `conservatism` is the
-    alpha of conservative Q-learning (Kumar et al. 2020), account currency: contacts that the log knows less
-    of than Q likes them lose up to `most_ratio` times as much. It compares with the log by a softmax of Q
-    with a `temperature` in account currency.
+    leaf; trees are grown `growths` times and between that only their values change: a sequence whose k-th
+    step pays needs about k of them, for trees split on what a growth before has made valuable.
+    `conservatism` is the alpha of conservative Q-learning (Kumar et al. 2020), account currency: contacts
+    that the log knows less of than Q likes them lose up to `most_ratio` times as much. It compares with the
+    log by a softmax of Q with a `temperature` in account currency.
     """
 
     n_members: int = 2
