@@ -297,6 +297,4 @@ def fingerprint_of(record: Any) -> str:
     return sha256(msgspec.json.encode(record, order="deterministic")).hexdigest()
 
 
-DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (DecisionRequest, Feedback)
-}
+DECODERS: dict[type, Any] = {kind: msgspec.json.Decoder(kind) for kind in (DecisionRequest, Feedback)}
