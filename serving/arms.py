@@ -152,7 +152,7 @@ def load_arms(path: Path) -> Arms:
         return msgspec.toml.decode(path.read_bytes(), type=Arms)
     except OSError as error:
         raise InvalidConfig(str(path), "", f"the file of arms cannot be read: {error.strerror}") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidConfig(str(path), "", f"is not a file of arms: {error}") from None
 
 
