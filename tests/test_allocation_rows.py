@@ -183,6 +183,7 @@ def test_the_price_of_every_rule_lies_between_its_proofs() -> None:
     assert prices["calls"].at_least > 0.0
 
 
+@pytest.mark.slow
 def test_prices_of_rules_are_told_by_the_command(tmp_path: Path, capsys: Any) -> None:
     table = candidates(3).assign(action=lambda one: [f"a{place % 6}" for place in range(len(one))])
     table.to_csv(tmp_path / "t.csv", index=False)

@@ -92,7 +92,7 @@ def test_what_is_tuned_is_the_choice_of_slope() -> None:
     assert GroupedDoublyRobust(groups=(0, 0, 1)).groups == (0, 0, 1)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "boosting"])
+@pytest.mark.parametrize("kind", ["logistic", pytest.param("boosting", marks=pytest.mark.slow)])
 def test_another_reward_model(kind: str, tmp_path: Path, capsys: Capsys) -> None:
     frame = offers(3_000)
     log = written(tmp_path, frame)

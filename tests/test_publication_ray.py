@@ -62,7 +62,8 @@ def run_of(name: str, world: World, executor: Executor) -> Rollout:
     return rollout(world, decider, PHASE, executor)
 
 
-@pytest.mark.parametrize("name", ["pupil", pytest.param("bagged", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pupil", "bagged"])
 def test_one_worker_or_two_makes_no_difference(
     name: str, world: World, ray_session: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

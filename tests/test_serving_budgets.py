@@ -135,10 +135,8 @@ def test_a_budget_holds_under_concurrent_requests_and_across_a_kill(tmp_path: Pa
     assert again(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "failpoint",
-    [pytest.param("learner.before_prices:2", marks=pytest.mark.slow), "learner.after_prices:2"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("failpoint", ["learner.before_prices:2", "learner.after_prices:2"])
 def test_prices_survive_a_kill_around_their_commit(tmp_path: Path, failpoint: str) -> None:
     """The first write of prices is that of the start, the second that of the first five decisions."""
     bundle, store = tiny_bundle(tmp_path / "bundle", **budgeted(20.0)), tmp_path / "log.db"
