@@ -62,6 +62,12 @@ class OnlineLearner:
         """Position in the log up to which events are folded, published or not."""
         return self._folder.seq
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the beliefs in use are those of all that is folded: not every event teaches something."""
+        used, folder = None if self.published is None else self.published.snapshot, self._folder
+        return used is not None and used.posterior is folder.posterior and used.outcomes is folder.outcomes
+
     def recover(self, now: datetime) -> Snapshot:
         """Load the newest valid posterior, fold what the log holds beyond it, and publish."""
         for saved in self._reader.saved_posteriors():

@@ -120,6 +120,7 @@ class Runtime:
             self._digest_of = await asyncio.to_thread(self.learner.posterior_sha256)
             published = self.learner.published or published
         folded = self.learner.folded_seq
+        is_current = self.learner.is_current  # asked after it: then all up to `folded` is in use
         return LearnerStatus(
             policy=self.policy,
             policy_version=self.version,
@@ -134,6 +135,7 @@ class Runtime:
             prices=self.learner.prices(),
             budget_left=self._rooms(),
             is_healthy=self.learner.is_healthy,
+            is_current=is_current,
             head=head_of(self._reader),
         )
 

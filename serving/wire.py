@@ -228,6 +228,7 @@ class LearnerStatus(Struct, frozen=True, kw_only=True):
     prices: dict[str, float]  # of the rows of budgets, account currency per unit
     budget_left: dict[str, float]  # of the same rows, units now; below 0 if one only measured was exceeded
     is_healthy: bool
+    is_current: bool  # what is folded is in use; a policy with epochs may hold it back
     head: str  # of the receipts, "position:digest": what to keep elsewhere for `nba replay --head`
 
 

@@ -94,7 +94,7 @@ class Service:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             status: dict[str, Any] = self.client.get("/v1/learner").json()
-            if status["lag"] == 0 and status["posterior_seq"] == status["folded_seq"]:
+            if status["lag"] == 0 and status["is_current"]:
                 return status
             time.sleep(0.02)
         raise AssertionError(f"the learner did not catch up: {status}")

@@ -147,8 +147,9 @@ def service_held_up(patch: pytest.MonkeyPatch) -> None:
 def planned_forgotten_by_counters(patch: pytest.MonkeyPatch) -> None:
     counts = contact_policy.ContactPolicy.counts
 
-    def made(self: Any, channels: Any, ages: Any, n_channels: int) -> Any:
-        return counts(self, channels[ages > 0.0], ages[ages > 0.0], n_channels)
+    def made(self: Any, shape: Any, rows: Any, channels: Any, ages: Any) -> Any:
+        past = ages > 0.0
+        return counts(self, shape, rows[past], channels[past], ages[past])
 
     patch.setattr(contact_policy.ContactPolicy, "counts", made)
 

@@ -91,7 +91,7 @@ def test_what_is_learnt_is_the_best_sequence_and_the_day_alone_is_not() -> None:
 
 @pytest.mark.slow
 def test_the_bank_is_lived_with_and_without_eyes_for_follow_ups() -> None:
-    found = bank(seeds=2, customers=150)
+    found = bank(seeds=2, customers=200)
     assert all(np.isfinite(value) for value in found.values())
     lead = found["bank_seeing_above_silent"] - found["bank_blind_above_silent"]
     assert found["bank_seeing_above_blind"] == pytest.approx(lead)

@@ -254,7 +254,7 @@ def forget_members_on_restart(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_contacts_on_restart(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(CustomerBook, "_read", lambda self, customer_id: Remembered())
+    patch.setattr(CustomerBook, "_of", lambda self, customer_id, history: Remembered())
 
 
 def believe_the_last_word(patch: pytest.MonkeyPatch) -> None:

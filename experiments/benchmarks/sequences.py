@@ -141,7 +141,7 @@ def main() -> None:
     given = options.parse_args()
     figures = known_answer(1 if given.quick else 5, 2_000)
     if given.bank:
-        size = (2, 150) if given.quick else (given.bank_seeds, given.bank_customers)
+        size = (2, 200) if given.quick else (given.bank_seeds, given.bank_customers)
         figures |= bank(*size)
     report("sequences", given, figures)
 
