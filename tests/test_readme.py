@@ -154,7 +154,7 @@ def test_the_table_names_the_extras_that_bring_a_package() -> None:
         for extra, wanted in PROJECT["project"]["optional-dependencies"].items()
     }
     for packages, reason in dependency_rows():
-        claimed = set(re.findall(r"`(\w+)", reason)) & set(extras)
+        claimed = set(re.findall(r"`([\w-]+)", reason)) & set(extras)
         for package in packages:
             brought = {extra for extra, names in extras.items() if package in names}
             assert brought <= claimed, f"{package} comes with {brought}, the table says {claimed}"
