@@ -108,8 +108,11 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
     def owners(self) -> Owners | None:
         """Budgets and limits with a row for each value of an attribute, at their places in `resource_use`."""
         first = self.catalogue.resource_use.shape[1]
-        budgets = self.pacing.owned(self.catalogue, self.schema, first)
-        return Owners.of(budgets)
+        found = self.pacing.owned(self.catalogue, self.schema, first)
+        if self.shared is not None and self.shared.owners is not None:
+            first += len(self.tally.rows)
+            found += [one._replace(first=first + one.first) for one in self.shared.owners.limits]
+        return Owners.of(found)
 
     def tariff(self, prices: FloatArray) -> Tariff:
         """What actions cost everybody at the shadow prices (J,) of `resource_use`."""
@@ -138,7 +141,7 @@ class Strategy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         require(not side_by_side, name, "allocation", rule)
         rule = "needs the shadow prices that arbitration.off switches off"
         require(self.arbitration.has("shadow_prices"), name, "allocation", rule)
-        return self.allocation.shared(self.catalogue, name)
+        return self.allocation.shared(self.catalogue, self.schema, name)
 
     def _try(self, pointer: str, ask: Callable[[], object]) -> None:
         try:

@@ -54,7 +54,8 @@ def at_day_prices(snapshot: Snapshot, contexts: ContextBatch, customers: int) ->
     eligible = snapshot.strategy.eligible(contexts).mask
     rows = np.flatnonzero(eligible[:, 1:].any(axis=1))
     best = _best(snapshot, contexts.take(rows), eligible[rows], shared, draws)
-    prices = shared.prices(decision_keys(contexts.customer_ids[rows]), best, reserve)
+    members = shared.members(contexts.take(rows).attributes)
+    prices = shared.prices(decision_keys(contexts.customer_ids[rows]), best, reserve, members)
     charged = snapshot.prices.copy()
     charged[charged.size - prices.size :] += prices
     return snapshot.priced(charged, snapshot.price_version)
@@ -67,9 +68,10 @@ def by_lottery(
     seed, keys, shared = snapshot.strategy.seed, decision_keys(decision_ids), _shared(snapshot, customers)
     batch = snapshot.decide(contexts, decision_ids)
     uniforms, ranks = (keyed_uniforms(seed, one, keys) for one in (Purpose.DECISION, Purpose.LOTTERY))
-    hard = shared.hard
-    found = draw(batch.distribution, shared.uses[:, hard], shared.rows.limits[hard], uniforms, ranks)
-    usage, drawn = (shared.uses[actions].sum(axis=0) for actions in (found.actions, batch.actions))
+    hard, members = shared.hard, shared.members(contexts.attributes)
+    settled = None if members is None else members[:, hard]
+    found = draw(batch.distribution, shared.uses[:, hard], shared.rows.limits[hard], uniforms, ranks, settled)
+    usage, drawn = (shared.usage(actions, members) for actions in (found.actions, batch.actions))
     return Together(_with(batch, found.actions, found.distribution), usage, shared.rows.limits, drawn)
 
 
@@ -105,12 +107,13 @@ def _channel_by_channel(
     strategy, shared = snapshot.strategy, _shared(snapshot, customers)
     eligibility = strategy.eligible(contexts)
     worth = snapshot.expected_values(contexts, eligibility.mask)
-    actions = how.taken(strategy.catalogue, shared, worth)
+    members = shared.members(contexts.attributes)
+    actions = how.taken(strategy.catalogue, shared, worth, members)
     sure, certain = np.ones(actions.size), np.zeros(worth.shape)
     certain[np.arange(actions.size), actions] = 1.0
     ranked = actions[:, None], sure[:, None]
     batch = DecisionBatch(actions, sure, *ranked, certain, worth, eligibility.mask, eligibility.removed_by)
-    usage = shared.uses[actions].sum(axis=0)
+    usage = shared.usage(actions, members)
     return Together(batch, usage, shared.rows.limits, usage)
 
 

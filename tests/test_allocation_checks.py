@@ -87,7 +87,7 @@ def test_a_lottery_of_rounded_probabilities_gives_none_below_nothing_and_no_warn
         drawn = draw(distribution, np.zeros((11, 1)), np.array([1e9]), uniforms, uniforms)
         uses = np.vstack([np.zeros((10, 1)), [[1.0]]])
         draw(distribution, uses, np.array([1e9]), uniforms, uniforms)
-    assert (drawn.distribution >= 0.0).all() and drawn.accepted.tolist() == [1.0] * 11
+    assert (drawn.distribution >= 0.0).all() and drawn.actions.tolist() == [4]
 
 
 def test_a_link_to_the_input_is_not_overwritten(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from nba.allocation.rule_prices import caps_given_up, rule_prices
 from nba.allocation.shards import Population, Shard, Units
 from nba.arrays import FloatArray
 from nba.errors import InvalidConfig, ShapeMismatch
+from nba.propensity import choose
 
 
 def wide(seed: int, n: int = 2 * BLOCK + 5) -> tuple[Problem, FloatArray]:
@@ -129,7 +130,43 @@ def test_the_lottery_never_overshoots_and_leaves_room_alone() -> None:
         assert (found.propensities > 0.0).all()
     free = draw(pi, uses, np.full(3, 1e6), rng.random(200), rng.random(200))
     np.testing.assert_allclose(free.distribution, pi)
-    assert (free.accepted == 1.0).all()
+
+
+def test_rows_of_some_customers_are_a_lottery_among_them() -> None:
+    """Two managers who share nothing: each one's customers fare as if the other were not there."""
+    rng = np.random.default_rng(3)
+    pi, uniforms, ranks = rng.dirichlet(np.ones(4), size=90), rng.random(90), rng.random(90)
+    first = rng.random(90) < 0.4
+    members = np.stack([first, ~first], axis=1)
+    uses = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [0.0, 0.0]])
+    found = draw(pi, uses, np.array([7.0, 20.0]), uniforms, ranks, members)
+    for own, limit in ((first, 7.0), (~first, 20.0)):
+        alone = draw(pi[own], uses[:, :1], np.array([limit]), uniforms[own], ranks[own])
+        np.testing.assert_array_equal(found.actions[own], alone.actions)
+        np.testing.assert_allclose(found.distribution[own], alone.distribution, atol=1e-12)
+        assert uses[alone.actions, 0].sum() <= limit < uses[choose(pi, uniforms)[own], 0].sum()
+
+
+def test_the_lottery_logs_what_it_does_where_owners_share_a_row_as_well() -> None:
+    """As above, two customers of one owner and two of another, and a third row that all of them use."""
+    rng = np.random.default_rng(0)
+    pi = rng.dirichlet(np.ones(3), size=4)
+    uses = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 2.0]])
+    members = np.array([[1, 0, 1], [1, 0, 1], [0, 1, 1], [0, 1, 1]], dtype=np.bool_)
+    edges = np.concatenate([np.zeros((4, 1)), np.cumsum(pi, axis=1)], axis=1)
+    ranks = rng.random((240, 4))
+    for others in [(1, 2, 0), (2, 1, 1), (1, 1, 2)]:
+        counts, told = np.zeros(3), np.zeros(3)
+        for own in range(3):
+            drawn = np.array([own, *others])
+            uniforms = (edges[np.arange(4), drawn] + edges[np.arange(4), drawn + 1]) / 2
+            for rank in ranks:
+                found = draw(pi, uses, np.array([1.0, 1.0, 3.0]), uniforms, rank, members)
+                counts[found.actions[0]] += pi[0, own] / len(ranks)
+                told = found.distribution[0]
+                used = (uses[found.actions] * members).sum(axis=0)
+                assert (used <= [1.0, 1.0, 3.0]).all()
+        np.testing.assert_allclose(counts, told, atol=4 * 0.5 / np.sqrt(len(ranks)))
 
 
 def test_weights_of_lottery_decisions_average_one() -> None:

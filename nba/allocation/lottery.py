@@ -11,9 +11,11 @@ usage, m_k = floor(kappa_k n_k) of them are accepted by rank of their uniforms, 
 so that no limit is overshot. What this leaves is given out too, kind by kind, beginning with the smallest
 m_k / n_k, until nobody who was turned away fits. The numbers m follow from the numbers n alone: given what
 the others drew, a customer that draws an action of kind k is accepted with probability exactly m_k / n_k,
-and that is what is logged.
+and that is what is logged. Where a row is for some customers only, such as those of one manager, the same
+action is of another kind for others; nothing else changes.
 
-Shape letters: B customers, A actions (column 0 is no-contact), J rows.
+Shape letters: B customers, A actions (column 0 is no-contact), J rows, V kinds, G groups of customers who use
+the same rows, U uses of actions that differ.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nba.arrays import FloatArray, IntArray, check_shape
+from nba.arrays import BoolArray, FloatArray, IntArray, check_shape
 from nba.catalogue import NO_ACTION
 from nba.errors import require
 from nba.propensity import choose
@@ -35,7 +37,6 @@ class Drawn(NamedTuple):
 
     actions: IntArray  # (B,)
     distribution: FloatArray  # (B, A) given what the others drew
-    accepted: FloatArray  # (A,) share of those who drew an action that kept it; 1 where nobody did
 
     @property
     def propensities(self) -> FloatArray:
@@ -49,13 +50,37 @@ def reserved(limits: FloatArray) -> FloatArray:
     return np.maximum(limits - 3.0 * np.sqrt(np.maximum(limits, 0.0)), 0.0)
 
 
+class _Kinds(NamedTuple):
+    """What contacts use, by whose contacts they are."""
+
+    uses: FloatArray  # (V, J) units
+    of: IntArray  # (G, U) kind
+    alike: IntArray  # (A,) which of the U each action is
+    group: IntArray  # (B,)
+
+    @staticmethod
+    def made(uses: FloatArray, groups: BoolArray, group: IntArray) -> _Kinds:
+        """Of uses (A, J) by customers of groups who use rows (G, J)."""
+        different, alike = np.unique(uses, axis=0, return_inverse=True)
+        used = (different * groups[:, None]).reshape(-1, uses.shape[1])
+        kinds, of = np.unique(used, axis=0, return_inverse=True)
+        return _Kinds(kinds, of.reshape(len(groups), len(different)), alike.ravel(), group)
+
+    def drawn(self, actions: IntArray) -> IntArray:
+        """(B,) the kinds of customers' actions (B,)."""
+        found: IntArray = self.of[self.group, self.alike[actions]]
+        return found
+
+
 def draw(
-    distribution: FloatArray, uses: FloatArray, limits: FloatArray, uniforms: FloatArray, ranks: FloatArray
-) -> Drawn:
+    distribution: FloatArray, uses: FloatArray, limits: FloatArray, uniforms: FloatArray, ranks: FloatArray,
+    members: BoolArray | None = None,
+) -> Drawn:  # fmt: skip
     """Draw for all customers, and settle what overflows by lottery.
 
     distribution (B, A) at frozen prices, uses (A, J) and limits (J,) in units, all >= 0 and no-contact
     uses nothing; uniforms (B,) for the draws and others, ranks (B,), for the lottery, both in [0, 1).
+    members (B, J) says which rows a customer's contacts use; without it all.
     """
     n_customers, n_actions = distribution.shape
     check_shape(uses, (n_actions, limits.size), "uses")
@@ -63,19 +88,26 @@ def draw(
     for array, name in ((uses, "uses"), (limits, "limits")):
         require(bool((array >= 0.0).all()), "lottery", name, "must be >= 0: a floor has no lottery")
     require(not uses[NO_ACTION].any(), "lottery", "uses[0]", "no-contact must use nothing")
-    kinds, kind_of = np.unique(uses, axis=0, return_inverse=True)
-    kind_of = kind_of.ravel()
+    kinds = _Kinds.made(uses, *grouped(members, (n_customers, limits.size)))
     drawn = choose(distribution, uniforms)
-    counts = np.bincount(kind_of[drawn], minlength=len(kinds))
-    numbers = _accepted(counts[None], kinds, limits)[0]
-    order = np.lexsort((ranks, kind_of[drawn]))
-    place = np.arange(n_customers) - np.searchsorted(kind_of[drawn][order], kind_of[drawn][order])
+    mine = kinds.drawn(drawn)
+    counts = np.bincount(mine, minlength=len(kinds.uses))
+    numbers = _accepted(counts[None], kinds.uses, limits)[0]
+    order = np.lexsort((ranks, mine))
+    place = np.arange(n_customers) - np.searchsorted(mine[order], mine[order])
     kept = np.empty(n_customers, dtype=np.bool_)
-    kept[order] = place < numbers[kind_of[drawn][order]]
+    kept[order] = place < numbers[mine[order]]
     actions = np.where(kept, drawn, NO_ACTION)
-    exact = _exact(distribution, drawn, counts, kinds, kind_of, limits)
-    share = np.where(counts > 0, numbers / np.maximum(counts, 1), 1.0)[kind_of]
-    return Drawn(actions, exact, share)
+    return Drawn(actions, _exact(distribution, mine, counts, kinds, limits))
+
+
+def grouped(members: BoolArray | None, shape: tuple[int, int]) -> tuple[BoolArray, IntArray]:
+    """(G, J) rows that groups of customers use, and the group of each (B,); `shape` is (B, J)."""
+    if members is None:
+        return np.ones((1, shape[1]), dtype=np.bool_), np.zeros(shape[0], dtype=np.int64)
+    check_shape(members, shape, "members")
+    groups, group = np.unique(members, axis=0, return_inverse=True)
+    return groups, group.ravel()
 
 
 def _accepted(counts: IntArray, kinds: FloatArray, limits: FloatArray) -> IntArray:
@@ -84,7 +116,8 @@ def _accepted(counts: IntArray, kinds: FloatArray, limits: FloatArray) -> IntArr
     fits = np.divide(limits, usage, out=np.ones_like(usage, dtype=np.float64), where=usage > limits)
     kappa = np.ones(counts.shape)
     for row in range(limits.size):
-        kappa = np.where(kinds[:, row] > 0.0, np.minimum(kappa, fits[:, row, None]), kappa)
+        users = np.flatnonzero(kinds[:, row] > 0.0)
+        kappa[:, users] = np.minimum(kappa[:, users], fits[:, row, None])
     # A whole number that rounding has put a hair below is meant.
     numbers: IntArray = np.floor(kappa * counts * (1.0 + _ROUNDING)).astype(np.int64)
     short = np.flatnonzero((numbers < counts).any(axis=1))
@@ -110,21 +143,23 @@ def _topped_up(numbers: IntArray, counts: IntArray, kinds: FloatArray, limits: F
 
 
 def _exact(
-    distribution: FloatArray, drawn: IntArray, counts: IntArray, kinds: FloatArray, kind_of: IntArray,
-    limits: FloatArray,
-) -> FloatArray:  # fmt: skip
-    """(B, A) the distribution of the decision given the draws of all others.
+    distribution: FloatArray, mine: IntArray, counts: IntArray, kinds: _Kinds, limits: FloatArray
+) -> FloatArray:
+    """(B, A) the distribution of the decision given the draws of all others; kinds drawn (B,), counts (V,).
 
     The others' counts are known once the customer's own draw is taken away, and the kind that it might
-    have drawn is added to them: one row of acceptance probabilities for each kind that was drawn.
+    have drawn is added to them: one row of acceptance numbers for each kind that was drawn and each that
+    whoever drew it might have drawn.
     """
-    exact, own, one = distribution.copy(), kind_of[drawn], np.eye(len(kinds), dtype=np.int64)
-    present = np.flatnonzero(counts)
-    would = counts - one[present][:, None] + one  # (those drawn, V that might have been, V)
-    numbers = _accepted(would.reshape(-1, len(kinds)), kinds, limits).reshape(would.shape)
-    shares = (numbers / np.maximum(would, 1)).diagonal(axis1=1, axis2=2)  # (those drawn, V)
-    for kind, share in zip(present, shares, strict=True):
-        exact[own == kind] *= share[kind_of]
+    n_kinds = len(kinds.uses)
+    met = np.unique(np.stack([mine, kinds.group]), axis=1)
+    had, other = np.divmod(np.unique(met[0][:, None] * n_kinds + kinds.of[met[1]]), n_kinds)
+    one, each = np.eye(n_kinds, dtype=np.int64), np.arange(had.size)
+    would = counts - one[had] + one[other]
+    numbers = _accepted(would, kinds.uses, limits)
+    shares = np.ones((n_kinds, n_kinds))
+    shares[had, other] = numbers[each, other] / np.maximum(would[each, other], 1)
+    exact: FloatArray = distribution * shares[mine[:, None], kinds.of[kinds.group][:, kinds.alike]]
     exact[:, NO_ACTION] = 0.0
     exact[:, NO_ACTION] = np.maximum(1.0 - exact.sum(axis=1), 0.0)  # rounding may exceed 1 by a hair
     return exact

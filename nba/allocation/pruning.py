@@ -21,7 +21,7 @@ class Pruned(NamedTuple):
 
     actions: IntArray  # (B, K) columns of the values that were pruned
     values: AnyArray  # (B, K) account currency; -inf where there is no candidate
-    kind_of: IntArray  # (K,)
+    kind_of: IntArray  # (K,), or (B, K) where that depends on the customer
 
 
 def prune(values: AnyArray, kind_of: IntArray, kinds: Kinds, caps: IntArray) -> Pruned:
@@ -54,6 +54,7 @@ def problem_of_pruned(
     keys, pruned = keys[order], Pruned(pruned.actions[order], pruned.values[order], pruned.kind_of)
     there = pruned.values > -np.inf
     starts = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-    kind_of = np.broadcast_to(pruned.kind_of, there.shape)[there].astype(np.min_scalar_type(kinds.n_kinds))
+    own = pruned.kind_of[order] if pruned.kind_of.ndim == 2 else pruned.kind_of
+    kind_of = np.broadcast_to(own, there.shape)[there].astype(np.min_scalar_type(kinds.n_kinds))
     problem = problem_of(keys, starts, kind_of, pruned.values[there], kinds, rows, caps)
     return problem, pruned.actions[there]

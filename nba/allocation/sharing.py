@@ -9,7 +9,7 @@ Shape letters: B customers of a day, A actions (row 0 is no-contact), J rows, V 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,7 +18,9 @@ from msgspec import Struct
 from nba.allocation.columns import action_columns
 from nba.allocation.dual import first_prices, minimise, proved
 from nba.allocation.frame import Entry, frame_of
-from nba.allocation.lottery import reserved
+from nba.allocation.lottery import grouped, reserved
+from nba.allocation.owned_rows import with_owners, without_owners
+from nba.allocation.owners import Owners
 from nba.allocation.problem import Kinds, Problem, Rows
 from nba.allocation.pruning import Pruned, problem_of_pruned, prune
 from nba.allocation.resources import Resources
@@ -26,6 +28,7 @@ from nba.allocation.shards import Jitter, Population
 from nba.arrays import AnyArray, BoolArray, Float32Array, FloatArray, IntArray, KeyArray, check_shape
 from nba.catalogue import NO_ACTION, Catalogue
 from nba.errors import InvalidConfig, require
+from nba.features import FeatureSchema
 
 _ACCURACY = 1e-7  # relative, of the dual of a day
 _ONE = np.ones(1, dtype=np.int64)  # contact of a customer
@@ -41,6 +44,7 @@ class Shared(NamedTuple):
     uses: FloatArray  # (A, J) units per contact; no-contact uses nothing
     rows: Rows  # for as many customers as `Sharing.customers` says
     entries: tuple[Entry, ...]
+    owners: Owners | None = None  # of rows that a contact uses only if they are its customer's own
 
     @property
     def hard(self) -> BoolArray:
@@ -50,6 +54,18 @@ class Shared(NamedTuple):
     def of(self, share: float) -> Shared:
         """The limits of a part of the customers, or of several times as many."""
         return self._replace(rows=self.rows._replace(limits=self.rows.limits * share))
+
+    def members(self, attributes: Mapping[str, AnyArray]) -> BoolArray | None:
+        """(B, J) rows that contacts of customers with such attributes use; None where those of all do."""
+        if self.owners is None:
+            return None
+        return self.owners.members(self.owners.rows(attributes), self.rows.limits.size)
+
+    def usage(self, actions: IntArray, members: BoolArray | None) -> FloatArray:
+        """(J,) units that the actions (B,) of customers use."""
+        uses = self.uses[actions]
+        units: FloatArray = (uses if members is None else uses * members).sum(axis=0)
+        return units
 
     def best(self, utilities: Float32Array, eligible: BoolArray) -> Float32Array:
         """(M, B, V) utilities of the best actions of each kind of use, -inf where none is eligible.
@@ -62,8 +78,12 @@ class Shared(NamedTuple):
         best: Float32Array = pruned.values.reshape(*open_to.shape[:2], len(kinds))
         return best
 
-    def prices(self, keys: KeyArray, best: Float32Array, reserve: float) -> FloatArray:
+    def prices(
+        self, keys: KeyArray, best: Float32Array, reserve: float, members: BoolArray | None = None
+    ) -> FloatArray:
         """(J,) account currency per unit, for customers (B,) with best utilities (M, B, V) under M draws.
+
+        members (B, J) as `members` says it.
 
         They are those of M times the limits for M copies of everybody, so that the limits are used up by
         the mean of the draws, which is what a policy uses that follows each of them with the same
@@ -75,7 +95,10 @@ class Shared(NamedTuple):
         kept = self.rows.limits - reserve * (self.rows.limits - reserved(self.rows.limits))
         rows = self.rows._replace(limits=np.where(self.hard, kept, self.rows.limits))
         kinds, _ = self._kinds()
-        everyone = Pruned(np.zeros(best.shape[1:], dtype=np.int64), best[0], np.arange(len(kinds)))
+        groups, group = grouped(members, (keys.size, rows.limits.size))
+        own = group[:, None] * len(kinds) + np.arange(len(kinds))
+        kinds = (kinds * groups[:, None]).reshape(-1, rows.limits.size)
+        everyone = Pruned(np.zeros(best.shape[1:], dtype=np.int64), best[0], own)
         problem, _ = problem_of_pruned(keys, everyone, Kinds.of(kinds), rows, _ONE)
         if len(best) == 1:
             return _best_prices(problem)
@@ -125,18 +148,18 @@ class Sharing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         rule = f"must be at least 1, got {self.customers}"
         require(self.customers >= 1, "allocation", "customers", rule)
 
-    def shared(self, catalogue: Catalogue, source: str) -> Shared:
+    def shared(self, catalogue: Catalogue, schema: FeatureSchema, source: str) -> Shared:
         """The limits over a catalogue's actions; InvalidConfig names `source` and the field."""
         try:
-            return self._shared(catalogue, source)
+            return self._shared(catalogue, schema, source)
         except InvalidConfig as error:
             raise InvalidConfig(source, f"allocation.resources.{error.pointer}", error.rule) from None
 
-    def _shared(self, catalogue: Catalogue, source: str) -> Shared:
-        resources = self.resources
-        resources.check(source)
+    def _shared(self, catalogue: Catalogue, schema: FeatureSchema, source: str) -> Shared:
+        self.resources.check(source)
         one = "a customer gets one action in a decision, and nothing more can be capped; drop it"
-        require(resources.at_most == 1 and not resources.caps, source, "at_most", one)
+        require(self.resources.at_most == 1 and not self.resources.caps, source, "at_most", one)
+        resources, owned = without_owners(self.resources, _TEXTS, schema, source)
         for known, given in ((_TEXTS, resources.columns()), (_AMOUNTS, resources.amounts())):
             for name, pointer in given.items():
                 rule = f"actions have no column {name!r} that it could be; they have {', '.join(known)}"
@@ -149,7 +172,7 @@ class Sharing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         mixed = [frame.rows.names[row] for row in np.flatnonzero(hard & (uses < 0.0).any(axis=0))]
         rule = f"no lottery can keep {', '.join(mixed)}; make them report_only, or use limits"
         require(not mixed, source, "shares", rule)
-        return Shared(uses, frame.rows, frame.entries)
+        return Shared(*with_owners(uses, frame.rows, frame.entries, owned))
 
 
 class Priced(Sharing, frozen=True, kw_only=True, tag="priced", forbid_unknown_fields=True):
@@ -181,23 +204,28 @@ class ChannelByChannel(
 
     order: tuple[str, ...]
 
-    def shared(self, catalogue: Catalogue, source: str) -> Shared:
+    def shared(self, catalogue: Catalogue, schema: FeatureSchema, source: str) -> Shared:
         """The limits, once the order is known to name every channel."""
         names = [channel.name for channel in catalogue.channels]
         rule = f"must name every channel once: {', '.join(names)}; got {', '.join(self.order)}"
         require(sorted(self.order) == sorted(names), source, "allocation.order", rule)
-        return Sharing.shared(self, catalogue, source)
+        return Sharing.shared(self, catalogue, schema, source)
 
-    def taken(self, catalogue: Catalogue, shared: Shared, utilities: FloatArray) -> IntArray:
-        """(B,) actions, from mean utilities (B, A)."""
+    def taken(
+        self, catalogue: Catalogue, shared: Shared, utilities: FloatArray, members: BoolArray | None = None
+    ) -> IntArray:
+        """(B,) actions, from mean utilities (B, A); members (B, J) as `Shared.members` says it."""
         levels = [catalogue.level("channel", name) for name in self.order]
-        return channel_by_channel(utilities, shared, [catalogue.channel_of == level for level in levels])
+        groups = [catalogue.channel_of == level for level in levels]
+        return channel_by_channel(utilities, shared, groups, members)
 
 
 AnySharing: TypeAlias = Priced | ChannelByChannel
 
 
-def channel_by_channel(utilities: FloatArray, shared: Shared, groups: list[BoolArray]) -> IntArray:
+def channel_by_channel(
+    utilities: FloatArray, shared: Shared, groups: list[BoolArray], members: BoolArray | None = None
+) -> IntArray:
     """(B,) actions: each group (A,) in turn serves who is left, best utility (B, A) first, while limits last.
 
     Of a group a customer gets its best action that still fits; a contact that is worth nothing is not made.
@@ -206,15 +234,17 @@ def channel_by_channel(utilities: FloatArray, shared: Shared, groups: list[BoolA
     actions = np.full(utilities.shape[0], NO_ACTION)
     hard = shared.hard
     uses, left = shared.uses[:, hard], shared.rows.limits[hard] + shared.rows.tolerances[hard]
+    mine = np.ones((actions.size, left.size), dtype=np.bool_) if members is None else members[:, hard]
     for group in groups:
-        members, free = np.flatnonzero(group), np.flatnonzero(actions == NO_ACTION)
-        kinds, kind_of = np.unique(uses[members], axis=0, return_inverse=True)
+        ours, free = np.flatnonzero(group), np.flatnonzero(actions == NO_ACTION)
+        kinds, kind_of = np.unique(uses[ours], axis=0, return_inverse=True)
         one = np.ones(1, dtype=np.int64)
-        best = prune(utilities[np.ix_(free, members)], kind_of.ravel(), Kinds.of(kinds), one)
+        best = prune(utilities[np.ix_(free, ours)], kind_of.ravel(), Kinds.of(kinds), one)
         people, places = np.nonzero(best.values > 0.0)
         for pair in np.argsort(-best.values[people, places], kind="stable"):
-            customer, action = free[people[pair]], members[best.actions[people[pair], places[pair]]]
-            if actions[customer] == NO_ACTION and (uses[action] <= left).all():
+            customer, action = free[people[pair]], ours[best.actions[people[pair], places[pair]]]
+            needed = uses[action] * mine[customer]
+            if actions[customer] == NO_ACTION and (needed <= left).all():
                 actions[customer] = action
-                left = left - uses[action]
+                left = left - needed
     return actions
