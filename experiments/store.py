@@ -10,9 +10,10 @@ import logging
 import os
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from nba.errors import NBAError
@@ -53,6 +54,16 @@ def open_store(store: Path, create: bool = False) -> Any:
         )
     uri = f"sqlite:///{database.resolve()}"
     return _mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def import_meanwhile() -> None:
+    """Import MLflow, which takes two seconds, in a thread, while there is other work to wait for."""
+
+    def imported() -> None:
+        with suppress(ImportError):  # who needs it will say so
+            _mlflow()
+
+    Thread(target=imported, name="import mlflow").start()
 
 
 def artifact_folder(store: Path, experiment: str) -> Path:

@@ -2,8 +2,9 @@
 
 - `cells`, `rerun_after_kill`, `duplicate_runs`: the shipped sweep of 8 strategies x 3 worlds x 10 seeds is
   killed with a third of its cells done and started again: cells that ran twice, and MLflow runs there twice.
-- `tracking_overhead`: seconds of logging it to an MLflow store that is there, with the import of MLflow, in
-  parts of the seconds that its cells took; `tracking_overhead_bank` of as many cells of the retail bank.
+- `tracking_overhead`: seconds of logging it to an MLflow store that is there, once the cells are done (MLflow
+  is imported beside them, in a thread), in parts of the seconds that they took; `tracking_overhead_bank` of
+  as many cells of the retail bank.
 - `speedup_2`: wall seconds of eight cells of the retail bank in this process, over those on two Ray workers
   that are up and have run a cell each; Ray's own start is `ray_start_seconds`. A worker takes the next cell
   when it has finished one, and all use one BLAS thread. `cell_seconds` and `cell_cpu_seconds`: a cell alone.

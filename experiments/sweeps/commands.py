@@ -34,11 +34,14 @@ def sweep(
     that was interrupted goes on where it stopped, and of one that was changed only the changed cells run. A
     cell that fails is told with its traceback while the others run; the exit code is then 1.
     """
+    from experiments.store import import_meanwhile
     from experiments.sweeps.compared import compare_sweep
     from experiments.sweeps.plan import load_plan
     from experiments.sweeps.shelved import keep
 
     plan = load_plan(config)
+    if track:
+        import_meanwhile()
     swept, seconds = _run(plan, out, workers, address)
     keep(swept, out)
     compared = compare_sweep(swept)
