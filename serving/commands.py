@@ -34,6 +34,9 @@ def serve(
     arms: Annotated[
         Path | None, typer.Option(help="TOML of who is in the control, the random and the challenger's arm.")
     ] = None,
+    posterior_map: Annotated[
+        Path | None, typer.Option(help="File that shows the beliefs in use to other processes of this host.")
+    ] = None,
     publish_seconds: Annotated[float, typer.Option(help="At most one new snapshot in this time.")] = 0.5,
     requests_per_second: Annotated[
         float | None, typer.Option(help="How often a key may ask whose line in the keys file has no rate=.")
@@ -52,6 +55,7 @@ def serve(
         keys_file=keys_file,
         prices=prices,
         arms=arms,
+        posterior_map=posterior_map,
         publish_seconds=publish_seconds,
         requests_per_second=requests_per_second,
     )

@@ -24,6 +24,7 @@ from serving.evidence import Folder, Windows
 from serving.failpoints import failpoint
 from serving.ledger import Due, EventRow, Ledger, SavedPosterior
 from serving.ledger.records import Exposed, to_micros
+from serving.posterior_map import PosteriorMap, show
 from serving.pricing import PriceKeeper
 from serving.settings import Clock, Settings
 from serving.till import Till
@@ -56,6 +57,7 @@ class OnlineLearner:
         self._folder = Folder(self.base)
         self._saved_seq, self._unsaved, self._is_news = 0, 0, False
         self._saved_at: datetime | None = None
+        self._map = None if settings.posterior_map is None else PosteriorMap(settings.posterior_map)
 
     @property
     def folded_seq(self) -> int:
@@ -120,6 +122,8 @@ class OnlineLearner:
         if self.published is not None:
             self._save(now, is_last=True)
         self._reader.close()
+        if self._map is not None:
+            self._map.close()
 
     def posterior_sha256(self) -> tuple[int, str]:
         """(position, checksum) of the published posterior."""
@@ -159,8 +163,17 @@ class OnlineLearner:
     def _publish(self, now: datetime) -> Snapshot:
         snapshot = self._prices.of(self._folder.snapshot())
         snapshot.warm()  # here, not in the first request that needs it
+        self._show(snapshot)
         self.published, self._is_news = Published(snapshot, now), False
         return snapshot
+
+    def _show(self, snapshot: Snapshot) -> None:
+        """Show it to other processes; that they lag behind is no reason not to use it here."""
+        try:
+            if self._map is not None:
+                show(self._map, snapshot, self.digest)
+        except OSError as error:
+            log.error("the posterior's map could not be written: %s", error.strerror)
 
     def _save(self, now: datetime, *, is_last: bool = False) -> None:
         found = self._to_save(now, is_last)

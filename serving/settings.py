@@ -23,6 +23,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     keys_file: Path | None = None
     prices: Path | None = None  # of a plan: where the prices of budgets begin
     arms: Path | None = None  # who is in the control, the random and the challenger's arm
+    posterior_map: Path | None = None  # a file that shows what is believed to other processes of this host
     publish_seconds: float = 0.5  # at most one new snapshot in this time
     save_seconds: float = 60.0  # the posterior is saved this often while it changes,
     save_events: int = 2_000  # or after this many events
