@@ -8,6 +8,7 @@ from typing import Any
 
 from serving.ledger.database import Database
 from serving.ledger.operations import DECISION_COLUMNS, EVENT_COLUMNS
+from serving.ledger.sqlite import SQLLedger
 from serving.ledger.store import LedgerError, is_postgres, open_ledger, open_reader, shown
 
 PAGE = 1_000  # rows at a time
@@ -41,22 +42,19 @@ def copy_store(source: str, target: str) -> dict[str, int]:
         if not is_empty:
             raise LedgerError(f"The store {shown(target)!r} holds a log already; name a new one.")
         with _moment(source) as db:
-            return ledger.writer.submit(lambda own: _fill(db, own, ledger.make_room)).result()
+            return ledger.writer.submit(lambda own: _fill(db, own, ledger)).result()
     finally:
         ledger.close()
 
 
-def _fill(source: Database, target: Database, make_room: Any) -> dict[str, int]:
+def _fill(source: Database, target: Database, ledger: SQLLedger) -> dict[str, int]:
     counts = dict.fromkeys(TABLES, 0)
     for table, columns in TABLES.items():
-        places = ", ".join("?" * len(columns))
-        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
         for rows in _pages(source, table, columns):
-            make_room(target, table, rows)
-            for row in rows:
-                target.execute(statement, row)
+            ledger.make_room(target, table, rows)
+            ledger.pour(target, table, columns, rows)
             counts[table] += len(rows)
-    make_room(target, "", [])
+    ledger.make_room(target, "", [])
     return counts
 
 

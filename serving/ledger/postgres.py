@@ -215,6 +215,10 @@ class PostgresLedger(SQLLedger):
             found = ", ".join(f"{one} = (SELECT coalesce(max(seq), 0) FROM {one})" for one in POSITIONED)
             db.execute(f"UPDATE head SET {found}")
 
+    def pour(self, db: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Put rows into a table as they are, by COPY."""
+        db.copy(table, columns, rows)
+
     def append_decision(self, row: DecisionRow) -> Future[int]:
         """Store a decision; gives its position."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -79,17 +81,30 @@ class Connection:
         text, is_numbered, is_positioned = translated(statements)
         if is_numbered:
             bindings = {f"_{number}": value for number, value in enumerate(bindings, start=1)}
-        try:
+        with self._told():
             rows = self._session.execute(text, bindings or None)
+        if is_positioned:
+            (self._rowid,) = rows.fetchone() or (0,)
+        return rows
+
+    def copy(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Put rows into a table in one stream, where an insert of each would wait for each answer."""
+        statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+        with self._told(), self._session.cursor() as cursor, cursor.copy(statement) as stream:
+            for row in rows:
+                stream.write_row(row)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The driver's errors as the ledger's."""
+        try:
+            yield
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if error.diag.severity_nonlocalized in ("FATAL", "PANIC"):
                 self.close()  # the server has ended the session, also where libpq has not noticed yet
             raise ConnectionLost(f"The server refused or was lost: {_first_line(error)}") from None
         except psycopg.DataError as error:
             raise Unstorable(_first_line(error)) from None
-        if is_positioned:
-            (self._rowid,) = rows.fetchone() or (0,)
-        return rows
 
     def last_insert_rowid(self) -> int:
         """The position that the last insert gave its row."""

@@ -215,6 +215,11 @@ class SQLLedger(AdministrativeWrites, ABC):
     def make_room(self, db: Database, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Prepare a table for rows that are copied to it with their positions; `table` is "" at the end."""
 
+    def pour(self, db: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Put rows into a table as they are, positions and all."""
+        places = ", ".join("?" * len(columns))
+        db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
+
     def append_decision(self, row: DecisionRow) -> Future[int]:
         """Store a decision; gives its position."""
         return self.writer.submit(lambda db: operations.append_decision(db, row))
