@@ -11,6 +11,7 @@ from test_ledger import decision, event
 from serving.chain import verify
 from serving.ledger import LedgerError, SavedPosterior, open_ledger, open_reader
 from serving.ledger.copying import TABLES, copy_store
+from serving.ledger.store import Unstorable
 
 
 def filled(url: str) -> None:
@@ -57,4 +58,17 @@ def test_a_copy_is_the_same_store(kinds: str, tmp_path: Path) -> None:
     assert ledger.append_decision(decision("more")).result() == 6
     assert ledger.append_event(event("e1")).result().status == "duplicate"
     assert ledger.append_event(event("e3", "more", outcome="seen")).result().seq == 3
+    ledger.close()
+
+
+def test_what_a_server_cannot_hold_is_refused_and_undone_alone() -> None:
+    ledger = open_ledger(new_schema(shared_server_url()))
+    rows = [("one", "fine"), ("two", "not\0fine")]
+    refused = ledger.writer.submit(lambda db: ledger.pour(db, "meta", ("key", "value"), rows))
+    with pytest.raises(Unstorable, match="NUL"):
+        refused.result()
+    reader = ledger.reader()
+    assert reader.meta("one") is None
+    assert ledger.bind("two", "fine").result() == "fine" == reader.meta("two")
+    reader.close()
     ledger.close()
