@@ -31,7 +31,7 @@ THIRD_PARTY = {
     },
     "serving": {
         "numpy", "msgspec", "typer", "rich", "litestar", "uvicorn", "apsw", "psycopg", "psycopg_pool",
-        "jinja2", "prometheus_client", "pyarrow", "httpx",
+        "jinja2", "prometheus_client", "pyarrow", "httpx", "ray",
     },
 }  # fmt: skip
 # The modules that talk to a terminal in packages that otherwise do not.
