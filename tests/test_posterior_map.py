@@ -12,7 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from serving_fixtures import caught_up, decided, reported, service, tiny_bundle
+from ledger_fixtures import new_schema, shared_server_url
+from serving_fixtures import caught_up, customer, decided, reported, service, tiny_bundle
+from serving_process import Service, nba
 
 from nba.bundle import bundle_digest, posterior_bytes
 from nba.errors import InvalidConfig
@@ -193,3 +195,29 @@ def test_beliefs_of_another_bundle_are_not_followed(tmp_path: Path) -> None:
         follower = Follower(bundle, store, tmp_path / "map")
         assert follower.snapshot().posterior_seq == 0
         follower.close()
+
+
+@pytest.mark.slow
+def test_followers_of_a_killed_service_go_on_with_what_it_last_believed(tmp_path: Path) -> None:
+    bundle, path, store = tiny_bundle(tmp_path / "bundle"), tmp_path / "map", new_schema(shared_server_url())
+    with Service(bundle, store, "--posterior-map", str(path)) as killed:
+        for number in range(5):
+            made = killed.post("/v1/decisions", {"customer": customer(f"c{number}")})
+            told = {"event_id": f"e{number}", "decision_id": made["decision_id"], "outcome": "converted"}
+            killed.post("/v1/feedback", told)
+        status = killed.learner()
+        killed.kill()
+    follower = Follower(bundle, store, path)
+    found = follower.snapshot()
+    assert found.posterior_seq == status["posterior_seq"] == 5
+    blob = posterior_bytes(found.posterior, found.outcomes)
+    assert sha256(blob).hexdigest() == status["posterior_sha256"]
+    with Service(bundle, store, "--posterior-map", str(path)) as again:  # the lock ended with its holder
+        assert again.learner()["posterior_sha256"] == status["posterior_sha256"]
+        assert follower.snapshot().posterior_seq == 5
+        refused = nba("serve", "--bundle", str(bundle), "--store", store, "--port", "0")
+        assert refused.returncode == 2 and "already has a writer" in refused.stderr
+    far = Follower(bundle, store)  # without the map, as on another host: saved at the end
+    assert far.snapshot().posterior_seq == 5
+    follower.close()
+    far.close()
