@@ -23,6 +23,7 @@ from nba.arrays import BoolArray, Float32Array, FloatArray, check_shape, take_ro
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.lapack import cholesky, solved, solved_upper
 from nba.posteriors.base import PosteriorBase
 from nba.posteriors.factored_draws import FactoredDraws
 from nba.posteriors.forgetting import HalfLives, kept, widened
@@ -59,10 +60,7 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
 
     def parameters(self) -> FloatArray:
         """(Q,) posterior mean of the parameters."""
-        from scipy.linalg import cho_solve
-
-        mean: FloatArray = cho_solve((self._factor, True), self.shift, check_finite=False)
-        return mean
+        return solved(self._factor, self.shift)
 
     @property
     def learns_silence(self) -> bool:
@@ -85,13 +83,9 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
 
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> FactoredDraws:
         """M independent draws of the parameters: mean + scale * L^-T z (methods A3)."""
-        from scipy.linalg import cho_solve, solve_triangular
-
-        factor = self._factor
-        mean = cho_solve((factor, True), self.shift, check_finite=False)
         noise = rng.standard_normal((self.layout.n_parameters, n_draws))
-        spread = solve_triangular(factor, noise, lower=True, trans="T", check_finite=False)
-        return self._draws_of(mean[None, :] + scale * spread.T)
+        spread = solved_upper(self._factor, noise)
+        return self._draws_of(self.parameters()[None, :] + scale * spread.T)
 
     def mean_draw(self) -> FactoredDraws:
         """The posterior mean as a single draw (M = 1)."""
@@ -176,10 +170,7 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
     @cached_property
     def _factor(self) -> FloatArray:
         """(Q, Q) lower Cholesky factor of the precision: made once for all that a publication asks."""
-        from scipy.linalg import cholesky
-
-        factor: FloatArray = cholesky(self.precision, lower=True, check_finite=False)
-        return factor
+        return cholesky(self.precision)
 
     def _draws_of(self, theta: FloatArray) -> FactoredDraws:
         """Lay parameter vectors (M, Q) out for scoring."""
