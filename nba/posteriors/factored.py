@@ -13,7 +13,7 @@ current mean, therefore evidence simply adds, in any cut of the log.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from msgspec import Struct, structs
@@ -25,6 +25,7 @@ from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched, watched_by_row
 from nba.lapack import cholesky, solved, solved_upper
 from nba.posteriors.base import PosteriorBase
+from nba.posteriors.by_product import ByProduct
 from nba.posteriors.factored_draws import FactoredDraws
 from nba.posteriors.forgetting import HalfLives, kept, widened
 from nba.posteriors.gram import gram_of, moment_of
@@ -32,6 +33,8 @@ from nba.posteriors.hierarchy import Hierarchy
 from nba.posteriors.layout import Layout
 from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import QuadraticSpread
+
+Factoring: TypeAlias = Literal["whole", "by_product"]
 
 
 class FactoredEvidence(NamedTuple):
@@ -57,10 +60,12 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
     precision: FloatArray  # (Q, Q)
     shift: FloatArray  # (Q,)
     half_life_days: float | HalfLives | None = None
+    factoring: Factoring = "whole"
 
     def parameters(self) -> FloatArray:
         """(Q,) posterior mean of the parameters."""
-        return solved(self._factor, self.shift)
+        apart = self._apart
+        return solved(self._factor, self.shift) if apart is None else apart.solved(self.shift)
 
     @property
     def learns_silence(self) -> bool:
@@ -84,7 +89,8 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> FactoredDraws:
         """M independent draws of the parameters: mean + scale * L^-T z (methods A3)."""
         noise = rng.standard_normal((self.layout.n_parameters, n_draws))
-        spread = solved_upper(self._factor, noise)
+        apart = self._apart
+        spread = solved_upper(self._factor, noise) if apart is None else apart.spread(noise)
         return self._draws_of(self.parameters()[None, :] + scale * spread.T)
 
     def mean_draw(self) -> FactoredDraws:
@@ -172,6 +178,11 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
         """(Q, Q) lower Cholesky factor of the precision: made once for all that a publication asks."""
         return cholesky(self.precision)
 
+    @cached_property
+    def _apart(self) -> ByProduct | None:
+        """The same product by product, where the model asks for it and products are not tied."""
+        return ByProduct.of(self.layout, self.precision) if self.factoring == "by_product" else None
+
     def _draws_of(self, theta: FloatArray) -> FactoredDraws:
         """Lay parameter vectors (M, Q) out for scoring."""
         return FactoredDraws.of(self.layout, theta, self.forecast)
@@ -182,7 +193,8 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     The contact blocks are wider than the organic ones, otherwise shrinkage pulls uplift to zero
     (methods A2). A hierarchy, learnt from a taught posterior, replaces what is said here of products and
-    channels.
+    channels. With `factoring` by_product a publication costs a fraction (nba.posteriors.by_product): the mean
+    and the distribution of draws are the same, but a seed gives other draws than with "whole".
     """
 
     lift_mean: float = 0.5
@@ -194,6 +206,7 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     organic_slope_sd: float = 0.08
     half_life_days: float | HalfLives | None = None
     hierarchy: Hierarchy | None = None
+    factoring: Factoring = "whole"
 
     def __post_init__(self) -> None:
         """Check the numbers; half-lives of blocks and a hierarchy have checked themselves."""
@@ -224,6 +237,7 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             shift=precision * mean,
             watched=np.zeros(1),
             half_life_days=self.half_life_days,
+            factoring=self.factoring,
         )
 
     @staticmethod
