@@ -65,7 +65,7 @@ class ByProduct(NamedTuple):
 
     def solved(self, shift: FloatArray) -> FloatArray:
         """(Q,) the solution for a shift (Q,): the posterior mean."""
-        half = np.linalg.solve(self.own, shift[self.order.own][:, :, None])
+        half: AnyArray = np.linalg.solve(self.own, shift[self.order.own][:, :, None])
         rest = shift[self.order.shared] - np.einsum("pns,pn->s", self.leaning, half[:, :, 0])
         return self._joined(half, solved(self.shared, rest)[:, None])[:, 0]
 
