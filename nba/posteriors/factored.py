@@ -64,8 +64,7 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
 
     def parameters(self) -> FloatArray:
         """(Q,) posterior mean of the parameters."""
-        apart = self._apart
-        return solved(self._factor, self.shift) if apart is None else apart.solved(self.shift)
+        return self._mean.copy()
 
     @property
     def learns_silence(self) -> bool:
@@ -91,11 +90,11 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
         noise = rng.standard_normal((self.layout.n_parameters, n_draws))
         apart = self._apart
         spread = solved_upper(self._factor, noise) if apart is None else apart.spread(noise)
-        return self._draws_of(self.parameters()[None, :] + scale * spread.T)
+        return self._draws_of(self._mean[None, :] + scale * spread.T)
 
     def mean_draw(self) -> FactoredDraws:
         """The posterior mean as a single draw (M = 1)."""
-        return self._draws_of(self.parameters()[None, :])
+        return self._draws_of(self._mean[None, :])
 
     def scores(self, draws: FactoredDraws, features: FloatArray) -> Float32Array:
         """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
@@ -172,6 +171,12 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
             precision[np.ix_(where, where)] += scaled.T @ scaled
         if rounds.rewards.any():
             shift[where] += design.T @ rounds.rewards
+
+    @cached_property
+    def _mean(self) -> FloatArray:
+        """(Q,) the parameters: a publication asks for them twice."""
+        apart = self._apart
+        return solved(self._factor, self.shift) if apart is None else apart.solved(self.shift)
 
     @cached_property
     def _factor(self) -> FloatArray:
