@@ -23,6 +23,7 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 _ID_BYTES = 7
+_FEW = 16  # keys, of which each is faster alone
 _CHUNK = 8_192  # customers whose words stay in the cache between two rounds
 
 
@@ -100,8 +101,14 @@ def keyed_uniforms(
     ids are integers below 2^56 (customers, or `decision_keys`), day and block below 2^32.
     """
     ids = np.asarray(ids, dtype=np.uint64)
-    if ids.size == 1 and isinstance(day, int) and isinstance(block, int):  # a single decision, mostly
-        return np.array([_one_uniform(seed, int(purpose), int(ids.item()), day, block)]).reshape(ids.shape)
+    if isinstance(day, int) and isinstance(block, int):
+        kernels = compiled("randomness")
+        if kernels is not None:
+            found: FloatArray = kernels.uniforms(seed, int(purpose), ids, day, block)
+            return found
+        if ids.size <= _FEW:
+            few = [one_uniform_python(seed, int(purpose), one, day, block) for one in ids.ravel().tolist()]
+            return np.array(few, dtype=np.float64).reshape(ids.shape)
     ids, day, block = np.broadcast_arrays(
         ids, np.asarray(day, dtype=np.uint32), np.asarray(block, dtype=np.uint32)
     )
@@ -112,16 +119,8 @@ def keyed_uniforms(
     return words_to_uniforms(words).reshape(ids.shape)
 
 
-def _one_uniform(seed: int, purpose: int, one: int, day: int, block: int) -> float:
-    """The uniform of one key, without arrays."""
-    kernels = compiled("randomness")
-    of = one_uniform_python if kernels is None else kernels.one_uniform
-    uniform: float = of(seed, purpose, one, day, block)
-    return uniform
-
-
 def one_uniform_python(seed: int, purpose: int, one: int, day: int, block: int) -> float:
-    """The same in Python's own integers: a tenth of the time of ten rounds of NumPy."""
+    """The uniform of one key in Python's own integers: a thirtieth of the time of ten rounds of NumPy."""
     low = 0xFFFFFFFF
     c0, c1, c2, c3 = one & low, ((one >> 32) & 0xFFFFFF) | purpose << 24, day, block
     for k0, k1 in _round_keys(seed):

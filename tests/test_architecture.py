@@ -51,7 +51,7 @@ LAYERS = (
     {"arrays", "errors"},
     {"catalogue", "context", "decision", "feedback"},
     {"features", "since", "fatigue", "timing", "arbitration", "scope", "conditions"},
-    {"kernels", "randomness", "exposure"},
+    {"kernels", "randomness", "exposure", "lapack"},
     {"posteriors", "constraints", "learning", "ope"},
     {"policies", "propensity", "allocation", "longrun", "outcomes", "trials"},
     {"strategy", "eligibility", "encoding", "explain", "terms", "ahead"},

@@ -172,10 +172,12 @@ WORD = st.integers(0, 2**32 - 1)
 def test_a_single_uniform_is_the_same_bit_for_bit(
     seed: int, purpose: Purpose, one: int, day: int, block: int
 ) -> None:
-    """The kernel, Python's own integers, and the array form that the numbers of a batch come from."""
-    uniform = of_uniforms.one_uniform(seed, int(purpose), one, day, block)
+    """The kernel, Python's own integers, and the array form, which days of its own for each key take."""
+    keys, days = np.array([one, 1], dtype=np.uint64), np.array([day, 0])
+    uniform = of_uniforms.uniforms(seed, int(purpose), keys[:1], day, block)[0]
     assert uniform == randomness.one_uniform_python(seed, int(purpose), one, day, block)
-    assert uniform == keyed_uniforms(seed, purpose, [one, 1], day, block)[0]
+    assert uniform == keyed_uniforms(seed, purpose, keys, days, block)[0]
+    assert uniform == keyed_uniforms(seed, purpose, keys, day, block)[0]
 
 
 @pytest.mark.parametrize("policy", [ThompsonSampling(n_draws=16), Greedy()])

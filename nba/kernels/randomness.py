@@ -1,4 +1,4 @@
-"""The uniform of a single decision: Philox4x32-10 for one counter."""
+"""Uniforms of decisions: Philox4x32-10, one counter after the other."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from nba.arrays import FloatArray, KeyArray
+
 _jit: Any = nb.njit(cache=True)
 _LOW, _WORD = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-def one_uniform(seed: int, purpose: int, one: int, day: int, block: int) -> float:
-    """As nba.randomness.one_uniform_python, the same bits."""
+def uniforms(seed: int, purpose: int, ids: KeyArray, day: int, block: int) -> FloatArray:
+    """Of each key what nba.randomness.one_uniform_python gives, the same bits."""
     low = 0xFFFFFFFF
-    uniform: float = _one_uniform(seed & low, (seed >> 32) & low, purpose, one, day, block)
-    return uniform
+    keys = np.ascontiguousarray(ids).ravel()
+    found: FloatArray = _uniforms(seed & low, (seed >> 32) & low, purpose, keys, day, block)
+    return found.reshape(ids.shape)
+
+
+@_jit  # type: ignore[untyped-decorator]
+def _uniforms(first: Any, second: Any, purpose: Any, keys: Any, day: Any, block: Any) -> Any:
+    found = np.empty(keys.size)
+    for place in range(keys.size):
+        found[place] = _one_uniform(first, second, purpose, keys[place], day, block)
+    return found
 
 
 @_jit  # type: ignore[untyped-decorator]

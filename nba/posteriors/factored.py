@@ -13,7 +13,7 @@ current mean, therefore evidence simply adds, in any cut of the log.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from msgspec import Struct, structs
@@ -23,7 +23,9 @@ from nba.arrays import BoolArray, Float32Array, FloatArray, check_shape, take_ro
 from nba.catalogue import Catalogue
 from nba.features import FeatureSchema
 from nba.feedback import RoundBatch, watched, watched_by_row
+from nba.lapack import cholesky, solved, solved_upper
 from nba.posteriors.base import PosteriorBase
+from nba.posteriors.by_product import ByProduct
 from nba.posteriors.factored_draws import FactoredDraws
 from nba.posteriors.forgetting import HalfLives, kept, widened
 from nba.posteriors.gram import gram_of, moment_of
@@ -31,6 +33,8 @@ from nba.posteriors.hierarchy import Hierarchy
 from nba.posteriors.layout import Layout
 from nba.posteriors.settings import check_prior
 from nba.posteriors.uncertainty import QuadraticSpread
+
+Factoring: TypeAlias = Literal["whole", "by_product"]
 
 
 class FactoredEvidence(NamedTuple):
@@ -56,13 +60,11 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
     precision: FloatArray  # (Q, Q)
     shift: FloatArray  # (Q,)
     half_life_days: float | HalfLives | None = None
+    factoring: Factoring = "whole"
 
     def parameters(self) -> FloatArray:
         """(Q,) posterior mean of the parameters."""
-        from scipy.linalg import cho_solve
-
-        mean: FloatArray = cho_solve((self._factor, True), self.shift, check_finite=False)
-        return mean
+        return self._mean.copy()
 
     @property
     def learns_silence(self) -> bool:
@@ -85,17 +87,14 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
 
     def draw(self, n_draws: int, rng: np.random.Generator, scale: float = 1.0) -> FactoredDraws:
         """M independent draws of the parameters: mean + scale * L^-T z (methods A3)."""
-        from scipy.linalg import cho_solve, solve_triangular
-
-        factor = self._factor
-        mean = cho_solve((factor, True), self.shift, check_finite=False)
         noise = rng.standard_normal((self.layout.n_parameters, n_draws))
-        spread = solve_triangular(factor, noise, lower=True, trans="T", check_finite=False)
-        return self._draws_of(mean[None, :] + scale * spread.T)
+        apart = self._apart
+        spread = solved_upper(self._factor, noise) if apart is None else apart.spread(noise)
+        return self._draws_of(self._mean[None, :] + scale * spread.T)
 
     def mean_draw(self) -> FactoredDraws:
         """The posterior mean as a single draw (M = 1)."""
-        return self._draws_of(self.parameters()[None, :])
+        return self._draws_of(self._mean[None, :])
 
     def scores(self, draws: FactoredDraws, features: FloatArray) -> Float32Array:
         """(M, B, A) expected reward of each action under each draw; 0 for no-contact."""
@@ -174,12 +173,20 @@ class FactoredLinear(PosteriorBase, frozen=True, kw_only=True, eq=False, dict=Tr
             shift[where] += design.T @ rounds.rewards
 
     @cached_property
+    def _mean(self) -> FloatArray:
+        """(Q,) the parameters: a publication asks for them twice."""
+        apart = self._apart
+        return solved(self._factor, self.shift) if apart is None else apart.solved(self.shift)
+
+    @cached_property
     def _factor(self) -> FloatArray:
         """(Q, Q) lower Cholesky factor of the precision: made once for all that a publication asks."""
-        from scipy.linalg import cholesky
+        return cholesky(self.precision)
 
-        factor: FloatArray = cholesky(self.precision, lower=True, check_finite=False)
-        return factor
+    @cached_property
+    def _apart(self) -> ByProduct | None:
+        """The same product by product, where the model asks for it and products are not tied."""
+        return ByProduct.of(self.layout, self.precision) if self.factoring == "by_product" else None
 
     def _draws_of(self, theta: FloatArray) -> FactoredDraws:
         """Lay parameter vectors (M, Q) out for scoring."""
@@ -191,7 +198,8 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     The contact blocks are wider than the organic ones, otherwise shrinkage pulls uplift to zero
     (methods A2). A hierarchy, learnt from a taught posterior, replaces what is said here of products and
-    channels.
+    channels. With `factoring` by_product a publication costs a fraction (nba.posteriors.by_product): the mean
+    and the distribution of draws are the same, but a seed gives other draws than with "whole".
     """
 
     lift_mean: float = 0.5
@@ -203,6 +211,7 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     organic_slope_sd: float = 0.08
     half_life_days: float | HalfLives | None = None
     hierarchy: Hierarchy | None = None
+    factoring: Factoring = "whole"
 
     def __post_init__(self) -> None:
         """Check the numbers; half-lives of blocks and a hierarchy have checked themselves."""
@@ -233,6 +242,7 @@ class FactoredModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             shift=precision * mean,
             watched=np.zeros(1),
             half_life_days=self.half_life_days,
+            factoring=self.factoring,
         )
 
     @staticmethod

@@ -26,10 +26,13 @@ _SEED = 1
 def bank_bundle(path: Path) -> Path:
     """The demonstration's Thompson strategy with every contact of the catalogue possible, taught at random.
 
-    Rules, contact limits, rests and the floor are the bank's own.
+    Rules, contact limits, rests and the floor are the bank's own. Who publishes twice a second says
+    `factoring = "by_product"` in the model.
     """
     strategy = load_experiment("demo").spec("thompson").strategy(load_world(_WORLD), _SEED)
-    strategy = structs.replace(strategy, catalogue=structs.replace(strategy.catalogue, excluded=()))
+    catalogue = structs.replace(strategy.catalogue, excluded=())
+    model = structs.replace(strategy.model, factoring="by_product")
+    strategy = structs.replace(strategy, catalogue=catalogue, model=model)
     rounds = random_rounds(strategy.catalogue, strategy.schema.n_columns, _TAUGHT_ROUNDS)
     return save_bundle(Snapshot.start(strategy).learn(rounds, seq=_TAUGHT_ROUNDS), path)
 
