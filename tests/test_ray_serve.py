@@ -18,7 +18,7 @@ from serving.ledger import open_ledger
 from serving.ray_app import app
 from serving.replay import replay
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @pytest.mark.parametrize(
