@@ -100,7 +100,7 @@ LOCK = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-u
   --no-annotate --python-version 3.11 $(LOCK_ARGS) pyproject.toml
 
 lock: ## Lock the requirements again (needs uv; LOCK_ARGS=--upgrade for newer versions)
-	$(LOCK) --extra serve --extra train --extra postgres --extra jwt --extra telemetry --extra ray-serve --group dev --output-file requirements/dev.txt
+	$(LOCK) --extra serve --extra train --extra postgres --extra ray-serve --group dev --output-file requirements/dev.txt
 	$(LOCK) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(LOCK) --extra serve --extra postgres --constraint requirements/dev.txt --output-file requirements/postgres.txt
 	$(LOCK) --extra train --constraint requirements/dev.txt --output-file requirements/train.txt

@@ -172,7 +172,7 @@ def test_doctor_reports_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", "--json") in (0, 1)
     report = json.loads(capsys.readouterr().out)
     assert report["packages"]["numpy"] and report["sqlite"]["apsw"]
-    assert set(report["extras"]) == {"fast", "postgres", "serve", "train"}
+    assert set(report["extras"]) == {"fast", "postgres", "ray-serve", "serve", "train"}
 
 
 @pytest.mark.parametrize(
