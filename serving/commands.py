@@ -41,6 +41,9 @@ def serve(
     requests_per_second: Annotated[
         float | None, typer.Option(help="How often a key may ask whose line in the keys file has no rate=.")
     ] = None,
+    most_waiting: Annotated[
+        int, typer.Option(help="Requests for decisions that may wait; further ones are turned away.")
+    ] = 1_000,
     as_json: AsJson = False,
 ) -> None:
     """Serve decisions of a policy bundle over HTTP, and learn from the feedback while serving."""
@@ -58,6 +61,7 @@ def serve(
         posterior_map=posterior_map,
         publish_seconds=publish_seconds,
         requests_per_second=requests_per_second,
+        most_waiting=most_waiting,
     )
     run(settings, port, as_json=as_json)
 

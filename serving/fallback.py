@@ -1,5 +1,8 @@
 """An answer in any case, for callers who name a time budget: no contact, when there is no better one in time.
 
+Where more requests wait than can be answered soon, further ones are turned away at once, so that those that
+are let in are answered: with a fallback if they name a budget, with 503 and when to come again if not.
+
 The catalogue's safe default is no-contact, which breaks no rule. A fallback is nobody's draw: its propensity
 is 1, it is not stored, counts for nothing and teaches nothing, and feedback on it is an orphan. A decision
 that was made but came too late is taken back as soon as it is on the disk.
@@ -19,12 +22,12 @@ from nba.decision import RankedAction
 from serving.ids import new_id
 from serving.ledger import LedgerError
 from serving.metrics import Metrics
-from serving.problems import Rejected, in_flight, invalid
+from serving.problems import Rejected, in_flight, invalid, overloaded
 from serving.service import DecisionService
 from serving.settings import Clock
 from serving.wire import DecisionRequest, DecisionResponse, Feedback, Slot
 
-Reason = Literal["late", "breaker", "not_ready", "store"]
+Reason = Literal["late", "breaker", "not_ready", "store", "overload"]
 _SILENCE = RankedAction(
     action_id=NO_ACTION_ID,
     channel=None,
@@ -67,7 +70,10 @@ class Served(NamedTuple):
 
 
 class InTime:
-    """Decides within the budget that a request names; one without waits for as long as it takes."""
+    """Decides within the budget that a request names; one without waits for as long as it takes.
+
+    At most `most_waiting` single requests are let in at a time.
+    """
 
     def __init__(
         self,
@@ -77,20 +83,27 @@ class InTime:
         clock: Clock,
         breaker: Breaker,
         monotonic: Callable[[], float],
+        most_waiting: int,
     ) -> None:
         self._service, self._served, self._metrics, self._clock = service, served, metrics, clock
         self._breaker, self._monotonic = breaker, monotonic
+        self._waiting, self._most_waiting = 0, most_waiting
         self._late: dict[asyncio.Task[None], str | None] = {}  # what is being taken back, by its request id
 
     async def decide(self, request: DecisionRequest) -> DecisionResponse:
         """The decision, or a fallback; what is wrong with a request is told either way."""
         if request.request_id is not None and request.request_id in self._late.values():
             raise in_flight()
+        is_full = self._waiting >= self._most_waiting
         if request.budget_ms is None:
-            return self._as_given(request, await self._service.decide(request))
+            if is_full:
+                raise overloaded(self._most_waiting)
+            return self._as_given(request, await self._asked(request))
+        if is_full:
+            return self._fallback(request, "overload")
         if self._breaker.is_open(self._monotonic()):
             return self._fallback(request, "breaker")
-        asked = asyncio.ensure_future(self._service.decide(request))
+        asked = asyncio.ensure_future(self._asked(request))
         await asyncio.wait({asked}, timeout=request.budget_ms / 1000)
         is_late = not asked.done()
         self._breaker.note(self._monotonic(), is_late=is_late)
@@ -117,6 +130,16 @@ class InTime:
     async def close(self) -> None:
         """Wait until what came late is taken back."""
         await asyncio.gather(*self._late)
+
+    async def _asked(self, request: DecisionRequest) -> DecisionResponse:
+        """Ask the service, and count who waits for it; one that comes too late is waited for as well."""
+        self._waiting += 1
+        self._metrics.waiting.set(self._waiting)
+        try:
+            return await self._service.decide(request)
+        finally:
+            self._waiting -= 1
+            self._metrics.waiting.set(self._waiting)
 
     def _as_given(self, request: DecisionRequest, found: DecisionResponse) -> DecisionResponse:
         """The answer; for one that once came too late, the fallback that was given in its stead."""

@@ -54,6 +54,7 @@ class Metrics:
         self.fallbacks = Counter(
             "nba_fallbacks", "Answers in place of a decision, by reason.", ["reason"], registry=own
         )
+        self.waiting = Gauge("nba_waiting", "Single requests for decisions under way.", registry=own)
         self.feedback = Counter(
             "nba_feedback", "Feedback taken, by status and outcome.", ["status", "outcome"], registry=own
         )

@@ -66,6 +66,12 @@ def in_flight() -> Rejected:
     return invalid("/request_id", rule, slug="request-in-flight", status=409)
 
 
+def overloaded(most: int) -> Rejected:
+    """More requests wait already than can be answered soon; nothing was done about this one."""
+    rule = f"{most:,} requests are waiting already; come again, or name budget_ms to be told no-contact"
+    return Rejected(503, rule, slug="overloaded")
+
+
 def problem(
     status: int, detail: str, reasons: list[Reason] | None = None, slug: str | None = None
 ) -> Problem:

@@ -43,7 +43,8 @@ class Runtime:
             self.learner = OnlineLearner(base, digest, self.ledger, settings)
             self.service = DecisionService(self.learner, self.ledger, clock, self.metrics)
             served, breaker = Served(base.strategy.name, base.version), Breaker()
-            self.in_time = InTime(self.service, served, self.metrics, clock, breaker, time.monotonic)
+            timing = clock, breaker, time.monotonic
+            self.in_time = InTime(self.service, served, self.metrics, *timing, settings.most_waiting)
             self._reader = self.ledger.reader()
         except BaseException:
             self.ledger.close()

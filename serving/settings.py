@@ -30,6 +30,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 262_144
     body_seconds: float = 10.0  # in which a body must have arrived
     requests_per_second: float | None = None  # of a key that says nothing of its own
+    most_waiting: int = 1_000  # single requests for decisions; further ones are turned away
 
     def __post_init__(self) -> None:
         """Refuse to listen to a network without keys."""
@@ -43,6 +44,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         rate = self.requests_per_second
         is_rate = rate is None or 0.0 < rate < float("inf")
         require(is_rate, "settings", "requests_per_second", f"must be > 0, got {rate}")
+        most = self.most_waiting
+        require(most >= 1, "settings", "most_waiting", f"must be at least 1, got {most}")
 
 
 def wall_clock() -> datetime:

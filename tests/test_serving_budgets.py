@@ -116,6 +116,7 @@ def test_prices_rise_with_use_and_a_restart_and_a_replay_find_them_again(tmp_pat
     asyncio.run(check())
 
 
+@pytest.mark.slow
 def test_a_budget_holds_under_concurrent_requests_and_across_a_kill(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "bundle", **budgeted(10.0, period="month"))
     store, calls = tmp_path / "log.db", 0

@@ -80,6 +80,7 @@ def uninterrupted(started: Path, tmp_path_factory: pytest.TempPathFactory) -> st
     return str(status["posterior_sha256"])
 
 
+@pytest.mark.slow
 def test_killed_between_feedback_and_publication(started: Path, uninterrupted: str, tmp_path: Path) -> None:
     store, bundle = Path(copy(started / "log.db", tmp_path)), started / "bundle"
     todo = list(enumerate(decisions(store)))

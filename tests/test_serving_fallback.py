@@ -119,3 +119,29 @@ def test_without_a_policy_only_who_names_a_budget_has_an_answer(tmp_path: Path) 
             assert (await decided(client, budget_ms=1000))["role"] == "fallback"
 
     run(test())
+
+
+def test_who_comes_when_too_many_wait_is_turned_away_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch)
+
+    async def test() -> None:
+        async with service(tmp_path, strategy=SURE, most_waiting=2) as client:
+            slow.gate.clear()
+            for number in range(2):
+                assert (await decided(client, f"c{number}", budget_ms=5))["role"] == "fallback"
+            assert "nba_waiting 2.0" in (await client.get("/metrics")).text  # to be taken back
+            body = {"customer": customer("c2"), "request_id": "r"}
+            refused = await client.post("/v1/decisions", json=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.json()["type"] == "urn:nba:error:overloaded"
+            assert (await decided(client, "c3", budget_ms=60_000))["role"] == "fallback"
+            assert 'nba_fallbacks_total{reason="overload"} 1.0' in (await client.get("/metrics")).text
+            slow.gate.set()
+            while "nba_waiting 0.0" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.01)
+            assert (await client.post("/v1/decisions", json=body)).json()["role"] == "champion"
+
+    run(test())
+    assert rows_in(tmp_path) == 5  # of the first two also that they were cancelled

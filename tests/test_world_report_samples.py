@@ -136,6 +136,7 @@ def test_too_few_customers_are_refused() -> None:
         compare_weeks("few", drawn(1, 50), drawn(2, 3_000), 1)
 
 
+@pytest.mark.slow
 def test_the_self_test_has_power_and_takes_a_log(tmp_path: Path) -> None:
     world, place = bank(), tmp_path / "weeks.parquet"
     write_weeks(sample(SampleWork(world, Phase(customers=800, days=21, seed=9), 0), silent), place)
