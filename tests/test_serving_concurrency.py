@@ -137,6 +137,7 @@ def test_the_checker_sees_a_breach() -> None:
     assert breaches([*told, Told("r9", "d9", "c1", TODAY + timedelta(days=3), True)]) == 2
 
 
+@pytest.mark.slow
 def test_limits_hold_and_nothing_is_decided_twice(tmp_path: Path) -> None:
     judge(asked_at_once(tmp_path, 1, 20), tmp_path / "log.db", 1, 20)
 
